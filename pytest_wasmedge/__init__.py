@@ -1,0 +1,90 @@
+"""One WebAssembly artifact, every host runtime: the public names, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_wasmedge.errors import (
+        ArtifactError,
+        HostStartError,
+        RuntimeUnavailableError,
+        UnsupportedError,
+        WasmEdgeError,
+    )
+    from pytest_wasmedge.model import (
+        Artifact,
+        Divergence,
+        Ending,
+        Invocation,
+        Leak,
+        Limits,
+        Outcome,
+        Timings,
+        exited,
+        host_failed,
+        out_of_memory,
+        timed_out,
+        trapped,
+    )
+    from pytest_wasmedge.portability.compare import assert_same, compare
+    from pytest_wasmedge.portability.leaks import find_leaks
+    from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
+    from pytest_wasmedge.wasm import load_artifact
+
+__version__ = "0.1.0"
+
+# Where each public name lives. They are looked up when first used, because this package is imported at every
+# pytest start of everybody who has it installed.
+_HOMES = {
+    "errors": ("ArtifactError", "HostStartError", "RuntimeUnavailableError", "UnsupportedError", "WasmEdgeError"),
+    "model": (
+        "Artifact", "Divergence", "Ending", "Invocation", "Leak", "Limits", "Outcome", "Timings",
+        "exited", "host_failed", "out_of_memory", "timed_out", "trapped",
+    ),
+    "portability.compare": ("assert_same", "compare"),
+    "portability.leaks": ("find_leaks",),
+    "runtimes.base": ("Availability", "Host", "Runtime"),
+    "wasm": ("load_artifact",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "Availability",
+    "Divergence",
+    "Ending",
+    "Host",
+    "HostStartError",
+    "Invocation",
+    "Leak",
+    "Limits",
+    "Outcome",
+    "Runtime",
+    "RuntimeUnavailableError",
+    "Timings",
+    "UnsupportedError",
+    "WasmEdgeError",
+    "assert_same",
+    "compare",
+    "exited",
+    "find_leaks",
+    "host_failed",
+    "load_artifact",
+    "out_of_memory",
+    "timed_out",
+    "trapped",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

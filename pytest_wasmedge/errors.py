@@ -1,0 +1,35 @@
+"""Every error of ours: one base, and messages that say what was tried, what came back, what to do."""
+
+from __future__ import annotations
+
+
+class WasmEdgeError(Exception):
+    """Base of all errors of pytest-wasmedge; its text is meant to be read by the user as it is."""
+
+
+class ArtifactError(WasmEdgeError):
+    """The artifact cannot be used: missing, not a WebAssembly module, or asking for what no host gives."""
+
+
+class ProvisionError(WasmEdgeError):
+    """A pinned tool could not be installed, or is not what its pin says."""
+
+
+class UnknownRuntimeError(WasmEdgeError):
+    """A runtime was named that nobody registered."""
+
+
+class RuntimeUnavailableError(WasmEdgeError):
+    """A known runtime cannot start on this machine; the text ends with how to get it."""
+
+
+class HostStartError(WasmEdgeError):
+    """A runtime that is installed could not load the artifact or did not start."""
+
+
+class UnsupportedError(WasmEdgeError):
+    """The host cannot do what the invocation asks (for example: preopened folders)."""
+
+
+class CorpusError(WasmEdgeError):
+    """A case or its golden file cannot be read."""

@@ -1,0 +1,89 @@
+"""Runtime and Host: the two classes that a new runtime implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import ClassVar, Literal, Self
+
+from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome
+
+#: What a host can do beyond the plain contract; the suite asks, and skips by name what is missing.
+Capability = Literal["memory_limit", "preopens"]
+
+#: Whether compiled code was at hand when a host started: part of the name of every cold start.
+CacheState = Literal["no-cache", "code-cache"]
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a runtime can start here: its versions if so, the reason and the remedy if not."""
+
+    available: bool
+    version: str = ""
+    engine_version: str = ""
+    reason: str = ""
+    install: str = ""
+    path: str = ""
+
+
+class Host(ABC):
+    """A started runtime holding one loaded artifact; a context manager; safe to call from several threads."""
+
+    runtime: Runtime
+    artifact: Artifact
+    limits: Limits
+
+    @abstractmethod
+    def invoke(self, invocation: Invocation) -> Outcome:
+        """Run the guest once, in a fresh instance.
+
+        Whatever the guest does ends in an Outcome, a dead host in ``host_failed``. Raises UnsupportedError
+        for what this host cannot give, and HostStartError when a host that died cannot be started again.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the host and leave nothing behind; harmless when called again."""
+
+    def run(
+        self,
+        source: str | bytes = b"",
+        *,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Outcome:
+        """Run the guest with this source on stdin; text is sent as UTF-8."""
+        stdin = source.encode() if isinstance(source, str) else source
+        return self.invoke(Invocation(stdin, tuple(args), dict(env or {}), timeout_s=timeout_s))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Runtime(ABC):
+    """A kind of host. It describes; the driver it is built on owns process, time limit and cleanup.
+
+    ``name`` is what ``--runtimes`` takes, ``engine`` the WebAssembly engine inside.
+    """
+
+    name: ClassVar[str]
+    engine: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    cache_state: ClassVar[CacheState] = "no-cache"
+
+    @abstractmethod
+    def probe(self) -> Availability:
+        """Say whether this runtime can start here, by asking the runtime itself. Never raises, never installs."""
+
+    @abstractmethod
+    def start(self, artifact: Artifact, limits: Limits) -> Host:
+        """Start a host that holds the artifact. Raises RuntimeUnavailableError or HostStartError."""
