@@ -1,0 +1,138 @@
+"""Install pinned tools into the cache: fetched, checked, proven to run, then moved into place in one step."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_wasmedge.errors import ProvisionError
+from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.provision.clients import deno_env, fetch_npm, fetch_pypi, last_words
+from pytest_wasmedge.provision.pins import Pin, pin
+
+Progress = Callable[[str], None]
+
+SMOKE_TIMEOUT_S = 60.0
+
+
+def installed(name: str) -> Path | None:
+    """Return the folder of this tool if its present pin is installed. Raises ProvisionError."""
+    place = folder("tools") / pin(name).folder_name
+    return place if place.is_dir() else None
+
+
+def executable(name: str) -> Path:
+    """Return what we use of an installed tool: its program, script or module. Raises ProvisionError."""
+    place = installed(name)
+    if place is None:
+        raise ProvisionError(f"{name} is not installed. Get it: pytest-wasmedge install {name}")
+    return place / pin(name).entry
+
+
+def install(name: str, progress: Progress = lambda _: None) -> Path:
+    """Install this tool unless it is there, what it needs first, and return its folder.
+
+    ``progress`` is told what is going on. Safe to call from several processes at once. Raises
+    ProvisionError; whatever goes wrong, nothing half-installed stays.
+    """
+    wanted = pin(name)
+    for need in wanted.needs:
+        install(need, progress)
+    tools = folder("tools")
+    place = tools / wanted.folder_name
+    with _lock(
+        tools / f"{name}.install-lock", lambda: progress(f"waiting for another installation of {name}")
+    ):
+        if place.is_dir():
+            return place
+        # We hold the lock, so these were left by a process that was killed.
+        for litter in tools.glob(f".{name}.*"):
+            shutil.rmtree(litter, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=tools))
+        try:
+            progress(f"fetching {wanted.package} {wanted.version} from {wanted.source}")
+            if wanted.source == "pypi":
+                package = fetch_pypi(wanted, work)
+            else:
+                package = fetch_npm(wanted, work, executable("deno"))
+            progress(f"checking that {name} {wanted.version} runs")
+            _prove(wanted, package, work)
+            package.rename(place)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return place
+
+
+def _prove(wanted: Pin, package: Path, work: Path) -> None:
+    """Run the smoke test of the pin on the package. Raises ProvisionError unless it says what it should."""
+    entry = package / wanted.entry
+    if not entry.is_file():
+        raise ProvisionError(
+            f"{wanted.package} {wanted.version} holds no {wanted.entry}: "
+            f"the pin of {wanted.name} is wrong, please report it."
+        )
+    if wanted.executable:
+        entry.chmod(entry.stat().st_mode | 0o700)
+    smoke = wanted.smoke
+    file = work / "smoke"
+    file.write_text(smoke.file, encoding="utf-8")
+    runner = entry if smoke.runner == "self" else executable(smoke.runner)
+    argv = [
+        str(runner),
+        *(part.format(entry=entry, file=file) if "{" in part else part for part in smoke.argv),
+    ]
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=work,
+            env=os.environ | deno_env(work),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SMOKE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ProvisionError(f"{_fault(wanted, argv)}: {error}. {_remedy(wanted)}") from error
+    stdout = done.stdout.decode("utf-8", "replace").strip()
+    if done.returncode != 0 or not re.fullmatch(smoke.stdout, stdout):
+        said = last_words(done.stderr.decode("utf-8", "replace"))
+        raise ProvisionError(
+            f"{_fault(wanted, argv)}: expected status 0 and stdout like {smoke.stdout!r}, got status "
+            f"{done.returncode}, stdout {stdout[:80]!r}, stderr: {said}. {_remedy(wanted)}"
+        )
+
+
+def _fault(wanted: Pin, argv: list[str]) -> str:
+    return (
+        f"{wanted.name} {wanted.version} is what was pinned, but it does not run here: `{shlex.join(argv)}`"
+    )
+
+
+def _remedy(wanted: Pin) -> str:
+    return (
+        "It was not installed. This machine may lack what it needs (processor, system libraries); "
+        f"PYTEST_WASMEDGE_{wanted.name.upper()}=PATH takes one of your own."
+    )
+
+
+@contextmanager
+def _lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    import filelock  # here, so that plugin.py can import us for nothing
+
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

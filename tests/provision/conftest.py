@@ -1,0 +1,63 @@
+"""Fixtures for the tests of provision: a cache of their own, and a tool that needs no registry."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pytest_wasmedge.provision.pins import Pin, Smoke
+
+#: The modules that `provision` hides behind functions of the same name.
+install_module: ModuleType = importlib.import_module("pytest_wasmedge.provision.install")
+find_module: ModuleType = importlib.import_module("pytest_wasmedge.provision.find")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of this test."""
+    root = tmp_path / "cache"
+    monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(root))
+    return root
+
+
+class FakeTool:
+    """A pinned tool whose package is one shell script; ``fetches`` counts how often it was fetched."""
+
+    def __init__(self, script: str = "echo 42") -> None:
+        self.pin = Pin(
+            name="tool",
+            source="pypi",
+            package="tool",
+            version="1.0",
+            digest="sha256:" + "0" * 64,
+            entry="bin/tool",
+            executable=True,
+            smoke=Smoke(("--prove",), "42"),
+        )
+        self.script = script
+        self.fetches = 0
+
+    def fetch(self, _: Pin, work: Path) -> Path:
+        """Do what `fetch_pypi` does, without a registry."""
+        self.fetches += 1
+        program = work / "package" / "bin" / "tool"
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\n{self.script}\n")
+        return work / "package"
+
+
+@pytest.fixture
+def tool(cache: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTool:
+    """A tool that `install` knows and gets without a registry."""
+    fake = FakeTool()
+    monkeypatch.setattr(install_module, "pin", lambda _: fake.pin)
+    monkeypatch.setattr(install_module, "fetch_pypi", fake.fetch)
+    return fake
+
+
+def leftovers(cache: Path) -> list[str]:
+    """Return what is in the tools folder except lock files."""
+    return sorted(path.name for path in (cache / "tools").iterdir() if path.suffix != ".install-lock")
