@@ -1,0 +1,61 @@
+"""The text of the modules that are merged with ruby.wasm: the driver, and stubs for JavaScript's part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytest_wasmedge.artifacts.sections import Import
+
+#: WASI functions that ruby.wasm gets from the driver, which passes them on to the host or answers itself.
+INTERPOSED = frozenset({"clock_time_get", "environ_get", "environ_sizes_get", "random_get"})
+
+#: Exports of the driver that the finished artifact keeps, besides the memory.
+START, INITIALIZE = "_start", "wizer.initialize"
+
+#: Modules that ruby.wasm imports from its JavaScript host; the worker has none.
+FOREIGN = ("rb-js-abi-host", "canonical_abi")
+
+# The boot is compiled under a name of CRuby's own kind, which hides its frames: see boot.rb.
+_COMPILE_BOOT = (
+    "RubyVM::InstructionSequence.compile(<<'END_OF_BOOT', '<internal:worker>', '<internal:worker>').eval\n"
+    "{boot}END_OF_BOOT\n"
+)
+
+
+def driver_wat() -> str:
+    """Return the driver as WebAssembly text."""
+    here = Path(__file__).parent
+    boot = (here / "boot.rb").read_text(encoding="utf-8")
+    wat = (here / "driver.wat").read_text(encoding="utf-8")
+    pieces = {
+        "ARG0": "ruby.wasm",
+        "ARG1": "--disable-gems",
+        "ARG2": "-e_=0",
+        "METHOD": "run_as_main",
+        "BOOT": _COMPILE_BOOT.format(boot=boot),
+    }
+    text = bytearray()
+    for name, piece in pieces.items():
+        raw = piece.encode()
+        wat = wat.replace(f"@{name}_AT@", str(len(text)))
+        wat = wat.replace(f"@{name}_SIZE@", str(len(raw))).replace(f"@{name}_SIZE0@", str(len(raw) + 1))
+        text += raw + b"\0"
+    return wat.replace("@TEXT@", "".join(f"\\{byte:02x}" for byte in text))
+
+
+def stub_wat(functions: Iterable[Import]) -> str:
+    """Return a module that exports these functions: object handles are passed through, all else traps."""
+    lines = ["(module"]
+    for one in functions:
+        params = f" (param {' '.join(one.params)})" if one.params else ""
+        results = f" (result {' '.join(one.results)})" if one.results else ""
+        lines.append(f'  (func (export "{one.name}"){params}{results} {_stub_body(one.name)})')
+    return "\n".join([*lines, ")"]) + "\n"
+
+
+def _stub_body(name: str) -> str:
+    # In ruby.wasm's interface a resource's handle is made by its host; ours is the object's own address.
+    if name.startswith(("resource_new_", "resource_get_")):
+        return "(local.get 0)"
+    return "" if name.startswith("resource_drop_") else "(unreachable)"

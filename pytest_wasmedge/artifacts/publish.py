@@ -1,0 +1,77 @@
+"""How the shipped artifact is renewed: ``python -m pytest_wasmedge.artifacts.publish``, in a checkout."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import lzma
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from pytest_wasmedge.artifacts.embedded import ARCHIVE, MANIFEST
+from pytest_wasmedge.artifacts.recipe import Tools, build
+from pytest_wasmedge.errors import ArtifactError
+
+#: Licences of everything inside the artifact; they travel with it.
+NOTICE = "ruby-worker.NOTICE.txt"
+
+
+_NOTICE_HEAD = """\
+ruby-worker.wasm is CRuby compiled to WebAssembly by the ruby.wasm project (npm package @ruby/4.0-wasm-wasi),
+merged with a driver of pytest-wasmedge (driver.wat, boot.rb) and started once before it was saved.
+The original distributions: https://github.com/ruby/ruby.wasm and https://www.ruby-lang.org/
+What follows are LICENSE and NOTICE of that package, unchanged.
+"""
+
+
+def publish(artifact: Path, variant: str, sources: dict[str, dict[str, str]], ruby: Path, into: Path) -> None:
+    """Write archive, manifest and notices of a built artifact into a folder; ``ruby`` is its npm package."""
+    content = artifact.read_bytes()
+    version = re.search(rb"ruby (\d+\.\d+\.\d+) \(", content)
+    if version is None:
+        raise ArtifactError(f"{artifact} does not say which Ruby it holds; was it built by this recipe?")
+    manifest = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size_bytes": len(content),
+        "variant": variant,
+        "ruby_version": version[1].decode(),
+        "sources": sources,
+    }
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
+    (into / ARCHIVE).write_bytes(lzma.compress(content, filters=filters))
+    (into / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (into / NOTICE).write_text(notice(ruby), encoding="utf-8")
+
+
+def notice(ruby: Path) -> str:
+    """Return the licences of everything inside an artifact made of this npm package."""
+    parts = [(ruby / "dist" / name).read_text(encoding="utf-8").strip() for name in ("LICENSE", "NOTICE")]
+    return "\n\n".join([_NOTICE_HEAD, *parts]) + "\n"
+
+
+def main() -> None:
+    """Build the default variant with the pinned tools and put it beside this file."""
+    from pytest_wasmedge import provision
+    from pytest_wasmedge.provision.pins import pin
+
+    def show(message: str) -> None:
+        sys.stderr.write(f"{message}\n")
+
+    tools = Tools(**provision.build_tools(show))
+    sources = {}
+    for one in map(pin, provision.BUILD_TOOLS):
+        sources[one.name] = {"package": one.package, "version": one.version, "digest": one.digest}
+    # wat2wasm is a dependency that pip has installed; its version is all that we know.
+    version = importlib.metadata.version("wasmtime")
+    sources["wat2wasm"] = {"package": "wasmtime", "version": version, "digest": ""}
+    with tempfile.TemporaryDirectory(prefix="publish-") as folder:
+        artifact = build("wizer", Path(folder), tools, show)
+        show("compressing")
+        publish(artifact, "wizer", sources, tools.ruby, Path(__file__).parent)
+
+
+if __name__ == "__main__":
+    main()

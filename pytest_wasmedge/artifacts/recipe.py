@@ -1,0 +1,135 @@
+"""How the built-in artifacts are made: ruby.wasm and the driver merged, and a snapshot taken of the start."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from pytest_wasmedge.artifacts import sections
+from pytest_wasmedge.artifacts.driver import FOREIGN, INITIALIZE, INTERPOSED, START, driver_wat, stub_wat
+from pytest_wasmedge.errors import ArtifactError
+
+#: raw: Ruby starts in each invocation; wizer: it was started at build time; stdlib: so, with the library.
+Variant = Literal["raw", "wizer", "stdlib"]
+
+WASI = "wasi_snapshot_preview1"
+
+# All features would make wasm-merge write compact imports, which wasmtime refuses.
+_FEATURES = (
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-mutable-globals",
+    "--enable-sign-ext",
+    "--enable-nontrapping-float-to-int",
+    "--enable-multivalue",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Where the pinned tools are: two executables and two unpacked npm packages."""
+
+    node: Path
+    binaryen: Path
+    wizer: Path
+    ruby: Path
+
+
+def variants() -> tuple[Variant, ...]:
+    """Return the names that `build` takes."""
+    return get_args(Variant)
+
+
+def build(variant: str, into: Path, tools: Tools, progress: Callable[[str], None]) -> Path:
+    """Build one variant as ``into/ruby-worker[-variant].wasm`` and return its path; 10 to 60 s.
+
+    Raises ArtifactError for an unknown variant, a missing tool, a tool that fails, and a result with other
+    imports or exports than promised.
+    """
+    if variant not in variants():
+        raise ArtifactError(f"no variant {variant!r}; there are: {', '.join(variants())}.")
+    for name in ("node", "binaryen", "wizer", "ruby"):
+        path: Path = getattr(tools, name)
+        if not path.exists():
+            raise ArtifactError(
+                f"the build needs {name} at {path}, which does not exist; run pytest-wasmedge install."
+            )
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=into) as folder:
+        scratch = Path(folder)
+        progress("merging Ruby and the driver")
+        module = _merge(scratch, tools, "ruby+stdlib.wasm" if variant == "stdlib" else "ruby.wasm")
+        if variant == "raw":
+            _trim(module, frozenset({"memory", START}))
+        else:
+            progress("starting Ruby and taking a snapshot")
+            module = _snapshot(scratch, module, tools)
+        _check(module)
+        suffix = "" if variant == "wizer" else f"-{variant}"
+        return module.replace(into / f"ruby-worker{suffix}.wasm")
+
+
+def _merge(scratch: Path, tools: Tools, package_file: str) -> Path:
+    from wasmtime import wat2wasm
+
+    original = (tools.ruby / "dist" / package_file).read_bytes()
+    ruby = scratch / "ruby.wasm"
+    ruby.write_bytes(sections.redirect_imports(original, WASI, INTERPOSED, "driver"))
+    inputs = [(ruby, "ruby")]
+    for name in FOREIGN:
+        wanted = [one for one in sections.imports(original) if one.module == name]
+        stub = scratch / f"{name}.wasm"
+        stub.write_bytes(bytes(wat2wasm(stub_wat(wanted))))
+        inputs.append((stub, name))
+    driver = scratch / "driver.wasm"
+    driver.write_bytes(bytes(wat2wasm(driver_wat())))
+    inputs.append((driver, "driver"))
+
+    merged = scratch / "merged.wasm"
+    pairs = [part for path, name in inputs for part in (str(path), name)]
+    _run([str(tools.node), str(tools.binaryen / "bin" / "wasm-merge"), *_FEATURES, *pairs, "-o", str(merged)])
+    _trim(merged, frozenset({"memory", START, INITIALIZE}))
+    return merged
+
+
+def _snapshot(scratch: Path, module: Path, tools: Tools) -> Path:
+    snapshot = scratch / "snapshot.wasm"
+    # Ruby asks at its start what the standard streams are: not inherited, they are always the same.
+    options = ["--allow-wasi", "--inherit-stdio=false", "--inherit-env=false", "--init-func", INITIALIZE]
+    _run([str(tools.wizer), *options, str(module), "-o", str(snapshot)])
+    return snapshot
+
+
+def _trim(module: Path, names: frozenset[str]) -> None:
+    module.write_bytes(sections.keep_exports(module.read_bytes(), names))
+
+
+def _check(module: Path) -> None:
+    content = module.read_bytes()
+    foreign = sorted({one.module for one in sections.imports(content)} - {WASI})
+    names = {one.name for one in sections.exports(content)}
+    if foreign or names != {"memory", START}:
+        raise ArtifactError(
+            f"the build gave a module that imports from {foreign or WASI} and exports {sorted(names)}, "
+            f"expected WASI imports only and the exports memory and {START}; "
+            "check that the tools are the pinned ones (pytest-wasmedge install)."
+        )
+
+
+def _run(argv: list[str]) -> None:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode != 0:
+        log = (done.stdout + done.stderr).decode("utf-8", "backslashreplace").strip().splitlines()[-20:]
+        raise ArtifactError(
+            "\n".join(
+                [
+                    f"the build step failed with status {done.returncode}: {' '.join(argv)}",
+                    *log,
+                    "Run pytest-wasmedge install to get the pinned tools again.",
+                ]
+            )
+        )

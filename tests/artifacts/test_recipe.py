@@ -1,0 +1,163 @@
+"""The recipe: rebuilding gives the shipped bytes, and the other variants keep the same contract."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from wasmtime import wat2wasm
+
+from pytest_wasmedge.artifacts import sections
+from pytest_wasmedge.artifacts.driver import driver_wat, stub_wat
+from pytest_wasmedge.artifacts.embedded import manifest, unpack
+from pytest_wasmedge.artifacts.recipe import WASI, Tools, build, variants
+from pytest_wasmedge.errors import ArtifactError
+from pytest_wasmedge.model import Artifact, Limits
+from pytest_wasmedge.provision.pins import pin
+from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.runtimes.wasmtime import Wasmtime
+
+PROGRAM = """
+at_exit { puts "end" }
+puts RUBY_VERSION, ARGV.inspect, ENV.to_h, __FILE__ == $0
+begin
+  raise "boom"
+rescue => error
+  p error.backtrace, caller(0)
+end
+exit 3
+"""
+EXPECTED = b"""4.0.0
+["a b"]
+{"K" => "V"}
+true
+["main.rb:5:in '<main>'"]
+["main.rb:7:in '<main>'"]
+end
+"""
+LIBRARIES = 'require "json"; require "time"; pp JSON.parse(%q([1, {"a": null}])), Time.at(0).utc.iso8601\n'
+
+
+def test_the_driver_is_a_valid_module() -> None:
+    """The driver's text assembles, with every placeholder filled in."""
+    text = driver_wat()
+
+    assert "@" not in text
+    assert {one.module for one in sections.imports(bytes(wat2wasm(text)))} == {"ruby", WASI}
+
+
+def test_stubs_have_the_signatures_of_the_imports() -> None:
+    """A stub module exports exactly the functions asked for, handles passed through and all else trapping."""
+    wanted = [
+        sections.Import("canonical_abi", "resource_new_x", 0, ("i32",), ("i32",)),
+        sections.Import("canonical_abi", "resource_drop_x", 0, ("i32",)),
+        sections.Import("host", "eval-js: func(code: string) -> ()", 0, ("i32", "i64"), ("f64",)),
+    ]
+    text = stub_wat(wanted)
+
+    assert [one.name for one in sections.exports(bytes(wat2wasm(text)))] == [one.name for one in wanted]
+    assert text.count("unreachable") == 1
+
+
+def test_an_unknown_variant_is_an_error(tmp_path: Path) -> None:
+    """The message lists the variants that exist."""
+    tools = Tools(tmp_path, tmp_path, tmp_path, tmp_path)
+
+    with pytest.raises(ArtifactError, match="no variant 'big'; there are: raw, wizer, stdlib"):
+        build("big", tmp_path, tools, lambda _: None)
+
+
+def test_a_missing_tool_is_an_error(tmp_path: Path) -> None:
+    """The message names the tool, its path, and the command that installs it."""
+    tools = Tools(tmp_path, tmp_path / "nowhere", tmp_path, tmp_path)
+
+    with pytest.raises(ArtifactError, match=r"needs binaryen at .*nowhere.*pytest-wasmedge install"):
+        build("raw", tmp_path, tools, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this module's builds go."""
+    return tmp_path_factory.mktemp("built")
+
+
+@pytest.fixture(scope="module", params=variants())
+def built(request: pytest.FixtureRequest, folder: Path, build_tools: Tools) -> Path:
+    """Each variant, built with the pinned tools."""
+    steps: list[str] = []
+    path = build(request.param, folder, build_tools, steps.append)
+    assert steps[0] == "merging Ruby and the driver"
+    return path
+
+
+@pytest.fixture(scope="module")
+def built_host(built: Path) -> Iterator[Host]:
+    """A host that holds the built variant."""
+    content = built.read_bytes()
+    artifact = Artifact(built, hashlib.sha256(content).hexdigest(), len(content), built.stem)
+    with Wasmtime().start(artifact, Limits()) as host:
+        yield host
+
+
+@pytest.mark.build
+def test_a_build_leaves_only_the_artifact(built: Path) -> None:
+    """Imports are WASI alone, exports what hosts need; no scratch folder is left beside the result."""
+    content = built.read_bytes()
+
+    assert {one.module for one in sections.imports(content)} == {WASI}
+    assert {one.name for one in sections.exports(content)} == {"memory", "_start"}
+    assert all(path.suffix == ".wasm" for path in built.parent.iterdir())
+
+
+@pytest.mark.build
+def test_every_variant_keeps_the_contract(built_host: Host) -> None:
+    """Arguments, environment, backtraces, at_exit and status are the same in all variants."""
+    outcome = built_host.run(PROGRAM, args=["a b"], env={"K": "V"})
+
+    assert outcome.stdout == EXPECTED
+    assert outcome.stderr == b""
+    assert outcome.ending.status == 3
+
+
+@pytest.mark.build
+def test_only_the_stdlib_variant_has_the_library(built: Path, built_host: Host) -> None:
+    """`json`, `pp` and `time` load in the stdlib variant; in the others that is a LoadError."""
+    outcome = built_host.run(LIBRARIES)
+
+    if built.stem.endswith("stdlib"):
+        assert outcome.stdout == b'[1, {"a" => nil}]\n"1970-01-01T00:00:00Z"\n'
+        assert outcome.ending.ok
+    else:
+        assert b"cannot load such file -- json (LoadError)" in outcome.stderr
+
+
+@pytest.mark.build
+def test_the_raw_variant_has_a_fresh_hash_seed(built: Path, built_host: Host) -> None:
+    """Only the raw variant starts Ruby anew, so only there `String#hash` differs between invocations."""
+    hashes = {built_host.run('p "x".hash').stdout for _ in range(3)}
+
+    assert len(hashes) == (3 if built.stem.endswith("raw") else 1)
+
+
+@pytest.mark.build
+def test_the_recipe_reproduces_the_shipped_bytes(
+    tmp_path: Path, build_tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Building the default variant again, in an odd environment, gives the shipped artifact byte for byte."""
+    shipped = unpack(tmp_path / "cache").read_bytes()
+    monkeypatch.setenv("RUBYOPT", "-w")
+    monkeypatch.setenv("LANG", "C")
+    before = os.umask(0o077)
+    try:
+        rebuilt = build("wizer", tmp_path, build_tools, lambda _: None).read_bytes()
+    finally:
+        os.umask(before)
+
+    assert sections.imports(rebuilt) == sections.imports(shipped)
+    assert sections.exports(rebuilt) == sections.exports(shipped)
+    if pin("wizer").version != manifest().sources["wizer"].version:
+        pytest.skip("this platform's pinned wizer is another version than the one that made the artifact")
+    assert hashlib.sha256(rebuilt).hexdigest() == manifest().sha256
