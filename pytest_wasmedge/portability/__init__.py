@@ -1,0 +1,1 @@
+"""What outcomes say: cases and their golden files, divergences, leaks. Pure functions; none runs a guest."""

@@ -1,0 +1,64 @@
+"""Finds text whose encoding went wrong between the guest and us."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+
+# Words by which a program makes bytes that need not be UTF-8, or changes an encoding.
+_BYTES = re.compile(
+    rb"\\x|\\[0-3]?[0-7]{2}|\\M-|pack\b|chr\b|byte|binmode|binread|\.b\b|random|Random|Marshal"
+)
+_ENCODINGS = re.compile(rb"(?i:encod)|pack\b|chr\b|byte")
+# How many different letters of a source are looked for: enough to tell, and bounded.
+_LETTERS = 64
+
+
+def invalid_utf8(data: bytes, source: bytes, *, complete: bool = True) -> Iterator[tuple[int, bytes]]:
+    """Yield the first bytes that are not UTF-8, unless the source is not UTF-8 itself or makes bytes.
+
+    Of an incomplete stream the last character may be cut.
+    """
+    wrong = _first_invalid(data)
+    if wrong is None or _makes_bytes(source):
+        return
+    if complete or wrong.reason != "unexpected end of data":
+        yield wrong.start, data[wrong.start : wrong.end]
+
+
+def is_data(data: bytes, source: bytes) -> bool:
+    """Return whether a stream is not text, and not meant to be: not UTF-8, from a source that makes bytes."""
+    return _makes_bytes(source) and _first_invalid(data) is not None
+
+
+def double_encoded(data: bytes, source: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield what a letter of the source becomes when its UTF-8 is taken for Latin-1 and encoded once more."""
+    if data.isascii() or source.isascii() or _ENCODINGS.search(source):
+        return
+    letters = {letter for letter in source.decode("utf-8", "ignore") if letter >= "\x80"}
+    for letter in sorted(letters)[:_LETTERS]:
+        for wrong in _misread(letter):
+            offset = data.find(wrong)
+            if offset >= 0 and wrong not in source:
+                yield offset, wrong
+
+
+def _makes_bytes(source: bytes) -> bool:
+    return bool(_BYTES.search(source) or _ENCODINGS.search(source) or _first_invalid(source))
+
+
+def _first_invalid(data: bytes) -> UnicodeDecodeError | None:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error
+    return None
+
+
+def _misread(letter: str) -> set[bytes]:
+    encoded = letter.encode()
+    wrong = {encoded.decode("latin-1").encode()}
+    with suppress(UnicodeDecodeError):
+        wrong.add(encoded.decode("cp1252").encode())
+    return wrong

@@ -1,0 +1,42 @@
+"""Bounded, readable pieces of guest output, whatever bytes and however many of them there are."""
+
+from __future__ import annotations
+
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def around(data: bytes, start: int, end: int, focus: int, length: int) -> tuple[bytes, bool, bool]:
+    """Return at most ``length`` bytes of ``data[start:end]`` with ``focus`` in them, and what was cut off.
+
+    The two flags tell whether something is missing before and after. UTF-8 characters are kept whole.
+    """
+    first = max(start, min(focus, end) - length // 2) if end - start > length else start
+    last = min(end, first + length)
+    while start < first < last and data[first] & 0xC0 == 0x80:
+        first += 1
+    while first < last < end and data[last] & 0xC0 == 0x80:
+        last -= 1
+    return data[first:last], first > start, last < end
+
+
+def visible(data: bytes) -> str:
+    r"""Return the text with everything that would not show written as \n, \r, \t or \xNN."""
+    return "".join(map(_visible_character, data.decode("utf-8", "backslashreplace")))
+
+
+def cut(text: str, length: int) -> str:
+    """Return at most ``length`` characters, with an ellipsis for what is left out."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def line_bounds(data: bytes, offset: int) -> tuple[int, int]:
+    """Return start and end of the line that holds this offset, without its newline."""
+    start = data.rfind(b"\n", 0, offset) + 1
+    end = data.find(b"\n", offset)
+    return start, len(data) if end < 0 else end
+
+
+def _visible_character(character: str) -> str:
+    if character.isprintable():
+        return character
+    return _SHORT.get(character) or "".join(f"\\x{byte:02x}" for byte in character.encode())

@@ -1,0 +1,67 @@
+"""Finds host and engine internals in the text that a guest's user sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from pytest_wasmedge.model import Leak, Outcome
+from pytest_wasmedge.portability import encodings
+from pytest_wasmedge.portability.detectors import DETECTORS, machine_paths
+from pytest_wasmedge.portability.excerpt import around, line_bounds
+
+#: How many leaks of one kind are reported of one outcome: the first ones tell the story.
+REPORTED = 3
+
+_TEXT_BYTES = 100
+_EXCERPT_BYTES = 120
+
+_Find = Callable[[bytes, bytes], Iterator[tuple[int, bytes]]]
+
+
+def find_leaks(
+    outcome: Outcome, source: bytes = b"", *, host_paths: Iterable[str | Path] = ()
+) -> tuple[Leak, ...]:
+    """Return the leaks in stdout and stderr, at most REPORTED of each kind.
+
+    ``source`` is the program that the guest ran: text that stands in it literally, or that it visibly asks
+    for, is no leak. ``host_paths`` are paths of this machine: the artifact's folder, the cache, the working
+    folder.
+    """
+    finders: list[tuple[str, _Find]] = [(detector.name, detector.find) for detector in DETECTORS]
+    finders += [(detector.name, detector.find) for detector in machine_paths(host_paths)]
+    finders.append(("double-encoded text", encodings.double_encoded))
+    complete = outcome.ending.kind not in ("timed_out", "host_failed")
+    finders.append(("bytes that are not UTF-8", partial(encodings.invalid_utf8, complete=complete)))
+    leaks: list[Leak] = []
+    for name, find in finders:
+        leaks += islice(_leaks(name, find, outcome, source), REPORTED)
+    return tuple(leaks)
+
+
+def assert_no_leaks(outcome: Outcome, source: bytes = b"", *, host_paths: Iterable[str | Path] = ()) -> None:
+    """Raise AssertionError, naming every leak, if the outcome shows internals of host or engine."""
+    __tracebackhide__ = True
+    leaks = find_leaks(outcome, source, host_paths=host_paths)
+    if leaks:
+        raise AssertionError("\n".join(f"{outcome.runtime or 'outcome'}: {leak}" for leak in leaks))
+
+
+def _leaks(name: str, find: _Find, outcome: Outcome, source: bytes) -> Iterator[Leak]:
+    streams: tuple[tuple[Literal["stdout", "stderr"], bytes], ...] = (
+        ("stdout", outcome.stdout),
+        ("stderr", outcome.stderr),
+    )
+    for stream, data in streams:
+        for offset, text in find(data, source):
+            shown = text[:_TEXT_BYTES].decode("utf-8", "backslashreplace")
+            yield Leak(name, stream, offset, shown, _line_around(data, offset))
+
+
+def _line_around(data: bytes, offset: int) -> str:
+    start, end = line_bounds(data, offset)
+    piece, before, after = around(data, start, end, offset, _EXCERPT_BYTES)
+    return ("…" if before else "") + piece.decode("utf-8", "backslashreplace") + ("…" if after else "")
