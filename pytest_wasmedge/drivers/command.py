@@ -1,0 +1,194 @@
+"""Drives a runtime that is a command: one process per invocation, its streams ours, its end certain."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import selectors
+import subprocess
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_wasmedge.drivers.process import Workspace, spawn, stop
+from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.model import (
+    Artifact,
+    Ending,
+    Invocation,
+    Limits,
+    Outcome,
+    Timings,
+    host_failed,
+    timed_out,
+)
+from pytest_wasmedge.runtimes.base import Host, Runtime
+
+_CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a command is made of: its program, the artifact, limits, a folder that lives as long as the host."""
+
+    executable: Path
+    artifact: Artifact
+    limits: Limits
+    workspace: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process ended: its status (negative: a signal's number) and all that it wrote."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+class CommandRuntime(Runtime):
+    """A runtime started once per invocation. It describes its command line and reads its endings."""
+
+    @abstractmethod
+    def executable(self) -> Path:
+        """Return the program. Raises RuntimeUnavailableError."""
+
+    def prepare(self, launch: Launch) -> None:
+        """Do what is done once per host, such as compiling. Raises HostStartError."""
+
+    @abstractmethod
+    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+        """Return the command line of one invocation."""
+
+    @abstractmethod
+    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+        """Tell the guest's stdout and stderr from the host's own messages, and how the guest ended."""
+
+    def environment(self) -> dict[str, str]:
+        """Return the whole environment of the process; nothing is inherited."""
+        return {}
+
+    def start(self, artifact: Artifact, limits: Limits) -> Host:
+        return CommandHost(self, artifact, limits)
+
+
+class CommandHost(Host):
+    """Holds what the command needs; a process exists only during an invocation."""
+
+    def __init__(self, runtime: CommandRuntime, artifact: Artifact, limits: Limits) -> None:
+        self.runtime: CommandRuntime = runtime
+        self.artifact, self.limits = artifact, limits
+        self._numbers = itertools.count(1)
+        self._workspace = Workspace.create()
+        self._closed = False
+        try:
+            self._launch = Launch(runtime.executable(), artifact, limits, self._workspace.path)
+            runtime.prepare(self._launch)
+        except BaseException:
+            self._workspace.close()
+            raise
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        if self._closed:
+            raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
+        timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
+        number = next(self._numbers)
+        started_ns = time.perf_counter_ns()
+        process = spawn(
+            self.runtime.argv(self._launch, invocation),
+            env=self.runtime.environment(),
+            cwd=self._workspace.path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        streams = _Streams(process, invocation.stdin, self.limits.output_bytes)
+        try:
+            cut_short = streams.pump(time.monotonic() + timeout_s)
+        finally:
+            # Also on Ctrl-C: nothing that we started runs on.
+            stop(process)
+            streams.close()
+        elapsed_ns = time.perf_counter_ns() - started_ns
+        ended = Ended(process.returncode, bytes(streams.stdout), bytes(streams.stderr))
+        stdout, stderr, ending = (
+            (ended.stdout, ended.stderr, cut_short)
+            if cut_short
+            else self.runtime.outcome(self._launch, ended)
+        )
+        return Outcome(
+            stdout,
+            stderr,
+            ending,
+            number,
+            Timings(elapsed_ns),
+            self.runtime.name,
+            self.artifact.sha256,
+        )
+
+    def close(self) -> None:
+        self._closed = True
+        self._workspace.close()
+
+
+class _Streams:
+    """Feeds stdin and collects both outputs at once, so that no full pipe can block either side."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, output_bytes: int) -> None:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        self._process = process
+        self._pipes = (process.stdin, process.stdout, process.stderr)
+        self._stdin = memoryview(stdin)
+        self._output_bytes = output_bytes
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+
+    def pump(self, deadline_s: float) -> Ending | None:
+        """Run until the process has ended; an ending is returned only if it had to be cut short."""
+        stdin, stdout, stderr = self._pipes
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ, self.stdout)
+            selector.register(stderr, selectors.EVENT_READ, self.stderr)
+            os.set_blocking(stdin.fileno(), False)
+            selector.register(stdin, selectors.EVENT_WRITE)
+            while selector.get_map():
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    return timed_out("stopped by us")
+                for key, _ in selector.select(left_s):
+                    if key.fileobj is stdin:
+                        if not self._feed():
+                            selector.unregister(stdin)
+                            stdin.close()
+                        continue
+                    data = os.read(key.fd, _CHUNK_BYTES)
+                    if not data:
+                        selector.unregister(key.fileobj)
+                        continue
+                    key.data.extend(data)
+                    if len(self.stdout) + len(self.stderr) > self._output_bytes:
+                        return host_failed(f"output limit of {self._output_bytes} bytes reached")
+        try:
+            self._process.wait(max(0.0, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return timed_out("stopped by us")
+        return None
+
+    def _feed(self) -> bool:
+        """Write what fits; False when all is written or the process no longer reads."""
+        try:
+            written = os.write(self._pipes[0].fileno(), self._stdin[:_CHUNK_BYTES])
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            return False
+        self._stdin = self._stdin[written:]
+        return len(self._stdin) > 0
+
+    def close(self) -> None:
+        for pipe in self._pipes:
+            pipe.close()

@@ -1,0 +1,97 @@
+"""What goes over HTTP between us and a host: our client, its errors in our words, and the answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pytest_wasmedge.model import Ending, EndingKind, Invocation, host_failed
+
+if TYPE_CHECKING:
+    import httpx
+
+SECRET_HEADER = "pytest-wasmedge-secret"
+
+#: Shorter than the time after which any of the hosts closes an idle connection (workerd: 5 s).
+_IDLE_CONNECTION_S = 4.0
+_IDLE_CONNECTIONS = 64
+
+#: How a request failed: the server was too slow, never got it, or broke off.
+Failure = Literal["late", "not received", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response, taken apart."""
+
+    ending: Ending
+    stdout: bytes = b""
+    stderr: bytes = b""
+    invocation: int = 0
+    phases_ns: Mapping[str, int] = field(default_factory=dict)
+
+
+def request_body(invocation: Invocation, timeout_s: float) -> bytes:
+    """Return one line of JSON and then stdin."""
+    head = {
+        "args": invocation.args,
+        "env": dict(invocation.env),
+        "timeout_ms": max(1, round(timeout_s * 1000)),
+    }
+    return b"".join((json.dumps(head).encode(), b"\n", invocation.stdin))
+
+
+def open_client(secret: str) -> httpx.Client:
+    """Return a client that talks to this machine only: no proxy, no settings of the user, no certificates."""
+    import httpx
+
+    limits = httpx.Limits(
+        max_connections=None, max_keepalive_connections=_IDLE_CONNECTIONS, keepalive_expiry=_IDLE_CONNECTION_S
+    )
+    transport = httpx.HTTPTransport(verify=False, trust_env=False, limits=limits)
+    headers = {SECRET_HEADER: secret, "accept-encoding": "identity"}
+    return httpx.Client(transport=transport, trust_env=False, headers=headers)
+
+
+def failure_of(error: httpx.HTTPError) -> Failure:
+    """Translate what httpx raises; the first match counts."""
+    import httpx
+
+    table: tuple[tuple[type[httpx.HTTPError], Failure], ...] = (
+        (httpx.ConnectError, "not received"),
+        (httpx.TimeoutException, "late"),
+        (httpx.HTTPError, "broken"),
+    )
+    return next(failure for kind, failure in table if isinstance(error, kind))
+
+
+def read_answer(name: str, response: httpx.Response) -> Answer:
+    """Take a response apart; whatever is wrong with it is the host's failure."""
+    content = response.content
+    if response.status_code != 200:
+        return Answer(host_failed(f"{name} answered HTTP {response.status_code}: {content[:200]!r}"))
+    try:
+        at = content.index(b"\n") + 1
+        head = json.loads(content[:at])
+        stdout_end = at + head["stdout_bytes"]
+        if head["stdout_bytes"] < 0 or stdout_end + head["stderr_bytes"] != len(content):
+            raise ValueError(f"{len(content) - at} bytes do not make up both streams")
+        kind, status = head["ending"]["kind"], head["ending"]["status"]
+        if kind not in get_args(EndingKind) or (kind == "exited") != isinstance(status, int):
+            raise ValueError(f"no ending is {head['ending']}")
+        return Answer(
+            Ending(kind, status, str(head["ending"]["detail"])),
+            content[at:stdout_end],
+            content[stdout_end:],
+            int(head["invocation"]),
+            read_phases(head.get("phases_ns")),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        return Answer(host_failed(f"{name} answered {content[:200]!r}, which we cannot read: {error}"))
+
+
+def read_phases(told: object) -> dict[str, int]:
+    """Return the phases that a host tells, in nanoseconds."""
+    return {str(name): int(ns) for name, ns in told.items()} if isinstance(told, dict) else {}

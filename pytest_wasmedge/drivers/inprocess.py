@@ -1,0 +1,171 @@
+"""Drives an engine that lives in this Python process: counting, timing, deadlines, and a Ctrl-C that is heard."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import queue
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.model import Ending, Invocation, Outcome, Timings, host_failed
+from pytest_wasmedge.runtimes.base import Host
+
+TICK_S = 0.01
+_STOP_ATTEMPTS, _STOP_PAUSE_S = 100, 0.05
+
+
+class Ticker:
+    """Calls ``tick`` every 10 ms while a guest runs, for engines that stop guests at an epoch."""
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick = tick
+        self._guests = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._loop, name="pytest-wasmedge-epoch", daemon=True).start()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._guests += 1
+            if self._guests == 1:
+                self._changed.notify()
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._guests -= 1
+
+    def close(self) -> None:
+        """Let the thread end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                while not self._guests and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+            time.sleep(TICK_S)
+            self._tick()
+
+
+def ticks(timeout_s: float) -> int:
+    """Return how many ticks from now a guest may run; never cut short by the tick that is under way."""
+    return math.ceil(timeout_s / TICK_S) + 1
+
+
+@dataclass(slots=True)
+class Run:
+    """One invocation under way: what the guest wrote so far, and when it must end.
+
+    ``stopping`` ends its sleep early; ``overslept`` is set when a guest was woken by one of these: what it does after that is not its outcome.
+    """
+
+    invocation: Invocation
+    timeout_s: float
+    output_bytes_left: int
+    deadline_s: float = 0.0
+    overslept: bool = False
+    stopping: threading.Event = field(default_factory=threading.Event)
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+    phases_ns: dict[str, int] = field(default_factory=dict)
+
+    def write(self, stream: bytearray, data: bytes) -> bool:
+        """Keep what the guest wrote; False once it has written more than the limit, or is over."""
+        if self.overslept:
+            return False
+        self.output_bytes_left -= len(data)
+        if self.output_bytes_left < 0:
+            return False
+        stream += data
+        return True
+
+
+class InProcessHost(Host):
+    """A host in this process. A subclass says how one run is done and how a running guest is stopped."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._closed = False
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._helper: threading.Thread | None = None
+
+    @abstractmethod
+    def _execute(self, run: Run) -> Ending:
+        """Run the guest in a fresh instance, filling ``run``; may be called from several threads at once."""
+
+    @abstractmethod
+    def _stop_guest(self, run: Run) -> None:
+        """Stop this guest now, and if the engine cannot tell them apart, all others with it."""
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        if self._closed:
+            raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
+        timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
+        run = Run(invocation, timeout_s, self.limits.output_bytes)
+        number = next(self._numbers)
+        started_ns = time.perf_counter_ns()
+        run.deadline_s = time.monotonic() + timeout_s
+        if threading.current_thread() is threading.main_thread():
+            ending = self._execute_beside(run)
+        else:
+            ending = self._execute(run)
+        elapsed_ns = time.perf_counter_ns() - started_ns
+        if run.output_bytes_left < 0:
+            ending = host_failed(f"output limit of {self.limits.output_bytes} bytes reached")
+        return Outcome(
+            bytes(run.stdout),
+            bytes(run.stderr),
+            ending,
+            number,
+            Timings(elapsed_ns, run.phases_ns),
+            self.runtime.name,
+            self.artifact.sha256,
+        )
+
+    def _execute_beside(self, run: Run) -> Ending:
+        # Python handles Ctrl-C in the main thread only, and not while that thread is inside the engine: so the
+        # guest runs on a helper thread and the main thread waits, which can be interrupted.
+        if self._helper is None:
+            self._helper = threading.Thread(target=self._serve, name="pytest-wasmedge-guest", daemon=True)
+            self._helper.start()
+        done = threading.Event()
+        result: list[Ending | BaseException] = []
+
+        def job() -> None:
+            try:
+                result.append(self._execute(run))
+            except BaseException as error:
+                result.append(error)
+            done.set()
+
+        try:
+            self._jobs.put(job)
+            done.wait()
+        except BaseException:
+            # More than once: a guest that is only now starting sets itself a deadline that lies ahead.
+            for _ in range(_STOP_ATTEMPTS):
+                self._stop_guest(run)
+                if done.wait(_STOP_PAUSE_S):
+                    break
+            raise
+        if isinstance(result[0], BaseException):
+            raise result[0]
+        return result[0]
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)

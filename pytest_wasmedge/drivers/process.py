@@ -1,0 +1,169 @@
+"""Child processes and temporary folders that cannot outlive us, whatever ends us."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from pytest_wasmedge.errors import HostStartError
+
+# Runs beside us, in a session of its own. It learns of every process group and folder through its stdin; when
+# that closes, we are gone (even by kill -9), and it removes what is still on the list.
+_REAPER = """
+import os, shutil, signal, sys
+alive = set()
+for line in sys.stdin:
+    sign, entry = line[0], line[1:].rstrip("\\n")
+    (alive.add if sign == "+" else alive.discard)(entry)
+for entry in sorted(alive, reverse=True):
+    if entry[0] == "p":
+        try:
+            os.killpg(int(entry[1:]), signal.SIGKILL)
+        except OSError:
+            pass
+for entry in alive:
+    if entry[0] == "d":
+        shutil.rmtree(entry[1:], ignore_errors=True)
+"""
+
+
+class _Reaper:
+    """Our side of the reaper's pipe; started with the first thing that needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._owner_pid = 0
+        self._entries: set[str] = set()
+
+    def add(self, entry: str) -> None:
+        with self._lock:
+            self._entries.add(entry)
+            self._tell("+" + entry)
+
+    def discard(self, entry: str) -> None:
+        with self._lock:
+            self._entries.discard(entry)
+            self._tell("-" + entry)
+
+    def _tell(self, line: str) -> None:
+        if self._process is None or self._owner_pid != os.getpid():
+            self._owner_pid = os.getpid()
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _REAPER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
+            atexit.register(self.finish)
+        pipe = self._process.stdin
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError):
+            pipe.write(line + "\n")
+            pipe.flush()
+
+    def finish(self) -> None:
+        """Let the reaper take what was never closed, and wait until it has."""
+        with self._lock:
+            if self._process is not None and self._owner_pid == os.getpid():
+                with contextlib.suppress(OSError):
+                    self._process.communicate(timeout=10)
+                self._process = None
+
+
+_reaper = _Reaper()
+
+
+class Workspace:
+    """A temporary folder that only we can read, and that goes when we do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls) -> Workspace:
+        """Make one; mode 0700."""
+        path = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-"))
+        _reaper.add(f"d{path}")
+        return cls(path)
+
+    def close(self) -> None:
+        """Remove the folder; harmless when called again."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        _reaper.discard(f"d{self.path}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    stdin: int | IO[bytes] | None = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = subprocess.DEVNULL,
+    stderr: int | IO[bytes] | None = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own with exactly this environment.
+
+    Raises HostStartError if the system cannot run it.
+    """
+    try:
+        process = subprocess.Popen(
+            argv,
+            env=dict(env),
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=tuple(pass_fds),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise HostStartError(
+            f"cannot run {argv[0]}: {error.strerror or error}. "
+            "`pytest-wasmedge doctor` shows which runtimes work here and how to get the others."
+        ) from error
+    _reaper.add(f"p{process.pid}")
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Kill the program and all that it started, and wait for its end; harmless when it is already gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        # Before it is waited for: afterwards its number may belong to somebody else.
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    _reaper.discard(f"p{process.pid}")
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """Return the last lines of a host's log, for messages; empty if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 8192))
+            text = file.read().decode("utf-8", "backslashreplace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,51 @@
+"""Bun: each invocation in a worker. It has no option that limits a guest's memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_wasmedge.drivers.server import Launch, ServerRuntime, Versions
+from pytest_wasmedge.runtimes.glue import prepare
+
+
+class Bun(ServerRuntime):
+    """``bun run server.mjs``; Bun knows no permissions, the guest has only what the glue gives it."""
+
+    name = "bun"
+    engine = "JavaScriptCore"
+    tool = "bun"
+    minimum = (1, 3)
+
+    def missing(self) -> str:
+        return prepare.missing()
+
+    def argv(self, launch: Launch) -> Sequence[str]:
+        server = prepare.glue_folder() / "server.mjs"
+        return [
+            str(launch.executable),
+            "--no-install",
+            "--no-env-file",
+            "--config=/dev/null",
+            "run",
+            str(server),
+        ]
+
+    def environment(self, workspace: Path) -> dict[str, str]:
+        # Without the latter, Bun keeps what it transpiled in the user's cache.
+        return super().environment(workspace) | {
+            "DO_NOT_TRACK": "1",
+            "BUN_RUNTIME_TRANSPILER_CACHE_PATH": "0",
+        }
+
+    def version_argv(self, executable: Path) -> Sequence[str]:
+        return [str(executable), "-p", "JSON.stringify(process.versions)"]
+
+    def read_versions(self, said: str) -> Versions:
+        told = json.loads(said)
+        # Its engine has no number: this is WebKit's commit, as short as git shows it.
+        return Versions(told["bun"], told["webkit"][:12])
+
+
+RUNTIME = Bun

@@ -1,0 +1,61 @@
+"""Puts our glue and the WASI shim together in one folder that every JavaScript host can load as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from pytest_wasmedge.errors import RuntimeUnavailableError
+from pytest_wasmedge.provision import install_command, installed
+from pytest_wasmedge.provision.cache import folder
+
+_HERE = Path(__file__).parent
+
+
+def missing() -> str:
+    """Say what the glue lacks; empty if nothing. Raises ProvisionError if the cache cannot be used."""
+    return "" if installed("shim") else "the WASI shim is not installed"
+
+
+def glue_folder() -> Path:
+    """Return the folder with our modules and, in ``shim/``, the shim's; made when its content is new.
+
+    Raises RuntimeUnavailableError if the shim is not installed, ProvisionError if the cache cannot be used.
+    """
+    files = _files()
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    glue = folder("glue").resolve()
+    place = glue / digest.hexdigest()[:16]
+    if not place.is_dir():
+        work = Path(tempfile.mkdtemp(prefix=".", dir=glue))
+        try:
+            for name, content in files.items():
+                (work / name).parent.mkdir(exist_ok=True)
+                (work / name).write_bytes(content)
+            work.rename(place)
+        except OSError:
+            # Another process was faster: a folder that is not empty cannot be replaced.
+            if not place.is_dir():
+                raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return place
+
+
+def module_names() -> list[str]:
+    """Return the names of all modules in the folder, such as ``guest.mjs`` and ``shim/wasi.js``."""
+    return [name for name in _files() if name.endswith("js")]
+
+
+def _files() -> dict[str, bytes]:
+    shim = installed("shim")
+    if shim is None:
+        raise RuntimeUnavailableError(f"{missing()}; get it with `{install_command('shim')}`.")
+    ours = {path.name: path.read_bytes() for path in sorted(_HERE.glob("*.mjs"))}
+    theirs = {f"shim/{path.name}": path.read_bytes() for path in sorted((shim / "dist").glob("*.js"))}
+    # Node takes a .js file for an ES module only where this says so.
+    return {"package.json": b'{"type":"module"}\n', **ours, **theirs}

@@ -1,0 +1,195 @@
+// The host in Node, Deno and Bun: an HTTP server on loopback that runs each invocation in a fresh worker.
+//
+// Reads one line {secret, artifact, output_bytes, max_workers} on stdin, prints one line {port, version,
+// engine_version, phases_ns} on stdout, and exits when stdin closes: it cannot outlive who started it.
+
+import { readFileSync } from "node:fs";
+import process from "node:process";
+import { SECRET_HEADER, frameResult, parseInvocation, responseHeaders, sameSecret } from "./wire.mjs";
+
+const HOST = typeof Deno !== "undefined" ? "deno" : typeof Bun !== "undefined" ? "bun" : "node";
+const WORKER = new URL("./worker.mjs", import.meta.url);
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const NodeWorker = HOST === "node" ? (await import("node:worker_threads")).Worker : null;
+
+// --- workers ---------------------------------------------------------------------------------------------
+
+// A worker with its differences hidden: ``ready`` settles once it has booted, ``onresult`` and ``onfailure``
+// are called with what comes after.
+function startWorker() {
+  const self = { onresult: null, onfailure: null };
+  let worker;
+  self.ready = new Promise((resolve, reject) => {
+    const onmessage = (data) => (data === "ready" ? resolve() : self.onresult?.(data));
+    const onfailure = (error) => (reject(error), self.onfailure?.(error));
+    if (HOST === "node") {
+      worker = new NodeWorker(WORKER, { env: {} });
+      worker.on("message", onmessage);
+      worker.on("error", onfailure);
+      worker.on("exit", (status) => onfailure(new Error(`the worker ended with status ${status}`)));
+    } else {
+      const nothing = HOST === "deno" ? { type: "module", deno: { permissions: "none" } } : { env: {} };
+      worker = new Worker(WORKER, nothing);
+      worker.onmessage = (event) => onmessage(event.data);
+      worker.onmessageerror = () => onfailure(new Error("the worker's answer could not be read"));
+      worker.onerror = (event) => {
+        event.preventDefault?.();
+        onfailure(event.error ?? new Error(event.message));
+      };
+    }
+  });
+  // A spare that fails is reported by the invocation that takes it.
+  self.ready.catch(() => {});
+  self.post = (message, transfer) => worker.postMessage(message, transfer);
+  self.terminate = () => worker.terminate();
+  return self;
+}
+
+const EMPTY = { stdout: new Uint8Array(), stderr: new Uint8Array(), phases: {} };
+const failed = (kind, detail) => ({ ...EMPTY, ending: { kind, status: null, detail } });
+
+// At most ``maxWorkers`` guests run at once, the others wait in line; one more worker is kept booted.
+class Workers {
+  #spare = null;
+  #running = 0;
+  #line = [];
+
+  constructor(module, outputBytes, maxWorkers) {
+    Object.assign(this, { module, outputBytes, maxWorkers });
+    this.#spare = startWorker();
+  }
+
+  async run(invocation) {
+    if (this.#running >= this.maxWorkers) {
+      await new Promise((resolve) => this.#line.push(resolve));
+    } else {
+      this.#running++;
+    }
+    const worker = this.#spare;
+    // The next one boots beside this guest.
+    this.#spare = startWorker();
+    try {
+      return await this.#runIn(worker, invocation);
+    } catch (error) {
+      const memory = error?.code === "ERR_WORKER_OUT_OF_MEMORY";
+      return failed(memory ? "out_of_memory" : "host_failed", `${error?.name}: ${error?.message}`);
+    } finally {
+      worker.terminate();
+      // The place goes to the next in line, if there is one.
+      const next = this.#line.shift();
+      next ? next() : this.#running--;
+    }
+  }
+
+  async #runIn(worker, invocation) {
+    await worker.ready;
+    return await new Promise((resolve, reject) => {
+      // A worker that boots late has not used up the guest's time.
+      const limitMs = Math.min(invocation.timeoutMs, LONGEST_TIMER_MS);
+      const timer = setTimeout(() => resolve(failed("timed_out", "the worker was terminated")), limitMs);
+      worker.onresult = (result) => (clearTimeout(timer), resolve(result));
+      worker.onfailure = (error) => (clearTimeout(timer), reject(error));
+      const job = { ...invocation, outputBytes: this.outputBytes };
+      worker.post({ module: this.module, job }, [invocation.stdin.buffer]);
+    });
+  }
+}
+
+// --- HTTP ------------------------------------------------------------------------------------------------
+
+// Each takes answer(secret, readBody) -> {status, headers, body} and gives the port that it listens on.
+const listen = {
+  async node(answer) {
+    const { createServer } = await import("node:http");
+    const server = createServer(async (request, response) => {
+      const { status, headers, body } = await answer(request.headers[SECRET_HEADER], async () => {
+        const chunks = [];
+        for await (const chunk of request) chunks.push(chunk);
+        // Not Buffer.concat: its small results share memory, which cannot be handed to a worker.
+        const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+        chunks.reduce((at, chunk) => (bytes.set(chunk, at), at + chunk.length), 0);
+        return bytes;
+      });
+      response.writeHead(status, { ...headers, "content-length": body.length });
+      response.end(body);
+    });
+    // A connection is closed by the client alone, or a request could meet its end.
+    server.keepAliveTimeout = server.requestTimeout = server.headersTimeout = 0;
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return server.address().port;
+  },
+
+  deno(answer) {
+    return new Promise((resolve) => {
+      const onListen = ({ port }) => resolve(port);
+      Deno.serve({ hostname: "127.0.0.1", port: 0, onListen }, (request) => webResponse(request, answer));
+    });
+  },
+
+  bun(answer) {
+    const fetch = (request) => webResponse(request, answer);
+    const options = { hostname: "127.0.0.1", port: 0, idleTimeout: 0, maxRequestBodySize: 2 ** 31 };
+    return Bun.serve({ ...options, development: false, fetch }).port;
+  },
+};
+
+async function webResponse(request, answer) {
+  const secret = request.headers.get(SECRET_HEADER);
+  const readBody = async () => new Uint8Array(await request.arrayBuffer());
+  const { status, headers, body } = await answer(secret, readBody);
+  return new Response(body, { status, headers });
+}
+
+// --- the whole -------------------------------------------------------------------------------------------
+
+function firstLine(stream) {
+  return new Promise((resolve) => {
+    let text = "";
+    stream.setEncoding("utf8");
+    stream.on("data", (chunk) => {
+      text += chunk;
+      if (text.includes("\n")) resolve(text.slice(0, text.indexOf("\n")));
+    });
+    stream.on("end", () => process.exit(0));
+    stream.on("error", () => process.exit(0));
+  });
+}
+
+async function main() {
+  const settings = JSON.parse(await firstLine(process.stdin));
+  const phases_ns = {};
+  let began = performance.now();
+  const phase = (name) => {
+    const now = performance.now();
+    phases_ns[name] = Math.round((now - began) * 1e6);
+    began = now;
+  };
+  const bytes = readFileSync(settings.artifact);
+  phase("load");
+  const module = await WebAssembly.compile(bytes);
+  phase("compile");
+
+  const workers = new Workers(module, settings.output_bytes, settings.max_workers);
+  let invocations = 0;
+  const port = await listen[HOST](async (secret, readBody) => {
+    if (!sameSecret(secret, settings.secret)) {
+      return { status: 404, headers: {}, body: new Uint8Array() };
+    }
+    let invocation;
+    try {
+      invocation = parseInvocation(await readBody());
+    } catch {
+      return { status: 400, headers: {}, body: new Uint8Array() };
+    }
+    const number = ++invocations;
+    const result = await workers.run(invocation);
+    return { status: 200, headers: responseHeaders(number), body: frameResult(result, number) };
+  });
+  const { [HOST]: version, v8, webkit } = process.versions;
+  process.stdout.write(`${JSON.stringify({ port, version, engine_version: v8 ?? webkit, phases_ns })}\n`);
+}
+
+main().catch((error) => {
+  console.error(`${error?.name}: ${error?.message}`);
+  process.exit(1);
+});

@@ -1,0 +1,19 @@
+// One guest in a thread of its own: says that it is ready, receives one invocation, answers, and is ended.
+
+import { run } from "./guest.mjs";
+
+// Deno and Bun have the Web's workers, Node has its own.
+const web = typeof globalThis.postMessage === "function";
+const port = web ? globalThis : (await import("node:worker_threads")).parentPort;
+
+function answer({ module, job }) {
+  const result = run(module, job);
+  port.postMessage(result, [result.stdout.buffer, result.stderr.buffer]);
+}
+
+if (web) {
+  globalThis.onmessage = (event) => answer(event.data);
+} else {
+  port.once("message", answer);
+}
+port.postMessage("ready");

@@ -1,0 +1,236 @@
+"""wasmtime through its Python bindings: the engine lives in this process, nothing else to install."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import importlib.metadata
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_wasmedge.drivers.compiled import compiled
+from pytest_wasmedge.drivers.inprocess import InProcessHost, Run, Ticker, ticks
+from pytest_wasmedge.drivers.preopens import granted
+from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.model import (
+    ARGV0,
+    Artifact,
+    Ending,
+    Limits,
+    exited,
+    host_failed,
+    out_of_memory,
+    timed_out,
+    trapped,
+)
+from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
+
+if TYPE_CHECKING:
+    import wasmtime
+
+#: Error numbers of WASI preview 1.
+_EFAULT, _EINVAL = 21, 28
+#: Sizes of WASI preview 1's records for ``poll_oneoff``, and how many of them a guest may give at once.
+_SUBSCRIPTION_BYTES, _EVENT_BYTES, _SUBSCRIPTIONS = 48, 32, 1024
+
+
+class Wasmtime(Runtime):
+    """The wasmtime engine as a library. Compiling Ruby takes 10-23 s once, so the compiled code is kept."""
+
+    name = "wasmtime"
+    engine = "Cranelift"
+    capabilities = frozenset({"memory_limit", "preopens"})
+    cache_state = "code-cache"
+
+    def probe(self) -> Availability:
+        try:
+            version = importlib.metadata.version("wasmtime")
+        except importlib.metadata.PackageNotFoundError:
+            return Availability(
+                False, reason="the Python package wasmtime is missing", install="pip install wasmtime"
+            )
+        return Availability(True, version, version, path="Python package")
+
+    def start(self, artifact: Artifact, limits: Limits) -> Host:
+        return WasmtimeHost(self, artifact, limits)
+
+
+class WasmtimeHost(InProcessHost):
+    """One engine with one compiled module; each invocation gets a store, and so a memory, of its own."""
+
+    def __init__(self, runtime: Wasmtime, artifact: Artifact, limits: Limits) -> None:
+        import wasmtime
+
+        super().__init__()
+        self.runtime, self.artifact, self.limits = runtime, artifact, limits
+        config = wasmtime.Config()
+        config.epoch_interruption = True
+        self._engine = wasmtime.Engine(config)
+
+        def compile_to(path: Path) -> None:
+            path.write_bytes(wasmtime.Module.from_file(self._engine, artifact.path).serialize())
+
+        version = importlib.metadata.version("wasmtime")
+        try:
+            code = compiled(artifact, f"wasmtime-py {version}", "epoch-interruption", compile_to)
+            module = wasmtime.Module.deserialize_file(self._engine, str(code))
+            linker = wasmtime.Linker(self._engine)
+            linker.define_wasi()
+            self._bound_sleep(linker)
+            self._ready = linker.instantiate_pre(module)
+        except wasmtime.WasmtimeError as error:
+            raise HostStartError(
+                f"wasmtime {version} cannot load {artifact.name}: {_first_line(error)}. "
+                "Check the file with `wasm-tools validate`, or build it again."
+            ) from error
+        self._ticker = Ticker(self._engine.increment_epoch)
+        self._thread = threading.local()
+
+    def _execute(self, run: Run) -> Ending:
+        import wasmtime
+
+        config = self._wasi_config(run)
+        store = wasmtime.Store(self._engine)
+        try:
+            store.set_wasi(config)
+            if self.limits.memory_bytes:
+                store.set_limits(memory_size=self.limits.memory_bytes)
+            store.set_epoch_deadline(ticks(run.timeout_s))
+            self._thread.run = run
+            self._thread.clock_zero_ns = time.monotonic_ns()
+            with self._ticker:
+                began_ns = time.perf_counter_ns()
+                instance = self._ready.instantiate(store)
+                start: Any = instance.exports(store)["_start"]
+                run.phases_ns["instantiate"] = time.perf_counter_ns() - began_ns
+                began_ns = time.perf_counter_ns()
+                try:
+                    start(store)
+                finally:
+                    run.phases_ns["run"] = time.perf_counter_ns() - began_ns
+            ending = exited(0)
+        except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
+            ending = _ending(error)
+        finally:
+            store.close()
+        return timed_out("wasmtime: asleep at its time limit") if run.overslept else ending
+
+    def _wasi_config(self, run: Run) -> wasmtime.WasiConfig:
+        import wasmtime
+
+        config = wasmtime.WasiConfig()
+        config.argv = [ARGV0, *run.invocation.args]
+        config.env = list(run.invocation.env.items())
+        for guest_path, folder in granted(self.runtime.name, run.invocation):
+            config.preopen_dir(str(folder), guest_path)
+        _set_stdin(config, run.invocation.stdin)
+        config.stdout_custom = lambda data: None if run.write(run.stdout, data) else -errno.EIO
+        config.stderr_custom = lambda data: None if run.write(run.stderr, data) else -errno.EIO
+        return config
+
+    def _bound_sleep(self, linker: wasmtime.Linker) -> None:
+        """Replace ``poll_oneoff``: wasmtime's own blocks in the host, where no epoch can end it."""
+        import wasmtime
+
+        i32 = wasmtime.ValType.i32()
+        linker.allow_shadowing = True
+        linker.define_func(
+            "wasi_snapshot_preview1",
+            "poll_oneoff",
+            wasmtime.FuncType([i32] * 4, [i32]),
+            self._poll_oneoff,
+            access_caller=True,
+        )
+
+    def _poll_oneoff(self, caller: Any, subscriptions: int, events: int, count: int, result: int) -> int:
+        """Sleep for the shortest clock subscription, but never past the deadline.
+
+        Layouts are those of WASI preview 1's witx. Descriptors are always ready: stdin is all there, stdout and
+        stderr never block. An exception must not leave from here: the bindings keep it in one place for all
+        threads, so that another guest's run could be the one that raises it.
+        """
+        import wasmtime
+
+        memory = caller.get("memory")
+        if not isinstance(memory, wasmtime.Memory) or not 0 < count <= _SUBSCRIPTIONS:
+            return _EINVAL
+        subscriptions, events, result = (each & 0xFFFFFFFF for each in (subscriptions, events, result))
+        size = memory.data_len(caller)
+        if max(subscriptions + _SUBSCRIPTION_BYTES * count, events + _EVENT_BYTES * count, result + 4) > size:
+            return _EFAULT
+        clocks: list[tuple[int, bytes]] = []
+        ready: list[tuple[bytes, int]] = []
+        for index in range(count):
+            at = subscriptions + _SUBSCRIPTION_BYTES * index
+            record = bytes(memory.read(caller, at, at + _SUBSCRIPTION_BYTES))
+            userdata, tag = record[:8], record[8]
+            if tag:
+                ready.append((userdata, tag))
+                continue
+            clock, wait_ns = int.from_bytes(record[16:20], "little"), int.from_bytes(record[24:32], "little")
+            if record[40] & 1:  # a point in time, by the guest's clock: wasmtime's monotonic one begins at 0
+                now_ns = time.monotonic_ns() - self._thread.clock_zero_ns if clock else time.time_ns()
+                wait_ns = max(0, wait_ns - now_ns)
+            clocks.append((wait_ns, userdata))
+        if not ready:
+            shortest_ns = min(wait_ns for wait_ns, _ in clocks)
+            self._sleep(shortest_ns / 1e9)
+            ready = [(userdata, 0) for wait_ns, userdata in clocks if wait_ns == shortest_ns]
+        for index, (userdata, tag) in enumerate(ready):
+            memory.write(
+                caller, userdata + bytes(2) + bytes([tag]) + bytes(21), events + _EVENT_BYTES * index
+            )
+        memory.write(caller, len(ready).to_bytes(4, "little"), result)
+        return 0
+
+    def _sleep(self, duration_s: float) -> None:
+        """Sleep, at most until the deadline; a guest woken by it is over, though it may run on to its epoch."""
+        run: Run = self._thread.run
+        left_s = run.deadline_s - time.monotonic()
+        if run.stopping.wait(max(0.0, min(duration_s, left_s))) or duration_s > left_s:
+            run.overslept = True
+
+    def _stop_guest(self, run: Run) -> None:
+        run.stopping.set()
+        for _ in range(ticks(run.timeout_s)):
+            self._engine.increment_epoch()
+
+    def close(self) -> None:
+        super().close()
+        self._ticker.close()
+
+
+def _set_stdin(config: wasmtime.WasiConfig, stdin: bytes) -> None:
+    """Give the guest these bytes; the bindings have this call of the C API, but no property for it yet."""
+    from wasmtime import _ffi
+
+    vector = _ffi.wasm_byte_vec_t()
+    data = (ctypes.c_ubyte * len(stdin)).from_buffer_copy(stdin) if stdin else (ctypes.c_ubyte * 1)()
+    _ffi.wasm_byte_vec_new(ctypes.byref(vector), len(stdin), data)
+    _ffi.wasi_config_set_stdin_bytes(config.ptr(), ctypes.byref(vector))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _ending(error: Exception) -> Ending:
+    """Translate what the bindings raise; the one table for this driver."""
+    import wasmtime
+
+    if isinstance(error, wasmtime.ExitTrap):
+        return exited(error.code)
+    if isinstance(error, wasmtime.Trap):
+        if error.trap_code is wasmtime.TrapCode.INTERRUPT:
+            return timed_out("wasmtime: interrupt")
+        name = error.trap_code.name.lower() if error.trap_code else _first_line(error)
+        return trapped(f"wasmtime: {name}")
+    text = str(error)
+    if "memory minimum size" in text or "failed to allocate" in text:
+        return out_of_memory(f"wasmtime: {text.strip().splitlines()[-1].strip()}")
+    return host_failed(f"wasmtime: {text.strip().splitlines()[-1].strip()}")
+
+
+RUNTIME = Wasmtime

@@ -1,0 +1,116 @@
+"""The wasmtime command: a new process per invocation, running code compiled beforehand."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
+from pytest_wasmedge.drivers.compiled import compiled
+from pytest_wasmedge.drivers.preopens import granted
+from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
+from pytest_wasmedge.model import ARGV0, Ending, Invocation, exited, host_failed, out_of_memory, trapped
+from pytest_wasmedge.provision import find, install_command
+from pytest_wasmedge.runtimes.base import Availability
+
+#: What wasmtime prints before its own report; the path after it is one that the guest cannot know.
+_REPORT = b"Error: failed to run main module `"
+_TRAP_STATUS = 134
+
+
+class WasmtimeCli(CommandRuntime):
+    """``wasmtime run`` with precompiled code; the engine's report is told from the guest's stderr."""
+
+    name = "wasmtime-cli"
+    engine = "Cranelift"
+    capabilities = frozenset({"memory_limit", "preopens"})
+    cache_state = "code-cache"
+
+    def probe(self) -> Availability:
+        install = install_command(self.name)
+        try:
+            found = find("wasmtime")
+        except ProvisionError as error:
+            return Availability(False, reason=str(error))
+        if found is None:
+            return Availability(False, reason="no wasmtime command found", install=install)
+        try:
+            version = self._version(found.path)
+        except (OSError, subprocess.SubprocessError) as error:
+            return Availability(False, reason=f"{found.path} --version failed: {error}", install=install)
+        except LookupError:
+            return Availability(False, reason=f"{found.path} --version names no version", install=install)
+        return Availability(True, version, version, path=f"{found.path} ({found.origin})")
+
+    def executable(self) -> Path:
+        found = find("wasmtime")
+        if found is None:
+            raise RuntimeUnavailableError(
+                f"no wasmtime command found; get it with `{install_command(self.name)}`."
+            )
+        return found.path
+
+    def prepare(self, launch: Launch) -> None:
+        version = self._version(launch.executable)
+
+        def compile_to(path: Path) -> None:
+            command = [str(launch.executable), "compile", "-o", str(path), str(launch.artifact.path)]
+            ended = subprocess.run(command, capture_output=True, env=self.environment(), check=False)
+            if ended.returncode:
+                said = ended.stderr.decode("utf-8", "backslashreplace").strip().splitlines()
+                raise HostStartError(
+                    f"wasmtime {version} cannot compile {launch.artifact.name}: {said[-1] if said else 'no message'}. "
+                    "Check the file with `wasm-tools validate`, or build it again."
+                )
+
+        self._code(launch).symlink_to(compiled(launch.artifact, f"wasmtime-cli {version}", "", compile_to))
+
+    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+        options = ["--allow-precompiled", "--argv0", ARGV0]
+        if launch.limits.memory_bytes:
+            options += ["-W", f"max-memory-size={launch.limits.memory_bytes}"]
+        for name, value in invocation.env.items():
+            options += ["--env", f"{name}={value}"]
+        for guest_path, folder in granted(self.name, invocation):
+            options += ["--dir", f"{folder}::{guest_path}"]
+        return [str(launch.executable), "run", *options, str(self._code(launch)), *invocation.args]
+
+    def environment(self) -> dict[str, str]:
+        return {"RUST_BACKTRACE": "0", "NO_COLOR": "1"}
+
+    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+        stderr, report = self._split(launch, ended.stderr)
+        if ended.status < 0:
+            return ended.stdout, stderr, host_failed(f"wasmtime was ended by signal {-ended.status}")
+        if not report:
+            return ended.stdout, stderr, exited(ended.status)
+        wording = report.strip().splitlines()[-1].strip().lstrip("0123456789: ")
+        if ended.status == _TRAP_STATUS:
+            return ended.stdout, stderr, trapped(f"wasmtime: {wording}")
+        if "memory minimum size" in report:
+            return ended.stdout, stderr, out_of_memory(f"wasmtime: {wording}")
+        return ended.stdout, stderr, host_failed(f"wasmtime: {wording}")
+
+    def _split(self, launch: Launch, stderr: bytes) -> tuple[bytes, str]:
+        marker = _REPORT + str(self._code(launch)).encode()
+        at = stderr.rfind(marker)
+        return (stderr, "") if at < 0 else (stderr[:at], stderr[at:].decode("utf-8", "backslashreplace"))
+
+    def _code(self, launch: Launch) -> Path:
+        return launch.workspace / "artifact.cwasm"
+
+    def _version(self, executable: Path) -> str:
+        """Ask the command; it answers ``wasmtime 49.0.3 (f96eabaa1 2026-10-14)``."""
+        said = subprocess.run(
+            [str(executable), "--version"],
+            capture_output=True,
+            text=True,
+            env=self.environment(),
+            timeout=20,
+            check=True,
+        )
+        return said.stdout.split()[1]
+
+
+RUNTIME = WasmtimeCli

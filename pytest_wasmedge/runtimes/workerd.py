@@ -1,0 +1,67 @@
+"""workerd, the engine of Cloudflare Workers: all invocations in one isolate, which only a kill can stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from pytest_wasmedge.drivers.server import Launch, ServerRuntime, Versions
+from pytest_wasmedge.runtimes.glue import prepare
+
+_TEMPLATE = Path(prepare.__file__).with_name("config.capnp")
+
+
+class Workerd(ServerRuntime):
+    """``workerd serve`` with a configuration in the workspace, where embedded files must lie beside it."""
+
+    name = "workerd"
+    engine = "V8"
+    capabilities = frozenset({"memory_limit"})
+    tool = "workerd"
+    limits_itself = False
+
+    def missing(self) -> str:
+        return prepare.missing()
+
+    def argv(self, launch: Launch) -> Sequence[str]:
+        link = launch.workspace / "glue"
+        link.unlink(missing_ok=True)
+        link.symlink_to(prepare.glue_folder())
+        # The first module is the one that serves.
+        names = sorted(prepare.module_names(), key=lambda name: (name != "workerd.mjs", name))
+        modules = "\n".join(
+            f"    (name = {_text(name)}, esModule = embed {_text(f'glue/{name}')}),"
+            for name in names
+            if name not in ("server.mjs", "worker.mjs")
+        )
+        config = launch.workspace / "config.capnp"
+        config.write_text(
+            Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+                modules=modules,
+                memory_pages=launch.memory_pages,
+                secret=_text(launch.secret),
+                output_bytes=launch.limits.output_bytes,
+            ),
+            encoding="utf-8",
+        )
+        return [str(launch.executable), "serve", "--control-fd=1", str(config)]
+
+    def greeting(self, launch: Launch) -> bytes:
+        return b""
+
+    def version_argv(self, executable: Path) -> Sequence[str]:
+        return [str(executable), "--version"]
+
+    def read_versions(self, said: str) -> Versions:
+        # It does not tell the version of its V8.
+        return Versions(said.split()[1])
+
+
+def _text(value: str) -> str:
+    """Quote for Cap'n Proto, whose strings are those of JSON as far as our names and secrets go."""
+    return json.dumps(value)
+
+
+RUNTIME = Workerd

@@ -1,0 +1,205 @@
+"""The driver of commands, with Python programs in the place of engines: no WebAssembly needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Ended, Launch
+from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.model import (
+    Artifact,
+    Ending,
+    Invocation,
+    Limits,
+    exited,
+    host_failed,
+    timed_out,
+)
+from pytest_wasmedge.runtimes.base import Availability
+from tests.waiting import until, until_gone
+
+ARTIFACT = Artifact(Path("none.wasm"), "0" * 64, 0, "none")
+
+
+class Script(CommandRuntime):
+    """A command that runs this Python program."""
+
+    name = "script"
+    engine = "none"
+
+    def __init__(self, program: str, prepare: Callable[[Launch], None] = lambda launch: None) -> None:
+        self.program = program
+        self._prepare = prepare
+
+    def probe(self) -> Availability:
+        return Availability(True)
+
+    def executable(self) -> Path:
+        return Path(sys.executable)
+
+    def prepare(self, launch: Launch) -> None:
+        self._prepare(launch)
+
+    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+        return [str(launch.executable), "-I", "-c", self.program, *invocation.args]
+
+    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+        ending = exited(ended.status) if ended.status >= 0 else host_failed(f"signal {-ended.status}")
+        return ended.stdout, ended.stderr, ending
+
+
+def start(program: str, **limits: float) -> CommandHost:
+    """Return a host that runs this program per invocation."""
+    return CommandHost(Script(program), ARTIFACT, Limits(**limits))  # type: ignore[arg-type]
+
+
+def test_streams_and_status_arrive() -> None:
+    """Stdin reaches the program, its two outputs come back apart, its status is the guest's."""
+    program = (
+        "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data[::-1]);"
+        "sys.stderr.buffer.write(data); sys.exit(3)"
+    )
+    with start(program) as host:
+        outcome = host.run(b"\x00\xff\r\n")
+
+    assert outcome.stdout == b"\n\r\xff\x00"
+    assert outcome.stderr == b"\x00\xff\r\n"
+    assert outcome.ending == exited(3)
+    assert (outcome.runtime, outcome.artifact_sha256) == ("script", ARTIFACT.sha256)
+
+
+def test_all_pipes_at_once() -> None:
+    """A program that reads and writes more than a pipe holds, on all streams at once, is not blocked."""
+    program = (
+        "import sys\n"
+        "while data := sys.stdin.buffer.read1(1 << 16):\n"
+        "    sys.stdout.buffer.write(data); sys.stderr.buffer.write(data)"
+    )
+    data = bytes(range(256)) * (1 << 14)
+    with start(program) as host:
+        outcome = host.run(data)
+
+    assert outcome.stdout == outcome.stderr == data
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "while True: pass",
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()",
+        "import os, signal; os.close(1); os.close(2); signal.pause()",
+        "import signal, os; os.close(0); signal.pause()",
+    ],
+    ids=["spins", "ignores_sigterm", "closes_its_outputs", "closes_its_input"],
+)
+def test_time_limit(program: str) -> None:
+    """A program is ended at its time limit, whatever it does with signals and streams."""
+    with start(program, timeout_s=0.3) as host:
+        assert host.run(b"x" * (1 << 20)).ending == timed_out()
+
+
+def test_time_limit_takes_grandchildren(tmp_path: Path) -> None:
+    """What a program started is ended with it."""
+    told = tmp_path / "pid"
+    program = (
+        "import subprocess, sys\n"
+        "inner = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
+        "open(sys.argv[1], 'w').write(str(inner.pid)); inner.wait()"
+    )
+    with start(program) as host:
+        outcome = host.run(args=[str(told)], timeout_s=2)
+
+    assert outcome.ending == timed_out()
+    until_gone([int(told.read_text())], [])
+
+
+def test_signal_is_the_host_s_failure() -> None:
+    """A program killed by someone else has failed as a host."""
+    with start("import os; os.kill(os.getpid(), 9)") as host:
+        outcome = host.run()
+
+    assert outcome.ending == host_failed()
+    assert outcome.ending.detail == f"signal {signal.SIGKILL.value}"
+
+
+def test_output_limit() -> None:
+    """A program that writes without end is ended at the output limit of both streams together."""
+    with start("while True: print('x' * 1000)", output_bytes=100_000) as host:
+        outcome = host.run()
+
+    assert outcome.ending == host_failed()
+    assert outcome.ending.detail == "output limit of 100000 bytes reached"
+    assert 100_000 < len(outcome.stdout) < 200_000
+
+
+def test_counting() -> None:
+    """Invocations are counted from 1, each once, also side by side."""
+    with start("") as host, ThreadPoolExecutor(4) as threads:
+        numbers = sorted(outcome.invocation for outcome in threads.map(lambda _: host.run(), range(8)))
+
+    assert numbers == list(range(1, 9))
+
+
+def test_invocations_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """Two invocations run at once: each can wait for what the other one does."""
+    program = (
+        "import os, sys, time\n"
+        "mine, other = sys.argv[1:]\n"
+        "open(mine, 'w').close()\n"
+        "while not os.path.exists(other): time.sleep(0.01)"
+    )
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    with start(program) as host, ThreadPoolExecutor(2) as threads:
+        ends = [threads.submit(host.run, args=pair).result for pair in ([one, two], [two, one])]
+        assert [end().ending for end in ends] == [exited(0)] * 2
+
+
+def test_ctrl_c_ends_the_program(tmp_path: Path) -> None:
+    """Ctrl-C while a program runs ends it."""
+    told = tmp_path / "pid"
+    program = (
+        "import os, signal, sys\n"
+        "open(sys.argv[1], 'w').write(str(os.getpid()))\n"
+        "os.kill(int(sys.argv[2]), signal.SIGINT); signal.pause()"
+    )
+    with start(program) as host, pytest.raises(KeyboardInterrupt):
+        host.run(args=[str(told), str(os.getpid())])
+
+    until_gone([int(told.read_text())], [])
+
+
+def test_a_host_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host's folder lives as long as the host; a host that cannot be prepared leaves none."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def fail(launch: Launch) -> None:
+        assert launch.workspace.parent == tmp_path
+        raise HostStartError("no")
+
+    with start("") as host:
+        assert len(list(tmp_path.iterdir())) == 1
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(HostStartError, match="no"):
+        CommandHost(Script("", fail), ARTIFACT, Limits())
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(HostStartError, match="script: this host is closed; start another one"):
+        host.run()
+
+
+def test_no_descriptor_is_left() -> None:
+    """Invocations close what they opened, also those that were cut short."""
+    with start("import sys; sys.stdin.read()") as host:
+        host.run()
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for timeout_s in (5, 0.0):
+            host.run(b"x" * 100_000, timeout_s=timeout_s)
+
+        until(lambda: len(list(Path("/proc/self/fd").iterdir())) == before, "descriptors are closed")

@@ -1,0 +1,132 @@
+"""Compiled code on disk: made once, never half, never too much of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_wasmedge.drivers.compiled import KEPT_FILES, compiled
+from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.model import Artifact
+
+# Compiles an artifact in a process of its own; each compilation adds a line to the log. The first one waits
+# until the other process is there too.
+COMPILE = """
+import sys
+from pathlib import Path
+from pytest_wasmedge.drivers.compiled import compiled
+from pytest_wasmedge.model import Artifact
+log = Path(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+def compile_to(path):
+    with log.open("a") as file:
+        file.write("compiled\\n")
+    path.write_bytes(b"code")
+place = compiled(Artifact(Path("a.wasm"), "a" * 64, 1, "a"), "engine 1", "", compile_to)
+assert place.read_bytes() == b"code"
+print(place)
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own."""
+    place = tmp_path / "cache"
+    monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(place))
+    return place / "compiled"
+
+
+def artifact(letter: str = "a") -> Artifact:
+    """Return an artifact with a digest made of this letter."""
+    return Artifact(Path("a.wasm"), letter * 64, 1, "a")
+
+
+def test_compiles_once() -> None:
+    """Code is compiled when it is first asked for, and then taken as it is."""
+    made = []
+
+    def compile_to(path: Path) -> None:
+        made.append(path)
+        path.write_bytes(b"code")
+
+    first = compiled(artifact(), "engine 1", "", compile_to)
+    second = compiled(artifact(), "engine 1", "", compile_to)
+
+    assert first == second
+    assert first.read_bytes() == b"code"
+    assert len(made) == 1
+
+
+def test_never_another_engine_s_code() -> None:
+    """Another artifact, engine, version or setting gets code of its own."""
+    keys = [("a", "engine 1", ""), ("b", "engine 1", ""), ("a", "engine 2", ""), ("a", "engine 1", "fuel")]
+    places = {
+        compiled(artifact(letter), engine, settings, lambda path: None) for letter, engine, settings in keys
+    }
+
+    assert len(places) == len(keys)
+
+
+def test_two_processes_compile_once(tmp_path: Path) -> None:
+    """Two processes that ask at once get the same code, compiled by one of them."""
+    log = tmp_path / "log"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", COMPILE, str(log)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    places = {process.communicate()[0] for process in processes}
+
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len(places) == 1
+    assert log.read_text() == "compiled\n"
+
+
+def test_a_failed_compilation_leaves_no_litter(cache: Path) -> None:
+    """A compiler that fails after half its work leaves nothing behind, and the next attempt starts anew."""
+
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise HostStartError("cannot compile")
+
+    with pytest.raises(HostStartError, match="cannot compile"):
+        compiled(artifact(), "engine 1", "", fail)
+    assert [file.name for file in cache.iterdir() if not file.name.startswith(".lock")] == []
+    assert compiled(artifact(), "engine 1", "", lambda path: None).exists()
+
+
+def test_the_oldest_go(cache: Path) -> None:
+    """Only the files that were used last are kept; using one makes it young again."""
+    letters = "0123456789abcdef"
+    assert len(letters) == KEPT_FILES
+    for age, letter in enumerate(letters):
+        os.utime(compiled(artifact(letter), "engine 1", "", lambda path: None), (age, age))
+    compiled(artifact("0"), "engine 1", "", lambda path: None)
+    compiled(artifact("x"), "engine 1", "", lambda path: None)
+    kept = {file.name[0] for file in cache.glob("*.cwasm")}
+
+    assert kept == {"0", "x", *letters[2:]}
+
+
+def test_only_the_user_can_read_or_write(cache: Path) -> None:
+    """Compiled code is native code: folder and files are the user's alone."""
+    place = compiled(artifact(), "engine 1", "", lambda path: None)
+
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert place.stat().st_mode & 0o077 == 0

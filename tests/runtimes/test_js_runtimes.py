@@ -1,0 +1,396 @@
+"""Node, Deno, Bun and workerd as they really are."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+import httpx
+import pytest
+
+from pytest_wasmedge.drivers.server import MAX_WORKERS, ServerHost, ServerRuntime
+from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.model import (
+    ARGV0,
+    Artifact,
+    Ending,
+    Invocation,
+    Limits,
+    exited,
+    host_failed,
+    out_of_memory,
+    timed_out,
+    trapped,
+)
+from pytest_wasmedge.runtimes.bun import Bun
+from pytest_wasmedge.runtimes.deno import Deno
+from pytest_wasmedge.runtimes.glue import prepare
+from pytest_wasmedge.runtimes.node import Node
+from pytest_wasmedge.runtimes.workerd import Workerd
+from tests import wat
+
+RUNTIMES: tuple[type[ServerRuntime], ...] = (Node, Deno, Bun, Workerd)
+ALL_BYTES = bytes(range(256))
+
+StartProgram = Callable[..., ServerHost]
+
+
+@pytest.fixture(scope="module", params=RUNTIMES, ids=lambda kind: kind.name)
+def js(request: pytest.FixtureRequest) -> ServerRuntime:
+    """Each of the four, if it can run here."""
+    runtime = cast("ServerRuntime", request.param())
+    availability = runtime.probe()
+    if not availability.available:
+        pytest.skip(f"{runtime.name}: {availability.reason}; get it with `{availability.install}`")
+    return runtime
+
+
+@pytest.fixture(scope="module")
+def ruby(js: ServerRuntime, builtin_artifact: Artifact) -> Iterator[ServerHost]:
+    """A host that holds Ruby."""
+    with js.start(builtin_artifact, Limits()) as host:
+        yield cast("ServerHost", host)
+
+
+@pytest.fixture
+def start_program(js: ServerRuntime, tmp_path: Path) -> Iterator[StartProgram]:
+    """Start a host that holds a small program; it is closed when the test ends."""
+    with ExitStack() as hosts:
+
+        def start(program: str | bytes, **limits: int) -> ServerHost:
+            host = js.start(wat.artifact(tmp_path, program), Limits(**limits))
+            return cast("ServerHost", hosts.enter_context(host))
+
+        yield start
+
+
+def test_versions_are_told_by_the_runtime(js: ServerRuntime) -> None:
+    """The version is the program's own word, and the engine's too where it tells it."""
+    availability = js.probe()
+
+    assert availability.version[0].isdigit()
+    assert bool(availability.engine_version) == (js.name != "workerd")
+
+
+def test_streams_are_binary_safe_and_apart(ruby: ServerHost) -> None:
+    """All byte values pass stdout and stderr, neither a newline nor a byte more or less."""
+    outcome = ruby.run("b = (0..255).to_a.pack('C*'); $stdout.binmode.write(b); $stderr.write(b.reverse)")
+
+    assert outcome.ending == exited(0)
+    assert outcome.stdout == ALL_BYTES
+    assert outcome.stderr == ALL_BYTES[::-1]
+
+
+def test_64_mb_of_stdout(ruby: ServerHost) -> None:
+    """64 MiB arrive whole."""
+    outcome = ruby.run("s = 'x' * (1 << 20); 64.times { $stdout.write(s) }")
+
+    assert outcome.ending == exited(0)
+    assert outcome.stdout == b"x" * (64 << 20)
+
+
+def test_16_mb_of_stdin(start_program: StartProgram) -> None:
+    """16 MiB of stdin are read to the last byte, and come back unchanged."""
+    stdin = ALL_BYTES * (1 << 16)
+
+    assert start_program(wat.ECHO).run(stdin).stdout == stdin
+
+
+def test_a_million_small_writes(start_program: StartProgram) -> None:
+    """16 MiB in pieces, with stderr beside, arrive in order and apart."""
+    outcome = start_program(wat.pours(16 << 20, 1 << 20)).run()
+
+    assert outcome.stdout == b"o" * (16 << 20)
+    assert outcome.stderr == b"e" * (1 << 20)
+
+
+def test_streams_are_pipes(ruby: ServerHost) -> None:
+    """The standard streams are no terminals, of unknown type, and have no position."""
+    outcome = ruby.run(
+        "streams = [$stdin, $stdout, $stderr]\n"
+        "p streams.map(&:tty?), streams.map { _1.stat.ftype }\n"
+        "p streams.map { |s| s.pos rescue $!.class }, streams.map { |s| s.seek(0) rescue $!.class }\n"
+    )
+
+    pipe = "[Errno::ESPIPE, Errno::ESPIPE, Errno::ESPIPE]"
+    expected = ["[false, false, false]", '["unknown", "unknown", "unknown"]', pipe, pipe]
+    assert outcome.stdout_text.splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    ("program", "ending"),
+    [
+        (wat.command(""), exited(0)),
+        (wat.exits(3), exited(3)),
+        (wat.exits(255), exited(255)),
+        (wat.TRAP, trapped()),
+        (wat.DIVIDES_BY_ZERO, trapped()),
+        (wat.OVERFLOWS_THE_STACK, trapped()),
+    ],
+    ids=["returns", "exits-3", "exits-255", "unreachable", "division", "stack"],
+)
+def test_ending(start_program: StartProgram, program: str, ending: Ending) -> None:
+    """Each way to end is told as what it is, and the host goes on."""
+    host = start_program(program)
+    first, second = host.run(), host.run()
+
+    assert (first.ending, second.ending) == (ending, ending)
+    assert (first.invocation, second.invocation) == (1, 2)
+    if program == wat.OVERFLOWS_THE_STACK:
+        assert first.ending.detail == "stack overflow"
+
+
+@pytest.mark.parametrize("program", [wat.SPIN, wat.sleeps(3600)], ids=["spins", "sleeps"])
+def test_time_limit(start_program: StartProgram, program: str) -> None:
+    """A guest that does not end is stopped at its time limit, whatever it is doing."""
+    assert start_program(program).run(timeout_s=0.3).ending == timed_out()
+
+
+def test_next_invocation_after_a_runaway(ruby: ServerHost) -> None:
+    """A runaway guest costs nobody else anything."""
+    assert ruby.run("loop {}", timeout_s=1).ending == timed_out()
+    assert ruby.run("puts 1").stdout == b"1\n"
+
+
+def test_runaway_beside_others(ruby: ServerHost) -> None:
+    """Whoever runs beside a runaway ends as itself."""
+    with ThreadPoolExecutor() as pool:
+        others = [pool.submit(ruby.run, f"puts {i}") for i in range(4)]
+        runaway = pool.submit(ruby.run, "loop {}", timeout_s=1)
+        others += [pool.submit(ruby.run, f"puts {i}") for i in range(4, 8)]
+
+    assert runaway.result().ending == timed_out()
+    assert [other.result().stdout for other in others] == [b"%d\n" % i for i in range(8)]
+
+
+def test_sleep_passes_time(ruby: ServerHost) -> None:
+    """A guest that slept sees that time has passed, on both clocks."""
+    outcome = ruby.run(
+        "def now = [Time.now.to_f, Process.clock_gettime(Process::CLOCK_MONOTONIC)]\n"
+        "before = now; sleep 0.05; p now.zip(before).map { |a, b| a - b >= 0.049 }"
+    )
+
+    assert outcome.stdout == b"[true, true]\n"
+
+
+def test_memory_limit_at_the_start(js: ServerRuntime, start_program: StartProgram) -> None:
+    """A guest that needs more memory than the limit to start is out of memory."""
+    if "memory_limit" not in js.capabilities:
+        pytest.skip(f"{js.name} has no memory limit")
+
+    outcome = start_program(wat.command("", pages=600), memory_bytes=32 << 20).run()
+    assert outcome.ending == out_of_memory()
+
+
+def test_memory_limit_later(js: ServerRuntime, builtin_artifact: Artifact) -> None:
+    """A guest that wants more while it runs is refused, and reports it in its own way."""
+    if "memory_limit" not in js.capabilities:
+        pytest.skip(f"{js.name} has no memory limit")
+
+    with js.start(builtin_artifact, Limits(memory_bytes=512 << 20)) as host:
+        outcome = host.run("a = []; loop { a << 'x' * 10_000_000 }")
+        assert outcome.ending == exited(1)
+        assert b"NoMemoryError" in outcome.stderr
+        assert host.run("puts 1").stdout == b"1\n"
+
+
+def test_output_limit(start_program: StartProgram) -> None:
+    """A guest that writes more than the limit, both streams together, is stopped and told as such."""
+    outcome = start_program(wat.pours(1 << 20, 1 << 20), output_bytes=(1 << 20) + 4096).run()
+
+    assert outcome.ending == host_failed()
+    assert outcome.ending.detail == f"output limit of {(1 << 20) + 4096} bytes reached"
+    assert len(outcome.stdout) + len(outcome.stderr) <= (1 << 20) + 4096
+
+
+def test_arguments_and_environment(start_program: StartProgram) -> None:
+    """Both arrive as UTF-8 whatever the letters, and there is nothing else."""
+    arguments = start_program(wat.ARGUMENTS).invoke(Invocation(args=("--help", "größe ☃ 日本", "")))
+    given = start_program(wat.ENVIRONMENT).run(env=MappingProxyType({"GRÖSSE": "☃=1", "EMPTY": ""}))
+
+    expected = [ARGV0.encode(), b"--help", "größe ☃ 日本".encode(), b""]
+    assert arguments.stdout.split(b"\0")[:-1] == expected
+    assert sorted(given.stdout.split(b"\0")[:-1]) == [b"EMPTY=", "GRÖSSE=☃=1".encode()]
+
+
+def test_nothing_is_granted(ruby: ServerHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest has no environment, no files, and cannot load a network library."""
+    monkeypatch.setenv("HOST_SECRET", "1")
+    outcome = ruby.run(
+        "p ENV.to_h, Dir.glob('/*'), (File.read('/etc/passwd') rescue $!.class), defined?(Socket)"
+    )
+
+    assert outcome.stdout == b"{}\n[]\nErrno::ENOENT\nnil\n"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to look at another process")
+def test_the_process_is_given_little(ruby: ServerHost) -> None:
+    """Its environment is ours alone and points into the workspace; its command line tells no secret."""
+    proc = Path("/proc") / str(ruby._server.process.pid)
+    environment = dict(
+        entry.split("=", 1) for entry in (proc / "environ").read_text(encoding="utf-8").split("\0") if entry
+    )
+
+    assert "PATH" not in environment
+    assert environment["HOME"] == environment["TMPDIR"] == str(ruby._workspace.path)
+    secret = ruby._server.client.headers["pytest-wasmedge-secret"]
+    assert secret not in (proc / "cmdline").read_text(encoding="utf-8")
+    assert secret not in environment.values()
+
+
+def test_invocations_are_counted(ruby: ServerHost) -> None:
+    """Numbers go up by one, in the outcome as in the response's header; the guest starts afresh each time."""
+    first = ruby.run("$count = ($count || 0) + 1; puts $count")
+    second = ruby.run("$count = ($count || 0) + 1; puts $count")
+
+    assert second.invocation == first.invocation + 1
+    assert first.stdout == second.stdout == b"1\n"
+    response = ruby._server.client.post(ruby._server.url, content=b'{"args":[],"env":{},"timeout_ms":9999}\n')
+    assert response.headers["pytest-wasmedge-invocation"] == str(second.invocation + 1)
+    assert response.headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("secret", [None, "", "guess"])
+def test_strangers_get_nothing(ruby: ServerHost, secret: str | None) -> None:
+    """Without the host's secret there is a 404 with no body, and nothing runs."""
+    before = ruby.run("").invocation
+    with httpx.Client(trust_env=False, verify=False) as stranger:
+        headers = {} if secret is None else {"pytest-wasmedge-secret": secret}
+        body = b'{"args":[],"env":{},"timeout_ms":9999}\nputs 1'
+        response = stranger.post(ruby._server.url, headers=headers, content=body)
+
+    assert (response.status_code, response.content) == (404, b"")
+    assert ruby.run("").invocation == before + 1
+
+
+def test_malformed_requests_are_refused(ruby: ServerHost) -> None:
+    """A body that is no invocation gets a 400 and does not end the host."""
+    response = ruby._server.client.post(ruby._server.url, content=b"no json")
+
+    assert response.status_code == 400
+    assert ruby.run("puts 1").stdout == b"1\n"
+
+
+def test_32_at_once_never_mix(ruby: ServerHost) -> None:
+    """As many at once as there may be workers, and as many in line: each gets its own streams."""
+    source = "$own = {0}; warn $own; puts [$own] * 1000; exit {0} % 100"
+    with ThreadPoolExecutor(2 * MAX_WORKERS) as pool:
+        outcomes = list(pool.map(lambda i: ruby.run(source.format(i)), range(2 * MAX_WORKERS)))
+
+    for i, outcome in enumerate(outcomes):
+        assert outcome.stdout == b"%d\n" % i * 1000
+        assert outcome.stderr == b"%d\n" % i
+        assert outcome.ending == exited(i % 100)
+    numbers = sorted(outcome.invocation for outcome in outcomes)
+    assert numbers == list(range(numbers[0], numbers[0] + 2 * MAX_WORKERS))
+
+
+def test_phases_are_told(ruby: ServerHost, js: ServerRuntime) -> None:
+    """A host tells the phases that it can measure; a clock that stands still tells none."""
+    phases = ruby.run("puts 1").timings.phases_ns
+
+    assert set(phases) == (set() if js.name == "workerd" else {"instantiate", "run"})
+    expected = {"spawn"} if js.name == "workerd" else {"spawn", "load", "compile"}
+    assert set(ruby.start_phases_ns) == expected
+
+
+def test_host_killed_from_outside(start_program: StartProgram) -> None:
+    """After kill -9 of the host the next invocation works, and counting starts again."""
+    host = start_program(wat.ECHO)
+    host.run(b"one")
+    host._server.process.send_signal(signal.SIGKILL)
+    host._server.process.wait()
+
+    outcome = host.run(b"two")
+    assert (outcome.stdout, outcome.invocation) == (b"two", 1)
+
+
+def test_host_killed_in_mid_run(start_program: StartProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kill -9 during an invocation is the host's failure, with the signal in its detail."""
+    host = start_program(wat.SPIN)
+    transport = host._server.client._transport
+    send = transport.handle_request
+
+    def kill_once_sent(event: str, _: object) -> None:
+        if event == "http11.send_request_body.complete":
+            os.kill(host._server.process.pid, signal.SIGKILL)
+
+    def traced(request: httpx.Request) -> httpx.Response:
+        request.extensions["trace"] = kill_once_sent
+        return send(request)
+
+    monkeypatch.setattr(transport, "handle_request", traced)
+
+    outcome = host.run(timeout_s=20)
+    assert outcome.ending == host_failed()
+    assert "was ended by signal 9 during the invocation" in outcome.ending.detail
+
+
+def test_closing_leaves_nothing(start_program: StartProgram) -> None:
+    """No process and no folder of a closed host stays."""
+    host = start_program(wat.ECHO)
+    host.run(b"x")
+    process, folder = host._server.process, host._workspace.path
+    host.close()
+
+    assert process.poll() is not None
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    assert not folder.exists()
+
+
+def test_host_ends_with_its_stdin(js: ServerRuntime, start_program: StartProgram) -> None:
+    """A host whose parent is gone ends by itself."""
+    if js.name == "workerd":
+        pytest.skip("workerd does not read its stdin; the reaper ends it")
+
+    process = start_program(wat.ECHO)._server.process
+    assert process.stdin is not None
+    process.stdin.close()
+
+    assert process.wait(10) == 0
+
+
+def test_odd_paths(js: ServerRuntime, tmp_path: Path) -> None:
+    """The artifact may lie in a folder with any name."""
+    folder = tmp_path / "a, \"b\" 'c' ü %41 #"
+    folder.mkdir()
+
+    with js.start(wat.artifact(folder, wat.ECHO), Limits()) as host:
+        assert host.run(b"here").stdout == b"here"
+
+
+def test_unsound_module(js: ServerRuntime, tmp_path: Path) -> None:
+    """A module that the engine refuses is a start error that shows what the engine said."""
+    sound = wat.assemble(wat.command("(drop (i32.const 1))"))
+    broken = wat.artifact(tmp_path, sound.replace(b"\x41\x01\x1a\x0b", b"\x41\x01\x6a\x0b"))
+
+    with pytest.raises(
+        HostStartError, match=r"(?s)could not start with .*(CompileError|compile|parse|valid)"
+    ):
+        js.start(broken, Limits())
+
+
+def test_glue_is_prepared_once(js: ServerRuntime) -> None:
+    """All hosts load the same folder, named after its content; a second start copies nothing."""
+    folder = prepare.glue_folder()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+    assert prepare.glue_folder() == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert {"guest.mjs", "server.mjs", "worker.mjs", "workerd.mjs", "shim"} <= {
+        p.name for p in folder.iterdir()
+    }
+
+
+def test_glue_agrees_on_the_name_of_the_guest() -> None:
+    """The glue cannot import Python's constant, so this holds them together."""
+    source = Path(prepare.__file__).with_name("guest.mjs").read_text(encoding="utf-8")
+
+    assert f'const ARGV0 = "{ARGV0}";' in source

@@ -1,0 +1,104 @@
+"""The wasmtime command: telling its words from the guest's, and a command that is missing or broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_wasmedge.errors import RuntimeUnavailableError
+from pytest_wasmedge.model import Limits, exited, trapped
+from pytest_wasmedge.runtimes.wasmtime_cli import WasmtimeCli
+from tests import wat
+from tests.runtimes.conftest import Start
+
+#: What the engine itself would print, as far as a guest can know it.
+IMITATION = """Error: failed to run main module `/tmp/pytest-wasmedge-abc/artifact.cwasm`
+
+Caused by:
+    0: failed to invoke command default
+    1: error while executing at wasm backtrace:
+    2: wasm trap: wasm `unreachable` instruction executed
+"""
+
+
+def test_imitated_report_is_the_guest_s_text(start: Start) -> None:
+    """A guest that prints what the engine prints at a trap, and exits with 1, has exited with 1."""
+    outcome = start("wasmtime-cli", wat.reports(IMITATION, 1)).run()
+
+    assert outcome.ending == exited(1)
+    assert outcome.stderr == IMITATION.encode()
+
+
+def test_real_report_after_an_imitated_one(start: Start) -> None:
+    """Where a guest imitates a report and then traps, its text is its own and the trap the engine's."""
+    outcome = start("wasmtime-cli", wat.reports_and_traps(IMITATION)).run()
+
+    assert outcome.ending == trapped()
+    assert "unreachable" in outcome.ending.detail
+    assert outcome.stderr == IMITATION.encode()
+
+
+def test_report_right_behind_the_guest_s_text(start: Start) -> None:
+    """Text of the guest without a final newline is kept whole before the engine's report."""
+    outcome = start("wasmtime-cli", wat.reports_and_traps("no newline")).run()
+
+    assert outcome.ending == trapped()
+    assert outcome.stderr == b"no newline"
+
+
+def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a wasmtime command the probe gives the command that installs one, and a start says the same."""
+    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmtime_cli.find", lambda name: None)
+    availability = WasmtimeCli().probe()
+
+    assert not availability.available
+    assert availability.reason == "no wasmtime command found"
+    assert availability.install == "pytest-wasmedge install wasmtime-cli"
+    with pytest.raises(RuntimeUnavailableError, match="get it with `pytest-wasmedge install wasmtime-cli`"):
+        WasmtimeCli().start(wat.artifact(tmp_path, wat.ECHO), Limits())
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("#!/bin/sh\nexit 3\n", "--version failed: "),
+        ("#!/bin/sh\necho wasmtime\n", "--version names no version"),
+        ("not a program", "--version failed: "),
+    ],
+)
+def test_broken_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, reason: str) -> None:
+    """A command that cannot tell its version is not available, and the reason names it."""
+    command = tmp_path / "wasmtime"
+    command.write_text(script)
+    command.chmod(0o755)
+    monkeypatch.setenv("PYTEST_WASMEDGE_WASMTIME", str(command))
+    availability = WasmtimeCli().probe()
+
+    assert not availability.available
+    assert availability.reason.startswith(f"{command} {reason}")
+
+
+def test_variable_that_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A variable that names no program is the reason, not an exception."""
+    monkeypatch.setenv("PYTEST_WASMEDGE_WASMTIME", str(tmp_path / "gone"))
+    availability = WasmtimeCli().probe()
+
+    assert not availability.available
+    assert "PYTEST_WASMEDGE_WASMTIME" in availability.reason
+
+
+def test_no_folder_is_left(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A closed host leaves no folder, and one that could not start neither."""
+    places = tmp_path / "tmp"
+    places.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(places))
+    host = start("wasmtime-cli", wat.ECHO)
+    assert list(places.iterdir())
+    host.close()
+    assert not list(places.iterdir())
+
+    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmtime_cli.find", lambda name: None)
+    with pytest.raises(RuntimeUnavailableError):
+        WasmtimeCli().start(host.artifact, Limits())
+    assert not list(places.iterdir())
