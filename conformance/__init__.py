@@ -1,0 +1,1 @@
+"""The conformance suite: one file per subject, run on every selected runtime."""

@@ -1,0 +1,373 @@
+"""pytest's side of it: options, hooks, fixtures. Wiring only; imported at every pytest start, so kept light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_wasmedge import hookspecs
+
+if TYPE_CHECKING:
+    from pytest_wasmedge.latency.sampling import Samples
+    from pytest_wasmedge.model import Artifact
+    from pytest_wasmedge.reports.record import RunRecord
+    from pytest_wasmedge.runtimes.base import Host
+    from pytest_wasmedge.session import Reference, WasmSession
+
+_SESSION = pytest.StashKey["WasmSession"]()
+#: The runtime of each named fixture: ``wasmtime_cli_host`` is of ``wasmtime-cli``.
+_NAMED = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("wasmedge", "one WebAssembly artifact on every host runtime")
+    group.addoption(
+        "--runtimes",
+        default="",
+        metavar="all|NAME[,NAME…]",
+        help="runtimes that `host` stands for (default: wasmtime, in this process); "
+        "`pytest-wasmedge doctor` lists them",
+    )
+    group.addoption(
+        "--wasm-artifact",
+        default="ruby-worker",
+        metavar="PATH|NAME",
+        help="the .wasm file under test (default: ruby-worker, the built-in Ruby)",
+    )
+    group.addoption(
+        "--wasm-require",
+        default="",
+        metavar="all|NAME[,NAME…]",
+        help="runtimes that must run: one that cannot is an error, not a skip",
+    )
+    group.addoption(
+        "--wasm-reference",
+        default="",
+        metavar="golden|NAME",
+        help="what outcomes are held against: the golden files (default with the built-in artifact) "
+        "or a runtime (default with yours: the first one selected)",
+    )
+    group.addoption(
+        "--wasm-conformance",
+        action="store_true",
+        help="also collect the conformance suite that comes with the plugin",
+    )
+    group.addoption(
+        "--wasm-update-golden",
+        action="store_true",
+        help="write the golden files anew from what the one selected runtime answers; for maintainers of cases",
+    )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "runtimes(name, …): run this test's `host` on these runtimes only, of those selected"
+    )
+    config.addinivalue_line(
+        "markers",
+        "wasm_cases(topic, …, exclude=()): run this test's `wasm_case` on these topics of the corpora",
+    )
+    from pytest_wasmedge.runtimes import builtin_names
+
+    # The built-in ones are known by their file names; others must be asked for, which imports the runtimes.
+    others = config.hook.pytest_wasmedge_runtimes.get_hookimpls()
+    names = list(_session(config).known) if others else builtin_names()
+    named = config.stash[_NAMED] = {f"{name.replace('-', '_')}_host": name for name in names}
+    config.pluginmanager.register(_named_fixtures(named), "wasmedge-named-fixtures")
+    if config.option.wasm_conformance:
+        from pytest_wasmedge import bundled
+
+        suite = str(bundled.suite())
+        if suite not in config.args:
+            config.args.append(suite)
+    if _asked_for(config) and not hasattr(config, "workerinput"):
+        from pytest_wasmedge.errors import WasmEdgeError
+
+        try:
+            session = _session(config)
+            session.check()
+            config.pluginmanager.register(Recorder(session.record()), "wasmedge-recorder")
+        except WasmEdgeError as error:
+            from pytest_wasmedge.reports.terminal import printable
+
+            raise pytest.UsageError(printable(str(error))) from error
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Keep the tests of one runtime on one worker, unless the user said how to distribute."""
+    if config.option.dist != "load" or not config.pluginmanager.hasplugin("wasmedge-recorder"):
+        return None
+    names = [runtime.name for runtime in _session(config).selected]
+    if len(names) < 2:
+        return None
+    from pytest_wasmedge.scheduling import RuntimeScheduling
+
+    return RuntimeScheduling(config, log, names)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _SESSION in config.stash:
+        config.stash[_SESSION].close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if not {"host", "wasm_case"}.intersection(metafunc.fixturenames):
+        return
+    from pytest_wasmedge.errors import WasmEdgeError
+
+    try:
+        if "host" in metafunc.fixturenames and _is_our_host(metafunc):
+            _parametrize_host(metafunc)
+        if "wasm_case" in metafunc.fixturenames:
+            _parametrize_case(metafunc)
+    except WasmEdgeError as error:
+        from pytest_wasmedge.reports.terminal import printable
+
+        raise pytest.Collector.CollectError(printable(str(error))) from error
+
+
+def _is_our_host(metafunc: pytest.Metafunc) -> bool:
+    """False where a module or conftest has a fixture `host` of its own, which is then left alone."""
+    definitions = getattr(metafunc, "_arg2fixturedefs", {}).get("host", ())
+    return not definitions or definitions[-1].func.__module__ == __name__
+
+
+def _parametrize_host(metafunc: pytest.Metafunc) -> None:
+    marked = [name for mark in metafunc.definition.iter_markers("runtimes") for name in mark.args]
+    selected = [runtime.name for runtime in _session(metafunc.config).selected]
+    wanted = [runtime.name for runtime in _session(metafunc.config).named(marked)] if marked else selected
+    names = [name for name in selected if name in wanted]
+    params: list[Any] = list(names)
+    if not names:
+        reason = f"is for {', '.join(wanted)}; --runtimes selects {', '.join(selected)}"
+        params = [pytest.param("none", marks=pytest.mark.skip(reason=reason))]
+    metafunc.parametrize("host", params, indirect=True, scope="session", ids=names or ["none"])
+
+
+def _parametrize_case(metafunc: pytest.Metafunc) -> None:
+    marks = list(metafunc.definition.iter_markers("wasm_cases"))
+    topics = {topic for mark in marks for topic in mark.args}
+    excluded = {topic for mark in marks for topic in mark.kwargs.get("exclude", ())}
+    cases = [
+        case
+        for case in _session(metafunc.config).cases
+        if (not topics or case.topic in topics) and case.topic not in excluded
+    ]
+    metafunc.parametrize("wasm_case", cases, ids=[case.name for case in cases])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if names := _runtimes_of(item):
+        report.user_properties.append(("wasm_runtimes", names))
+    if call.excinfo is not None:
+        error = call.excinfo.value
+        divergences = getattr(error, "divergences", None)
+        if divergences:
+            report.user_properties.append(("wasm_divergences", len(divergences)))
+        if _is_ours(error) and not report.skipped:
+            from pytest_wasmedge.reports.terminal import printable
+
+            # Our errors say all that a user needs; a traceback from inside us would bury it.
+            report.longrepr = printable(str(error))
+    return report
+
+
+def _runtimes_of(item: pytest.Item) -> list[str]:
+    """Return the names of the runtimes that a test ran on, or would have."""
+    fixtures = getattr(item, "fixturenames", ())
+    callspec = getattr(item, "callspec", None)
+    if callspec and isinstance(callspec.params.get("host"), str):
+        return [callspec.params["host"]]
+    if "hosts" in fixtures:
+        return [runtime.name for runtime in _session(item.config).available]
+    named = item.config.stash.get(_NAMED, {})
+    return [named[fixture] for fixture in fixtures if fixture in named]
+
+
+class Recorder:
+    """Fills the record from the reports of one run, wherever the tests ran, and shows it at the end."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        properties = dict(report.user_properties)
+        names = properties.get("wasm_runtimes")
+        # A test counts once: at its call, or where it ended before or after that.
+        if isinstance(names, list) and (report.when == "call" or not report.passed):
+            for name in names:
+                self.record.add_test(name, report.outcome, properties)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus == 0 and not session.config.option.collectonly and not self.record.ran:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    ) -> None:
+        if config.option.collectonly:
+            return
+        from pytest_wasmedge.reports import terminal
+
+        moods: dict[str, dict[str, bool]] = {
+            "good": {"green": True},
+            "bad": {"red": True},
+            "warn": {"yellow": True},
+        }
+        terminalreporter.write_sep("=", terminal.title(self.record))
+        for line, mood in terminal.table(self.record):
+            terminalreporter.write_line(line, **moods.get(mood, {}))
+
+
+@pytest.fixture(scope="session")
+def wasm_session(pytestconfig: pytest.Config) -> WasmSession:
+    """What this run is about: artifact, runtimes, reference."""
+    return _session(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def artifact(wasm_session: WasmSession) -> Artifact:
+    """The artifact under test: path, sha256, size_bytes, name."""
+    return wasm_session.artifact
+
+
+@pytest.fixture(scope="session")
+def host(request: pytest.FixtureRequest, wasm_session: WasmSession) -> Iterator[Host]:
+    """A started host; the test runs once for each runtime of --runtimes."""
+    yield from _hold(wasm_session, request.param)
+
+
+@pytest.fixture(scope="session")
+def hosts(wasm_session: WasmSession) -> Iterator[dict[str, Host]]:
+    """All selected hosts that can run here, by runtime name."""
+    yield {runtime.name: wasm_session.pool.acquire(runtime) for runtime in wasm_session.available}
+    for runtime in wasm_session.available:
+        wasm_session.pool.release(runtime)
+
+
+@pytest.fixture(scope="session")
+def reference(wasm_session: WasmSession) -> Reference:
+    """What outcomes are held against: golden files, or another runtime."""
+    return wasm_session.reference
+
+
+@pytest.fixture
+def cold_start(request: pytest.FixtureRequest, host: Host, wasm_session: WasmSession) -> Samples:
+    """Five cold starts of the runtime, each from before its start to its first full response."""
+    from pytest_wasmedge.latency.sampling import sample_cold
+    from pytest_wasmedge.reports import record
+
+    invocation = wasm_session.smallest_invocation(host)
+    samples = sample_cold(host.runtime, host.artifact, host.limits, invocation, count=5)
+    _record(request, record.COLD_NS, list(samples.elapsed_ns))
+    _record(request, record.COLD_KIND, samples.kind)
+    return samples
+
+
+@pytest.fixture
+def warm_latency(request: pytest.FixtureRequest, host: Host, wasm_session: WasmSession) -> Samples:
+    """Twenty invocations of a host that already served one."""
+    from pytest_wasmedge.latency.sampling import sample_warm
+    from pytest_wasmedge.reports import record
+
+    samples = sample_warm(host, wasm_session.smallest_invocation(host), count=20)
+    _record(request, record.WARM_NS, list(samples.elapsed_ns))
+    return samples
+
+
+@pytest.fixture
+def report_hazard(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Call it with one sentence on what is dangerous about the artifact; the closing table shows it."""
+    return lambda hazard: _record(request, "wasm_hazard", hazard)
+
+
+def _record(request: pytest.FixtureRequest, key: str, value: object) -> None:
+    """Say something about the running test; it travels with its report.
+
+    Not pytest's own `record_property`, which warns whoever also writes a JUnit file.
+    """
+    request.node.user_properties.append((key, value))
+
+
+def _named_fixtures(named: dict[str, str]) -> ModuleType:
+    """Return a module with one fixture per runtime: `deno_host`, `wasmtime_cli_host` …"""
+
+    def fixture_for(fixture: str, name: str) -> Any:
+        def named_host(wasm_session: WasmSession) -> Iterator[Host]:
+            yield from _hold(wasm_session, name)
+
+        named_host.__doc__ = f"A started {name} host, whatever --runtimes selects."
+        return pytest.fixture(scope="session", name=fixture)(named_host)
+
+    holder = ModuleType("pytest_wasmedge.named_fixtures")
+    for fixture, name in named.items():
+        setattr(holder, f"_{fixture}", fixture_for(fixture, name))
+    return holder
+
+
+def _hold(wasm_session: WasmSession, name: str) -> Iterator[Host]:
+    from pytest_wasmedge.errors import RuntimeUnavailableError
+
+    runtime = wasm_session.known[name]
+    try:
+        started = wasm_session.pool.acquire(runtime)
+    except RuntimeUnavailableError as error:
+        pytest.skip(str(error))
+    yield started
+    wasm_session.pool.release(runtime)
+
+
+def _asked_for(config: pytest.Config) -> bool:
+    option = config.option
+    return bool(
+        option.runtimes
+        or option.wasm_conformance
+        or option.wasm_require
+        or option.wasm_reference
+        or option.wasm_update_golden
+        or option.wasm_artifact != "ruby-worker"
+    )
+
+
+def _session(config: pytest.Config) -> WasmSession:
+    """Return the run's session, made when first asked for."""
+    if _SESSION not in config.stash:
+        from pytest_wasmedge.runtimes import builtin_runtimes, merge
+        from pytest_wasmedge.session import Options, WasmSession
+
+        option = config.option
+        builtin = builtin_runtimes()
+        known = {runtime.name: runtime for runtime in builtin}
+        more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
+        corpora = config.hook.pytest_wasmedge_corpora(config=config)
+        config.stash[_SESSION] = WasmSession(
+            Options(
+                option.runtimes,
+                option.wasm_artifact,
+                option.wasm_require,
+                option.wasm_reference,
+                option.wasm_update_golden,
+                config.invocation_params.dir,
+            ),
+            merge(builtin, [runtime for runtimes in more for runtime in runtimes]),
+            [root for roots in corpora for root in roots],
+        )
+    return config.stash[_SESSION]
+
+
+def _is_ours(error: BaseException) -> bool:
+    return any(kind.__module__ == "pytest_wasmedge.errors" for kind in type(error).__mro__)

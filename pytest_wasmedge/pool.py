@@ -1,0 +1,69 @@
+"""Started hosts, at most one of each runtime, shared by the tests of one process."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from pytest_wasmedge.errors import RuntimeUnavailableError
+from pytest_wasmedge.model import Artifact, Limits
+from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
+
+
+class HostPool:
+    """Starts hosts when they are first asked for, and closes them when the last user has let go."""
+
+    def __init__(self, artifact: Artifact, limits: Limits | None = None) -> None:
+        self.artifact = artifact
+        self.limits = limits or Limits()
+        self._hosts: dict[str, Host] = {}
+        self._users: dict[str, int] = {}
+        self._availability: dict[str, Availability] = {}
+
+    def availability(self, runtime: Runtime) -> Availability:
+        """Return what the runtime's probe says, asked once."""
+        if runtime.name not in self._availability:
+            self._availability[runtime.name] = _probe(runtime)
+        return self._availability[runtime.name]
+
+    def acquire(self, runtime: Runtime) -> Host:
+        """Return the runtime's host, started if need be.
+
+        Raises RuntimeUnavailableError if it cannot run here, HostStartError if it should but does not.
+        """
+        if runtime.name not in self._hosts:
+            availability = self.availability(runtime)
+            if not availability.available:
+                raise RuntimeUnavailableError(explain(runtime, availability))
+            host = runtime.start(self.artifact, self.limits)
+            self._hosts[runtime.name] = host
+            # After the start, so that no cold start pays for it: the bytes loaded were the artifact's.
+            self.artifact.verify()
+        self._users[runtime.name] = self._users.get(runtime.name, 0) + 1
+        return self._hosts[runtime.name]
+
+    def release(self, runtime: Runtime) -> None:
+        """Say that one user is done; the last one's host is closed."""
+        self._users[runtime.name] -= 1
+        if not self._users[runtime.name]:
+            self._hosts.pop(runtime.name).close()
+
+    def close(self) -> None:
+        """Close every host, the last started first, also if one of them fails to."""
+        with ExitStack() as closing:
+            for host in self._hosts.values():
+                closing.callback(host.close)
+            self._hosts.clear()
+            self._users.clear()
+
+
+def _probe(runtime: Runtime) -> Availability:
+    try:
+        return runtime.probe()
+    except Exception as error:  # a runtime of another package may break the rule, and must not end the run
+        return Availability(False, reason=f"its probe failed: {type(error).__name__}: {error}")
+
+
+def explain(runtime: Runtime, availability: Availability) -> str:
+    """Say in one sentence why a runtime cannot run here and how to get it."""
+    remedy = f"; get it with `{availability.install}`" if availability.install else ""
+    return f"{runtime.name}: {availability.reason or 'cannot run here'}{remedy}"

@@ -1,0 +1,1 @@
+"""Renders a finished record of a run; computes nothing."""

@@ -1,0 +1,201 @@
+"""What one pytest run is about: the artifact, the runtimes it is started on, what they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pytest_wasmedge import bundled
+from pytest_wasmedge.errors import ArtifactError, RuntimeUnavailableError, WasmEdgeError
+from pytest_wasmedge.model import Artifact, Invocation, Outcome
+from pytest_wasmedge.pool import HostPool, explain
+from pytest_wasmedge.portability.corpus import Case
+from pytest_wasmedge.reports.record import RunRecord
+from pytest_wasmedge.runtimes import DEFAULT, select
+from pytest_wasmedge.runtimes.base import Host, Runtime
+
+BUILTIN_ARTIFACT = "ruby-worker"
+GOLDEN = "golden"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Our command line, as given."""
+
+    runtimes: str = ""
+    artifact: str = BUILTIN_ARTIFACT
+    require: str = ""
+    reference: str = ""
+    update_golden: bool = False
+    started_in: Path = field(default_factory=Path.cwd)
+
+
+class WasmSession:
+    """Holds what the tests of one process share; everything in it is made when first asked for."""
+
+    def __init__(self, options: Options, known: Mapping[str, Runtime], corpora: Sequence[Path] = ()) -> None:
+        self.options = options
+        self.known = known
+        self._speaks_ruby: bool | None = None
+        self._corpora = (bundled.ruby_corpus(), *corpora)
+
+    @cached_property
+    def selected(self) -> list[Runtime]:
+        """The runtimes that `host` stands for. Raises UnknownRuntimeError."""
+        return select(self.options.runtimes or DEFAULT, self.known)
+
+    @property
+    def available(self) -> list[Runtime]:
+        """Those of the selected that can run here."""
+        return [runtime for runtime in self.selected if self.pool.availability(runtime).available]
+
+    def named(self, names: Sequence[str]) -> list[Runtime]:
+        """Return the known runtimes of these names. Raises UnknownRuntimeError."""
+        return select(",".join(names), self.known)
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        """The artifact under test. Raises ArtifactError."""
+        return open_artifact(self.options.artifact, self.options.started_in)
+
+    @cached_property
+    def pool(self) -> HostPool:
+        """The started hosts."""
+        return HostPool(self.artifact)
+
+    def close(self) -> None:
+        """Close every host that was started."""
+        if "pool" in vars(self):
+            self.pool.close()
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """All cases of all corpora. Raises CorpusError."""
+        from pytest_wasmedge.portability.corpus import load_corpus
+
+        return tuple(case for root in self._corpora for case in load_corpus(root))
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What outcomes are held against. Raises WasmEdgeError for a name that is not one runtime."""
+        name = self.options.reference or (GOLDEN if self.artifact.builtin else "")
+        if name not in ("", GOLDEN):
+            runtimes = select(name, self.known)
+            if len(runtimes) > 1:
+                raise WasmEdgeError(
+                    f"--wasm-reference={name} names {len(runtimes)} runtimes: name one, or golden."
+                )
+            return Reference(self.pool, runtimes[0])
+        # The first one that can run: under `all`, the first selected may be missing here.
+        first = (self.available or self.selected)[0]
+        return Reference(self.pool, first, golden=name == GOLDEN)
+
+    def speaks_ruby(self, host: Host) -> bool:
+        """True if the guest answers ``puts 1+1`` with 2, here or else in process.
+
+        The second is asked so that a broken host cannot make a Ruby artifact look like something else, and
+        its tests skip; of the built-in artifact it is known.
+        """
+        if self._speaks_ruby is None:
+            self._speaks_ruby = self.artifact.builtin or _answers_ruby(host) or self._answers_in_process()
+        return self._speaks_ruby
+
+    def _answers_in_process(self) -> bool:
+        try:
+            return _answers_ruby(self.pool.acquire(self.known[DEFAULT]))
+        except WasmEdgeError:
+            return False
+
+    def smallest_invocation(self, host: Host) -> Invocation:
+        """Return the least that this guest can be asked, for latency."""
+        return Invocation(b"puts 1+1\n" if self.speaks_ruby(host) else b"")
+
+    def check(self) -> None:
+        """Find out before any test runs what the command line asks and cannot have. Raises WasmEdgeError."""
+        required = select(self.options.require, self.known) if self.options.require else []
+        named = [] if "all" in self.options.runtimes.split(",") else list(self.selected)
+        if self.options.reference not in ("", GOLDEN):
+            named.append(self.reference.runtime)
+        missing = [
+            explain(runtime, availability)
+            for runtime in dict.fromkeys([*named, *required])
+            if not (availability := self.pool.availability(runtime)).available
+        ]
+        if missing:
+            raise RuntimeUnavailableError("cannot run here, but asked for:\n  " + "\n  ".join(missing))
+        not_selected = [runtime.name for runtime in required if runtime not in self.selected]
+        if not_selected and self.options.require != "all":
+            raise WasmEdgeError(
+                f"--wasm-require names {', '.join(not_selected)}, which --runtimes does not select: "
+                "it would not be run. Add it to --runtimes."
+            )
+        if self.options.update_golden and (len(self.selected) != 1 or not self.artifact.builtin):
+            raise WasmEdgeError(
+                "--wasm-update-golden writes the outcomes of one runtime with the built-in artifact: "
+                "give --runtimes with one name and no --wasm-artifact."
+            )
+
+    def record(self) -> RunRecord:
+        """Return a new record that lists the selected runtimes."""
+        record = RunRecord(self.artifact, str(self.reference))
+        for runtime in self.selected:
+            record.add_runtime(runtime, self.pool.availability(runtime))
+        return record
+
+
+class Reference:
+    """Knows what an outcome should have been."""
+
+    def __init__(self, pool: HostPool, runtime: Runtime, *, golden: bool = False) -> None:
+        self._pool = pool
+        self.runtime = runtime
+        self._golden = golden
+        self._host: Host | None = None
+        self._outcomes: dict[object, Outcome] = {}
+
+    def __str__(self) -> str:
+        return "golden files" if self._golden else f"{self.runtime.name}, run in the same session"
+
+    def of_case(self, case: Case) -> Outcome | None:
+        """Return the outcome expected of a case; None if it has no golden file yet."""
+        if self._golden:
+            return case.golden
+        return self.of_invocation(Invocation(case.source, timeout_s=case.timeout_s))
+
+    def of_invocation(self, invocation: Invocation) -> Outcome:
+        """Return the reference runtime's own outcome (golden files know cases only).
+
+        Raises RuntimeUnavailableError or HostStartError if the reference runtime cannot tell.
+        """
+        key = (invocation.stdin, invocation.args, tuple(sorted(invocation.env.items())))
+        if key not in self._outcomes:
+            if self._host is None:
+                # Kept until the pool closes: the next case needs it again.
+                self._host = self._pool.acquire(self.runtime)
+            self._outcomes[key] = self._host.invoke(invocation)
+        return self._outcomes[key]
+
+
+def _answers_ruby(host: Host) -> bool:
+    outcome = host.run("puts 1+1\n")
+    return outcome.ending.ok and outcome.stdout.split() == [b"2"]
+
+
+def open_artifact(spec: str, relative_to: Path) -> Artifact:
+    """Return the artifact that ``--wasm-artifact`` names: a file, or the built-in one. Raises ArtifactError."""
+    from pytest_wasmedge.wasm import load_artifact
+
+    if spec == BUILTIN_ARTIFACT:
+        from pytest_wasmedge.artifacts.embedded import unpack
+        from pytest_wasmedge.provision.cache import folder
+
+        return load_artifact(unpack(folder("artifacts")), name=BUILTIN_ARTIFACT, builtin=True)
+    path = relative_to / spec
+    if not path.exists() and "/" not in spec and not spec.endswith(".wasm"):
+        raise ArtifactError(
+            f"there is no built-in artifact and no file {spec!r}. Give the path of a .wasm file, "
+            f"or {BUILTIN_ARTIFACT} for the built-in Ruby."
+        )
+    return load_artifact(path)

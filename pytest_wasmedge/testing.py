@@ -1,0 +1,152 @@
+"""Public test doubles: FakeRuntime answers from a Python function, FaultyRuntime spoils a real runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome, Timings, exited
+from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
+
+Fault = Literal[
+    "reports_terminal",
+    "drops_final_newline",
+    "replaces_invalid_utf8",
+    "merges_stderr",
+    "status_zero",
+    "truncates_stdout",
+    "reuses_instance",
+    "leaks_environment",
+    "leaks_path",
+    "adds_carriage_return",
+]
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+
+#: What a host that leaks its environment shows to guests, and a path as an engine would print it.
+LEAKED_NAME = "HOST_SECRET_TOKEN"
+LEAKED_PATH = "/home/builder/engine/src/host.rs"
+
+
+AVAILABLE = Availability(True, "1.0", "1.0")
+
+
+class FakeRuntime(Runtime):
+    """A runtime without an engine: ``answer`` maps an invocation to stdout, or to a whole outcome."""
+
+    engine = "none"
+
+    def __init__(
+        self,
+        name: str = "fake",
+        answer: Callable[[Invocation], bytes | Outcome] = lambda invocation: invocation.stdin,
+        availability: Availability = AVAILABLE,
+    ) -> None:
+        self.name = name  # type: ignore[misc]  # a class variable elsewhere: here each fake has its own
+        self.answer = answer
+        self.availability = availability
+
+    def probe(self) -> Availability:
+        return self.availability
+
+    def start(self, artifact: Artifact, limits: Limits) -> Host:
+        return _FakeHost(self, artifact, limits)
+
+
+class _FakeHost(Host):
+    def __init__(self, runtime: FakeRuntime, artifact: Artifact, limits: Limits) -> None:
+        self.runtime: FakeRuntime = runtime
+        self.artifact, self.limits = artifact, limits
+        self._numbers = itertools.count(1)
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        answer = self.runtime.answer(invocation)
+        number = next(self._numbers)
+        if isinstance(answer, Outcome):
+            return dataclasses.replace(answer, invocation=number, runtime=self.runtime.name)
+        return Outcome(answer, b"", exited(0), number, Timings(1), self.runtime.name, self.artifact.sha256)
+
+    def close(self) -> None:
+        pass
+
+
+class FaultyRuntime(Runtime):
+    """A real runtime with one planted fault, to prove that a suite catches it."""
+
+    def __init__(self, inner: Runtime, fault: Fault) -> None:
+        self.inner = inner
+        self.fault = fault
+        self.name = inner.name  # type: ignore[misc]
+        self.engine = inner.engine  # type: ignore[misc]
+        self.capabilities = inner.capabilities  # type: ignore[misc]
+        self.cache_state = inner.cache_state  # type: ignore[misc]
+
+    def probe(self) -> Availability:
+        return self.inner.probe()
+
+    def start(self, artifact: Artifact, limits: Limits) -> Host:
+        return _FaultyHost(self, self.inner.start(artifact, limits))
+
+
+class _FaultyHost(Host):
+    def __init__(self, runtime: FaultyRuntime, inner: Host) -> None:
+        self.runtime: FaultyRuntime = runtime
+        self._inner = inner
+        self.artifact, self.limits = inner.artifact, inner.limits
+        self._previous = b""
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        match self.runtime.fault:
+            case "reports_terminal":
+                return self._inner.invoke(_with_prelude(invocation, _TERMINAL))
+            case "leaks_environment":
+                env = {**invocation.env, LEAKED_NAME: "hunter2"}
+                return self._inner.invoke(dataclasses.replace(invocation, env=env))
+            case "reuses_instance":
+                return self._reuse(invocation)
+            case fault:
+                return _SPOIL[fault](self._inner.invoke(invocation))
+
+    def _reuse(self, invocation: Invocation) -> Outcome:
+        """Run in the state that the last invocation left, as a host would that keeps its instance."""
+        previous, self._previous = self._previous, invocation.stdin
+        return self._inner.invoke(_with_prelude(invocation, _REPLAY % previous.hex().encode()))
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+# One line each, so that the program's own line numbers stay as they are (they move by no line).
+_TERMINAL = b"[STDIN, STDOUT, STDERR].each { |io| def io.tty? = true; def io.isatty = true }; "
+_REPLAY = (
+    b"begin; out, err = $stdout, $stderr; sink = Object.new; def sink.write(*) = 0; "
+    b"$stdout = $stderr = sink; eval(['%s'].pack('H*').force_encoding('UTF-8'), TOPLEVEL_BINDING, 'main.rb'); "
+    b"rescue Exception; ensure; $stdout, $stderr = out, err; end; "
+)
+
+
+def _with_prelude(invocation: Invocation, prelude: bytes) -> Invocation:
+    return dataclasses.replace(invocation, stdin=prelude + invocation.stdin)
+
+
+def _stdout(change: Callable[[bytes], bytes]) -> Callable[[Outcome], Outcome]:
+    return lambda outcome: dataclasses.replace(outcome, stdout=change(outcome.stdout))
+
+
+_SPOIL: dict[Fault, Callable[[Outcome], Outcome]] = {
+    "drops_final_newline": _stdout(lambda stdout: stdout.removesuffix(b"\n")),
+    "replaces_invalid_utf8": _stdout(lambda stdout: stdout.decode("utf-8", "replace").encode()),
+    "truncates_stdout": _stdout(lambda stdout: stdout[: 64 << 10]),
+    "adds_carriage_return": _stdout(lambda stdout: stdout.replace(b"\n", b"\r\n")),
+    "merges_stderr": lambda outcome: dataclasses.replace(
+        outcome, stdout=outcome.stdout + outcome.stderr, stderr=b""
+    ),
+    "status_zero": lambda outcome: dataclasses.replace(
+        outcome, ending=exited(0) if outcome.ending.kind == "exited" else outcome.ending
+    ),
+    "leaks_path": lambda outcome: dataclasses.replace(
+        outcome,
+        stderr=outcome.stderr + f"  at {LEAKED_PATH}:42\n".encode() if outcome.stderr else b"",
+    ),
+}
