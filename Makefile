@@ -14,9 +14,10 @@ setup: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-# The main job: the built-in Ruby on every runtime; one that is missing fails the run.
+# The main job: the built-in Ruby on every runtime; one that is missing fails the run. Tests run side by side;
+# a measurement waits until it is alone.
 conformance: setup
-	$(BIN)/pytest --runtimes=all --wasm-require=all
+	$(BIN)/pytest --runtimes=all --wasm-require=all -n 2
 
 # The plugin's own tests.
 test: setup

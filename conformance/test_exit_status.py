@@ -8,6 +8,7 @@ import pytest
 
 from pytest_wasmedge.model import Outcome, exited
 from pytest_wasmedge.portability.corpus import Case
+from pytest_wasmedge.portability.excerpt import visible
 from pytest_wasmedge.runtimes.base import Host
 
 
@@ -24,7 +25,7 @@ def test_empty_input_ends_by_itself(host: Host) -> None:
     if outcome.ending.kind != "exited":
         pytest.fail(
             f"{host.runtime.name}: {host.artifact.name} does not survive empty input: it ended as {outcome.ending} "
-            f"({outcome.ending.detail or 'no detail'}); stderr: {outcome.stderr_text[:500]!r}. "
+            f"({visible(outcome.ending.detail.encode()) or 'no detail'}); stderr: {outcome.stderr_text[:500]!r}. "
             "Run it by hand on this runtime; every other test depends on it.",
             pytrace=False,
         )

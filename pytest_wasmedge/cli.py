@@ -193,7 +193,8 @@ def _probe(runtime: Runtime) -> Availability:
 
 
 def _builtin_artifact() -> dict[str, Any]:
-    from pytest_wasmedge.session import BUILTIN_ARTIFACT, open_artifact
+    from pytest_wasmedge.options import BUILTIN_ARTIFACT
+    from pytest_wasmedge.session import open_artifact
 
     try:
         artifact = open_artifact(BUILTIN_ARTIFACT, Path.cwd())

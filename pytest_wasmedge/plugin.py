@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_wasmedge import hookspecs
+from pytest_wasmedge import hookspecs, options
 
 if TYPE_CHECKING:
+    from pytest_wasmedge.latency.quiet import Quiet
     from pytest_wasmedge.latency.sampling import Samples
     from pytest_wasmedge.model import Artifact
     from pytest_wasmedge.reports.record import RunRecord
@@ -20,46 +22,11 @@ if TYPE_CHECKING:
 _SESSION = pytest.StashKey["WasmSession"]()
 #: The runtime of each named fixture: ``wasmtime_cli_host`` is of ``wasmtime-cli``.
 _NAMED = pytest.StashKey[dict[str, str]]()
+_QUIET = pytest.StashKey["Quiet"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("wasmedge", "one WebAssembly artifact on every host runtime")
-    group.addoption(
-        "--runtimes",
-        default="",
-        metavar="all|NAME[,NAME…]",
-        help="runtimes that `host` stands for (default: wasmtime, in this process); "
-        "`pytest-wasmedge doctor` lists them",
-    )
-    group.addoption(
-        "--wasm-artifact",
-        default="ruby-worker",
-        metavar="PATH|NAME",
-        help="the .wasm file under test (default: ruby-worker, the built-in Ruby)",
-    )
-    group.addoption(
-        "--wasm-require",
-        default="",
-        metavar="all|NAME[,NAME…]",
-        help="runtimes that must run: one that cannot is an error, not a skip",
-    )
-    group.addoption(
-        "--wasm-reference",
-        default="",
-        metavar="golden|NAME",
-        help="what outcomes are held against: the golden files (default with the built-in artifact) "
-        "or a runtime (default with yours: the first one selected)",
-    )
-    group.addoption(
-        "--wasm-conformance",
-        action="store_true",
-        help="also collect the conformance suite that comes with the plugin",
-    )
-    group.addoption(
-        "--wasm-update-golden",
-        action="store_true",
-        help="write the golden files anew from what the one selected runtime answers; for maintainers of cases",
-    )
+    options.add(parser.getgroup("wasmedge", "one WebAssembly artifact on every host runtime"))
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -88,13 +55,16 @@ def pytest_configure(config: pytest.Config) -> None:
         suite = str(bundled.suite())
         if suite not in config.args:
             config.args.append(suite)
-    if _asked_for(config) and not hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
+        return
+    recorder = Recorder(config)
+    config.pluginmanager.register(recorder, "wasmedge-recorder")
+    if options.given(config.option):
         from pytest_wasmedge.errors import WasmEdgeError
 
         try:
-            session = _session(config)
-            session.check()
-            config.pluginmanager.register(Recorder(session.record()), "wasmedge-recorder")
+            _session(config).check()
+            recorder.begin()
         except WasmEdgeError as error:
             from pytest_wasmedge.reports.terminal import printable
 
@@ -104,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Keep the tests of one runtime on one worker, unless the user said how to distribute."""
-    if config.option.dist != "load" or not config.pluginmanager.hasplugin("wasmedge-recorder"):
+    if config.option.dist != "load" or not options.given(config.option):
         return None
     names = [runtime.name for runtime in _session(config).selected]
     if len(names) < 2:
@@ -166,6 +136,17 @@ def _parametrize_case(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Under xdist, let a measurement have the machine for itself."""
+    if not hasattr(item.config, "workerinput") or not item.config.option.basetemp or not _runtimes_of(item):
+        return (yield)
+    measures = {"cold_start", "warm_latency"}.intersection(getattr(item, "fixturenames", ()))
+    quiet = _quiet(item.config)
+    with quiet.measuring() if measures else quiet.testing():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -198,10 +179,20 @@ def _runtimes_of(item: pytest.Item) -> list[str]:
 
 
 class Recorder:
-    """Fills the record from the reports of one run, wherever the tests ran, and shows it at the end."""
+    """Fills the record from the reports of one run, wherever the tests ran, and shows it at the end.
 
-    def __init__(self, record: RunRecord) -> None:
-        self.record = record
+    There is a record if the command line asks for something of ours, or once a test of ours has ended.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._record: RunRecord | None = None
+
+    def begin(self) -> RunRecord:
+        """Return the record, made when first asked for."""
+        if self._record is None:
+            self._record = _session(self._config).record()
+        return self._record
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         properties = dict(report.user_properties)
@@ -209,17 +200,18 @@ class Recorder:
         # A test counts once: at its call, or where it ended before or after that.
         if isinstance(names, list) and (report.when == "call" or not report.passed):
             for name in names:
-                self.record.add_test(name, report.outcome, properties)
+                self.begin().add_test(name, report.outcome, properties)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        if exitstatus == 0 and not session.config.option.collectonly and not self.record.ran:
+        nothing_ran = self._record is not None and not self._record.ran
+        if exitstatus == 0 and nothing_ran and not session.config.option.collectonly:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
     ) -> None:
-        if config.option.collectonly:
+        if self._record is None or config.option.collectonly:
             return
         from pytest_wasmedge.reports import terminal
 
@@ -228,8 +220,8 @@ class Recorder:
             "bad": {"red": True},
             "warn": {"yellow": True},
         }
-        terminalreporter.write_sep("=", terminal.title(self.record))
-        for line, mood in terminal.table(self.record):
+        terminalreporter.write_sep("=", terminal.title(self._record))
+        for line, mood in terminal.table(self._record):
             terminalreporter.write_line(line, **moods.get(mood, {}))
 
 
@@ -326,47 +318,38 @@ def _hold(wasm_session: WasmSession, name: str) -> Iterator[Host]:
     try:
         started = wasm_session.pool.acquire(runtime)
     except RuntimeUnavailableError as error:
-        pytest.skip(str(error))
+        from pytest_wasmedge.reports.terminal import printable
+
+        pytest.skip(printable(str(error)))
     yield started
     wasm_session.pool.release(runtime)
-
-
-def _asked_for(config: pytest.Config) -> bool:
-    option = config.option
-    return bool(
-        option.runtimes
-        or option.wasm_conformance
-        or option.wasm_require
-        or option.wasm_reference
-        or option.wasm_update_golden
-        or option.wasm_artifact != "ruby-worker"
-    )
 
 
 def _session(config: pytest.Config) -> WasmSession:
     """Return the run's session, made when first asked for."""
     if _SESSION not in config.stash:
         from pytest_wasmedge.runtimes import builtin_runtimes, merge
-        from pytest_wasmedge.session import Options, WasmSession
+        from pytest_wasmedge.session import WasmSession
 
-        option = config.option
         builtin = builtin_runtimes()
         known = {runtime.name: runtime for runtime in builtin}
         more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
         corpora = config.hook.pytest_wasmedge_corpora(config=config)
         config.stash[_SESSION] = WasmSession(
-            Options(
-                option.runtimes,
-                option.wasm_artifact,
-                option.wasm_require,
-                option.wasm_reference,
-                option.wasm_update_golden,
-                config.invocation_params.dir,
-            ),
+            options.read(config.option, config.invocation_params.dir),
             merge(builtin, [runtime for runtimes in more for runtime in runtimes]),
             [root for roots in corpora for root in roots],
         )
     return config.stash[_SESSION]
+
+
+def _quiet(config: pytest.Config) -> Quiet:
+    """Return the lock that the workers of this run share; it lies beside the folders that xdist gives them."""
+    if _QUIET not in config.stash:
+        from pytest_wasmedge.latency.quiet import Quiet
+
+        config.stash[_QUIET] = Quiet(Path(config.option.basetemp).with_name("wasmedge-quiet.lock"))
+    return config.stash[_QUIET]
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from xdist.remote import Producer
+    from xdist.remote import Producer  # type: ignore[import-untyped]
 
 
-class RuntimeScheduling(LoadScopeScheduling):
+class RuntimeScheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Groups tests by the runtime that stands in their ids; the others go one by one.
 
     pytest-xdist's own `loadgroup` changes the ids of tests, which pytest 9.2 does not let it do any more: there

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from pytest_wasmedge import bundled
 from pytest_wasmedge.errors import ArtifactError, RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.model import Artifact, Invocation, Outcome
+from pytest_wasmedge.options import BUILTIN_ARTIFACT, GOLDEN, Options
 from pytest_wasmedge.pool import HostPool, explain
 from pytest_wasmedge.portability.corpus import Case
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.runtimes import DEFAULT, select
 from pytest_wasmedge.runtimes.base import Host, Runtime
-
-BUILTIN_ARTIFACT = "ruby-worker"
-GOLDEN = "golden"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Our command line, as given."""
-
-    runtimes: str = ""
-    artifact: str = BUILTIN_ARTIFACT
-    require: str = ""
-    reference: str = ""
-    update_golden: bool = False
-    started_in: Path = field(default_factory=Path.cwd)
 
 
 class WasmSession:

@@ -65,7 +65,8 @@ def ticks(timeout_s: float) -> int:
 class Run:
     """One invocation under way: what the guest wrote so far, and when it must end.
 
-    ``stopping`` ends its sleep early; ``overslept`` is set when a guest was woken by one of these: what it does after that is not its outcome.
+    ``stopping`` ends its sleep early. ``overslept`` is set when it was woken by that or by its deadline: what
+    it does afterwards is not its outcome.
     """
 
     invocation: Invocation

@@ -150,12 +150,20 @@ def spawn(
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Kill the program and all that it started, and wait for its end; harmless when it is already gone."""
+    # Also if it ended by itself: what it had started lives on in its group, and as long as it does, the system
+    # gives the group's number to nobody else.
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        # Before it is waited for: afterwards its number may belong to somebody else.
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     _reaper.discard(f"p{process.pid}")
+
+
+def how_it_ended(process: subprocess.Popen[bytes]) -> str:
+    """Say how a process ended, for messages."""
+    status = process.poll()
+    if status is None:
+        return "closed its stdout"
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
 def tail(log: Path, lines: int = 12) -> str:

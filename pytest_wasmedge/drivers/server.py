@@ -8,11 +8,10 @@ import queue
 import re
 import secrets
 import subprocess
-import tempfile
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
@@ -25,8 +24,9 @@ from pytest_wasmedge.drivers.http import (
     read_phases,
     request_body,
 )
-from pytest_wasmedge.drivers.process import Workspace, spawn, stop, tail
+from pytest_wasmedge.drivers.process import Workspace, how_it_ended, spawn, stop, tail
 from pytest_wasmedge.drivers.turns import Turns
+from pytest_wasmedge.drivers.versions import Versions, ask, numbers
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import (
     Artifact,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 MAX_WORKERS = 32
 START_TIMEOUT_S = 60.0
-VERSION_TIMEOUT_S = 20.0
 
 #: How much later than its own time limit a host may answer before we stop it ourselves.
 _BACKSTOP_S = 5.0
@@ -78,24 +77,19 @@ class Launch:
         return min(max(1, self.limits.memory_bytes // _PAGE_BYTES), 1 << 16)
 
 
-@dataclass(frozen=True, slots=True)
-class Versions:
-    """What a program said about itself: its version, and its engine's as far as it tells."""
-
-    version: str
-    engine_version: str = ""
-
-
 class ServerRuntime(Runtime):
     """A runtime that is started once per host and answers over HTTP. It describes; ServerHost does.
 
     The program prints one line of JSON with its ``port`` on stdout once it listens. ``limits_itself`` says
-    whether it can stop a guest at the time limit; if not, the process is killed and started again.
+    whether it can answer for a guest at the time limit; if not, the process is killed and started again.
+    ``stops_guests`` says whether that guest has then really stopped; if not, it would go on to take a core,
+    and the process is replaced as soon as nobody else needs it.
     """
 
     tool: ClassVar[str]
     minimum: ClassVar[tuple[int, ...]] = ()
     limits_itself: ClassVar[bool] = True
+    stops_guests: ClassVar[bool] = True
 
     @abstractmethod
     def argv(self, launch: Launch) -> Sequence[str]:
@@ -144,7 +138,7 @@ class ServerRuntime(Runtime):
         told = Availability(
             True, versions.version, versions.engine_version, path=f"{found.path} ({found.origin})"
         )
-        if _numbers(versions.version) < self.minimum:
+        if numbers(versions.version) < self.minimum:
             wanted = ".".join(map(str, self.minimum))
             missing = f"{found.path} is {self.tool} {versions.version}, at least {wanted} is needed"
         if missing:
@@ -153,12 +147,7 @@ class ServerRuntime(Runtime):
 
     def versions(self, executable: Path) -> Versions:
         """Ask the program, once per process. Raises RuntimeUnavailableError if it does not say."""
-        argv = tuple(self.version_argv(executable))
-        try:
-            said = _say(argv, self.environment, executable.stat().st_mtime_ns)
-            return self.read_versions(said)
-        except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
-            raise RuntimeUnavailableError(f"`{' '.join(argv)}` does not tell its version: {error}") from error
+        return ask(self.version_argv(executable), self.environment, self.read_versions)
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         found, missing = self.locate(), self.missing()
@@ -183,14 +172,13 @@ class ServerHost(Host):
         self._executable = executable
         self._closed = False
         self._lock = threading.Lock()
+        self._draining: list[_Server] = []
         self._turns = Turns()
         self._slots = threading.BoundedSemaphore(MAX_WORKERS)
-        self._workspace = Workspace.create()
-        try:
+        with contextlib.ExitStack() as undo:
+            self._workspace = undo.enter_context(Workspace.create())
             self._server = self._start()
-        except BaseException:
-            self._workspace.close()
-            raise
+            undo.pop_all()
 
     def invoke(self, invocation: Invocation) -> Outcome:
         if invocation.preopens:
@@ -214,7 +202,8 @@ class ServerHost(Host):
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._retire(self._server)
+                for server in (self._server, *self._draining):
+                    self._retire(server)
         self._workspace.close()
 
     def _attempt(self, body: bytes, timeout_s: float, *, alone: bool) -> Outcome | None:
@@ -226,14 +215,17 @@ class ServerHost(Host):
         began_ns = time.perf_counter_ns()
         try:
             response = server.client.post(server.url, content=body, timeout=httpx.Timeout(patience_s))
+            elapsed_ns = time.perf_counter_ns() - began_ns
+            answer = read_answer(self.runtime.name, response)
+            if answer.ending.kind == "timed_out" and not self.runtime.stops_guests:
+                self._replace(server)
+            return self._outcome(answer, elapsed_ns)
         except httpx.HTTPError as error:
             elapsed_ns = time.perf_counter_ns() - began_ns
             ending = self._ending_of(error, server, attempt, alone)
             return None if ending is None else self._outcome(Answer(ending), elapsed_ns)
         finally:
             self._leave(server, attempt)
-        elapsed_ns = time.perf_counter_ns() - began_ns
-        return self._outcome(read_answer(self.runtime.name, response), elapsed_ns)
 
     def _outcome(self, answer: Answer, elapsed_ns: int) -> Outcome:
         return Outcome(
@@ -265,9 +257,8 @@ class ServerHost(Host):
             return timed_out(f"{self.runtime.name} was killed at the limit")
         said = tail(server.log)
         if server.ended_by_itself:
-            detail = (
-                f"{self.runtime.name} {_how(server.process)} during the invocation; its log ends:\n{said}"
-            )
+            how = how_it_ended(server.process)
+            detail = f"{self.runtime.name} {how} during the invocation; its log ends:\n{said}"
         else:
             detail = f"{self.runtime.name} answered nonsense ({type(error).__name__}: {error}) and was killed"
         return (out_of_memory if _OUT_OF_MEMORY.search(said) else host_failed)(detail)
@@ -278,7 +269,7 @@ class ServerHost(Host):
                 raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
             if not self._server.retired and self._server.process.poll() is not None:
                 self._retire(self._server)
-            if self._server.retired:
+            if self._server.retired or self._server in self._draining:
                 self._server = self._start()
             attempt = _Attempt(shared=bool(self._server.in_flight))
             for other in self._server.in_flight:
@@ -289,8 +280,19 @@ class ServerHost(Host):
     def _leave(self, server: _Server, attempt: _Attempt) -> None:
         with self._lock:
             server.in_flight.remove(attempt)
-            if server.retired and not server.in_flight:
+            if server.in_flight:
+                return
+            if server in self._draining:
+                self._draining.remove(server)
+                self._retire(server)
+            elif server.retired:
                 server.client.close()
+
+    def _replace(self, server: _Server) -> None:
+        """Give this server no more work; it is stopped when what is under way on it has ended."""
+        with self._lock:
+            if not server.retired and server not in self._draining:
+                self._draining.append(server)
 
     def _retire(self, server: _Server, grace_s: float = 0.0) -> None:
         """Stop the process, once it had time to end by itself; the client goes with its last user."""
@@ -347,7 +349,7 @@ class ServerHost(Host):
                     return _Server(process, log, client, f"http://127.0.0.1:{announcement['port']}/")
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_DYING_S)
-                problem = f"{_how(process)} before it listened"
+                problem = f"{how_it_ended(process)} before it listened"
             raise HostStartError(
                 f"{name} could not start with {artifact.name}: `{launch.executable}` {problem}. "
                 f"Its log ends:\n{tail(log) or '(empty)'}\n`pytest-wasmedge doctor` shows what works here."
@@ -395,35 +397,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):
         process.stdin.close()
     stop(process)
-
-
-def _how(process: subprocess.Popen[bytes]) -> str:
-    """Say how a process ended."""
-    status = process.poll()
-    if status is None:
-        return "closed its stdout"
-    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version)))
-
-
-_said: dict[tuple[tuple[str, ...], int], str] = {}
-
-
-def _say(argv: tuple[str, ...], environment: Callable[[Path], dict[str, str]], mtime_ns: int) -> str:
-    """Return what a program prints; one that was replaced is asked again."""
-    if (argv, mtime_ns) not in _said:
-        with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as folder:
-            done = subprocess.run(
-                argv,
-                env=environment(Path(folder)),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=VERSION_TIMEOUT_S,
-                check=True,
-            )
-        _said[argv, mtime_ns] = done.stdout.decode("utf-8", "backslashreplace")
-    return _said[argv, mtime_ns]

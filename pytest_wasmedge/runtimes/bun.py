@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime, Versions
+from pytest_wasmedge.drivers.server import Launch, ServerRuntime
+from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.runtimes.glue import prepare
 
 
@@ -16,6 +17,7 @@ class Bun(ServerRuntime):
     name = "bun"
     engine = "JavaScriptCore"
     tool = "bun"
+    stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 1.4.5)
     minimum = (1, 3)
 
     def missing(self) -> str:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime, Versions
+from pytest_wasmedge.drivers.server import Launch, ServerRuntime
+from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.runtimes.glue import prepare
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
 from pytest_wasmedge.drivers.compiled import compiled
 from pytest_wasmedge.drivers.preopens import granted
+from pytest_wasmedge.drivers.process import spawn, stop
+from pytest_wasmedge.drivers.versions import Versions, ask
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import ARGV0, Ending, Invocation, exited, host_failed, out_of_memory, trapped
 from pytest_wasmedge.provision import find, install_command
@@ -37,10 +39,8 @@ class WasmtimeCli(CommandRuntime):
             return Availability(False, reason="no wasmtime command found", install=install)
         try:
             version = self._version(found.path)
-        except (OSError, subprocess.SubprocessError) as error:
-            return Availability(False, reason=f"{found.path} --version failed: {error}", install=install)
-        except LookupError:
-            return Availability(False, reason=f"{found.path} --version names no version", install=install)
+        except RuntimeUnavailableError as error:
+            return Availability(False, reason=str(error), install=install)
         return Availability(True, version, version, path=f"{found.path} ({found.origin})")
 
     def executable(self) -> Path:
@@ -56,9 +56,13 @@ class WasmtimeCli(CommandRuntime):
 
         def compile_to(path: Path) -> None:
             command = [str(launch.executable), "compile", "-o", str(path), str(launch.artifact.path)]
-            ended = subprocess.run(command, capture_output=True, env=self.environment(), check=False)
-            if ended.returncode:
-                said = ended.stderr.decode("utf-8", "backslashreplace").strip().splitlines()
+            process = spawn(command, env=self.environment(), cwd=launch.workspace, stderr=subprocess.PIPE)
+            try:
+                _, stderr = process.communicate()
+            finally:
+                stop(process)
+            if process.returncode:
+                said = stderr.decode("utf-8", "backslashreplace").strip().splitlines()
                 raise HostStartError(
                     f"wasmtime {version} cannot compile {launch.artifact.name}: {said[-1] if said else 'no message'}. "
                     "Check the file with `wasm-tools validate`, or build it again."
@@ -102,15 +106,8 @@ class WasmtimeCli(CommandRuntime):
 
     def _version(self, executable: Path) -> str:
         """Ask the command; it answers ``wasmtime 49.0.3 (f96eabaa1 2026-10-14)``."""
-        said = subprocess.run(
-            [str(executable), "--version"],
-            capture_output=True,
-            text=True,
-            env=self.environment(),
-            timeout=20,
-            check=True,
-        )
-        return said.stdout.split()[1]
+        argv = [str(executable), "--version"]
+        return ask(argv, lambda _: self.environment(), lambda said: Versions(said.split()[1])).version
 
 
 RUNTIME = WasmtimeCli

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime, Versions
+from pytest_wasmedge.drivers.server import Launch, ServerRuntime
+from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.runtimes.glue import prepare
 
 _TEMPLATE = Path(prepare.__file__).with_name("config.capnp")

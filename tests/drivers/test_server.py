@@ -15,7 +15,8 @@ from typing import cast
 import pytest
 
 from pytest_wasmedge.drivers import server as driver
-from pytest_wasmedge.drivers.server import Launch, ServerHost, ServerRuntime, Versions
+from pytest_wasmedge.drivers.server import Launch, ServerHost, ServerRuntime
+from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Invocation, Limits, exited
 from pytest_wasmedge.provision import Found

@@ -168,7 +168,9 @@ def test_a_missing_folder_is_an_error_of_the_caller(start: Start, name: str, tmp
     """A folder that is granted but not there is said before the guest starts, and the host serves on."""
     host = start(name, wat.READS_A_FILE)
 
-    with pytest.raises(UnsupportedError, match=f"{name}: cannot grant .*gone as /data: there is no such folder"):
+    with pytest.raises(
+        UnsupportedError, match=f"{name}: cannot grant .*gone as /data: there is no such folder"
+    ):
         host.invoke(Invocation(preopens={"/data": tmp_path / "gone"}))
     assert host.run().ending == exited(8)
 

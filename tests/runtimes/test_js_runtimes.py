@@ -33,7 +33,7 @@ from pytest_wasmedge.runtimes.deno import Deno
 from pytest_wasmedge.runtimes.glue import prepare
 from pytest_wasmedge.runtimes.node import Node
 from pytest_wasmedge.runtimes.workerd import Workerd
-from tests import wat
+from tests import waiting, wat
 
 RUNTIMES: tuple[type[ServerRuntime], ...] = (Node, Deno, Bun, Workerd)
 ALL_BYTES = bytes(range(256))
@@ -156,6 +156,27 @@ def test_next_invocation_after_a_runaway(ruby: ServerHost) -> None:
     """A runaway guest costs nobody else anything."""
     assert ruby.run("loop {}", timeout_s=1).ending == timed_out()
     assert ruby.run("puts 1").stdout == b"1\n"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to look at another process")
+@pytest.mark.parametrize("source", ["loop {}", "sleep", "begin; loop {}; rescue Exception; retry; end"])
+def test_a_runaway_takes_no_core_afterwards(ruby: ServerHost, source: str) -> None:
+    """A guest that was stopped has stopped: soon, the host's process uses no processor time at all."""
+
+    def ticks() -> int:
+        stat = Path(f"/proc/{ruby._server.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(stat[11]) + int(stat[12])
+
+    assert ruby.run(source, timeout_s=0.3).ending == timed_out()
+    ruby.run("puts 1")
+    looks: list[int] = []
+
+    def rests() -> bool:
+        looks.append(ticks())
+        # One that takes a core gets a tick in every 10 ms, about the time between two looks.
+        return len(looks) > 50 and len(set(looks[-50:])) == 1
+
+    waiting.until(rests, "the host's process rests")
 
 
 def test_runaway_beside_others(ruby: ServerHost) -> None:

@@ -18,7 +18,9 @@ from tests.runtimes.conftest import Start
 HOUR_NS = 3_600_000_000_000
 
 
-def polls(subscriptions: int = 2048, events: int = 4096, count: int = 1, result: int = 8, setup: str = "") -> str:
+def polls(
+    subscriptions: int = 2048, events: int = 4096, count: int = 1, result: int = 8, setup: str = ""
+) -> str:
     """Calls ``poll_oneoff`` with these arguments and ends with its error number."""
     call = " ".join(f"(i32.const {value})" for value in (subscriptions, events, count, result))
     return wat.command(f"{setup} (call $proc_exit (call $poll_oneoff {call}))")

@@ -62,9 +62,9 @@ def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("#!/bin/sh\nexit 3\n", "--version failed: "),
-        ("#!/bin/sh\necho wasmtime\n", "--version names no version"),
-        ("not a program", "--version failed: "),
+        ("#!/bin/sh\nexit 3\n", "exit status 3"),
+        ("#!/bin/sh\necho wasmtime\n", "list index out of range"),
+        ("not a program", "Exec format error"),
     ],
 )
 def test_broken_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, reason: str) -> None:
@@ -76,7 +76,8 @@ def test_broken_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script:
     availability = WasmtimeCli().probe()
 
     assert not availability.available
-    assert availability.reason.startswith(f"{command} {reason}")
+    assert availability.reason.startswith(f"`{command} --version` does not tell its version: ")
+    assert reason in availability.reason
 
 
 def test_variable_that_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,25 @@
+"""Where the conformance suite and its fixtures are: in this folder of the wheel, or beside a checkout's package.
+
+The wheel has them below a package of ours, so that the suite's modules have names that no project's own have.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+
+def suite() -> Path:
+    """Return the folder of the conformance suite."""
+    return _place("conformance")
+
+
+def ruby_corpus() -> Path:
+    """Return the folder of the Ruby cases."""
+    return _place("fixtures") / "ruby"
+
+
+def _place(name: str) -> Path:
+    shipped = _HERE / name
+    return shipped if shipped.exists() else _HERE.parents[1] / name

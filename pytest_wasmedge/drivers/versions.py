@@ -1,0 +1,63 @@
+"""Asks programs for their versions."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_wasmedge.errors import RuntimeUnavailableError
+
+TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What a program said about itself: its version, and its engine's as far as it tells."""
+
+    version: str
+    engine_version: str = ""
+
+
+def ask(
+    argv: Sequence[str],
+    environment: Callable[[Path], dict[str, str]],
+    read: Callable[[str], Versions],
+) -> Versions:
+    """Run a program and read what it says; once per process for a program that stays the same.
+
+    ``environment`` gets a private folder and returns the program's whole environment; ``read`` raises
+    ValueError or LookupError for what it does not understand. Raises RuntimeUnavailableError.
+    """
+    try:
+        return read(_say(tuple(argv), environment, Path(argv[0]).stat().st_mtime_ns))
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
+        raise RuntimeUnavailableError(f"`{' '.join(argv)}` does not tell its version: {error}") from error
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers in a version, for comparing: (22, 13, 0)."""
+    return tuple(map(int, re.findall(r"\d+", version)))
+
+
+_said: dict[tuple[tuple[str, ...], int], str] = {}
+
+
+def _say(argv: tuple[str, ...], environment: Callable[[Path], dict[str, str]], mtime_ns: int) -> str:
+    """Return what a program prints; one that was replaced is asked again."""
+    if (argv, mtime_ns) not in _said:
+        with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as folder:
+            done = subprocess.run(
+                argv,
+                env=environment(Path(folder)),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=TIMEOUT_S,
+                check=True,
+            )
+        _said[argv, mtime_ns] = done.stdout.decode("utf-8", "backslashreplace")
+    return _said[argv, mtime_ns]
