@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
-
-    import pytest
 
 BUILTIN_ARTIFACT = "ruby-worker"
 GOLDEN = "golden"
@@ -27,8 +25,8 @@ class Options:
     started_in: Path = field(default_factory=Path.cwd)
 
 
-def add(group: pytest.OptionGroup) -> None:
-    """Add all of our options."""
+def add(group: Any) -> None:
+    """Add all of our options to a group of pytest's (``pytest.OptionGroup``)."""
     group.addoption(
         "--runtimes",
         default="",

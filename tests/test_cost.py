@@ -54,6 +54,7 @@ def test_unrelated_run_imports_no_runtime(pytester: pytest.Pytester) -> None:
         "pytest_wasmedge.errors",
         "pytest_wasmedge.hookspecs",
         "pytest_wasmedge.model",
+        "pytest_wasmedge.options",
         "pytest_wasmedge.plugin",
         "pytest_wasmedge.runtimes",
         "pytest_wasmedge.runtimes.base",

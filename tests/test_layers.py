@@ -172,10 +172,10 @@ def test_no_heavy_import_at_every_start() -> None:
 
 
 def test_the_plugin_imports_ours_when_needed() -> None:
-    """At its import the plugin takes nothing of ours but its hooks; the rest comes when a run asks for it."""
+    """At its import the plugin takes its hooks and options; the rest comes when a run asks for it."""
     at_once = {each.module for each in ours(MODULES["plugin"]) if not each.for_types and not each.in_function}
 
-    assert at_once == {"hookspecs"}
+    assert at_once == {"hookspecs", "options"}
 
 
 def test_heavy_packages_are_used_where_they_belong() -> None:
