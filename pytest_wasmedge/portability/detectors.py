@@ -142,7 +142,11 @@ DETECTORS: tuple[Detector, ...] = (
     _detector(
         "host path",
         "a path of the machine that ran or built the artifact",
-        ["/home/", "/root/", "/Users/", "/tmp/", "/var/", "/usr/lib", "/nix/store/", "/opt/", "/workspace"],
+        [
+            *(f"/{folder}/" for folder in ("home", "root", "Users", "tmp", "var", "nix/store", "opt")),
+            "/usr/lib",
+            "/workspace",
+        ],
         r"(?<![\w.~/%-])(?P<word>(?:/private)?/(?:home|root|Users|tmp|nix/store|opt/hostedtoolcache|workspaces?"
         rf"|var/(?:folders|lib|tmp|run|cache|log)|usr/lib(?:32|64)?(?!/ruby))/){_PATH_REST}",
     ),
