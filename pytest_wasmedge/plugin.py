@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pytest_wasmedge.session import Reference, WasmSession
 
 _SESSION = pytest.StashKey["WasmSession"]()
+#: The key of the `user_properties` that says which runtimes a test ran on; record.py has those of what it found.
+_RUNTIMES = "wasm_runtimes"
 #: The runtime of each named fixture: ``wasmtime_cli_host`` is of ``wasmtime-cli``.
 _NAMED = pytest.StashKey[dict[str, str]]()
 _QUIET = pytest.StashKey["Quiet"]()
@@ -95,7 +97,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from pytest_wasmedge.errors import WasmEdgeError
 
     try:
-        if "host" in metafunc.fixturenames and _is_our_host(metafunc):
+        if _is_ours_in(getattr(metafunc, "_arg2fixturedefs", {}), "host"):
             _parametrize_host(metafunc)
         if "wasm_case" in metafunc.fixturenames:
             _parametrize_case(metafunc)
@@ -105,10 +107,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         raise pytest.Collector.CollectError(printable(str(error))) from error
 
 
-def _is_our_host(metafunc: pytest.Metafunc) -> bool:
-    """False where a module or conftest has a fixture `host` of its own, which is then left alone."""
-    definitions = getattr(metafunc, "_arg2fixturedefs", {}).get("host", ())
-    return not definitions or definitions[-1].func.__module__ == __name__
+def _is_ours_in(definitions: Mapping[str, Sequence[Any]], fixture: str) -> bool:
+    """True if a test gets this fixture from us.
+
+    `host` and `hosts` are everyday words: a project that has a fixture or a parameter of that name never
+    asked for us.
+    """
+    found = definitions.get(fixture)
+    return found is not None and len(found) > 0 and found[-1].func.__module__ == __name__
 
 
 def _parametrize_host(metafunc: pytest.Metafunc) -> None:
@@ -152,12 +158,14 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if names := _runtimes_of(item):
-        report.user_properties.append(("wasm_runtimes", names))
+        report.user_properties.append((_RUNTIMES, names))
     if call.excinfo is not None:
         error = call.excinfo.value
         divergences = getattr(error, "divergences", None)
-        if divergences:
-            report.user_properties.append(("wasm_divergences", len(divergences)))
+        if names and divergences:
+            from pytest_wasmedge.reports import record
+
+            report.user_properties.append((record.DIVERGENCES, len(divergences)))
         if _is_ours(error) and not report.skipped:
             from pytest_wasmedge.reports.terminal import printable
 
@@ -168,14 +176,16 @@ def pytest_runtest_makereport(
 
 def _runtimes_of(item: pytest.Item) -> list[str]:
     """Return the names of the runtimes that a test ran on, or would have."""
-    fixtures = getattr(item, "fixturenames", ())
+    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     callspec = getattr(item, "callspec", None)
-    if callspec and isinstance(callspec.params.get("host"), str):
+    if callspec and _is_ours_in(definitions, "host"):
         return [callspec.params["host"]]
-    if "hosts" in fixtures:
+    if _is_ours_in(definitions, "hosts"):
         return [runtime.name for runtime in _session(item.config).available]
     named = item.config.stash.get(_NAMED, {})
-    return [named[fixture] for fixture in fixtures if fixture in named]
+    return [
+        named[fixture] for fixture in definitions if fixture in named and _is_ours_in(definitions, fixture)
+    ]
 
 
 class Recorder:
@@ -195,10 +205,10 @@ class Recorder:
         return self._record
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        properties = dict(report.user_properties)
-        names = properties.get("wasm_runtimes")
         # A test counts once: at its call, or where it ended before or after that.
-        if isinstance(names, list) and (report.when == "call" or not report.passed):
+        if report.when == "call" or not report.passed:
+            properties = dict(report.user_properties)
+            names: Any = properties.get(_RUNTIMES, ())
             for name in names:
                 self.begin().add_test(name, report.outcome, properties)
 
@@ -284,7 +294,9 @@ def warm_latency(request: pytest.FixtureRequest, host: Host, wasm_session: WasmS
 @pytest.fixture
 def report_hazard(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Call it with one sentence on what is dangerous about the artifact; the closing table shows it."""
-    return lambda hazard: _record(request, "wasm_hazard", hazard)
+    from pytest_wasmedge.reports import record
+
+    return lambda hazard: _record(request, record.HAZARD, hazard)
 
 
 def _record(request: pytest.FixtureRequest, key: str, value: object) -> None:

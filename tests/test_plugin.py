@@ -669,3 +669,39 @@ def test_conformance_in_an_empty_folder(pytester: pytest.Pytester, tmp_path: Pat
 
     assert result.ret == 0
     assert result.parseoutcomes()["passed"] == 7
+
+
+def test_everyday_words_of_others_are_left_alone(pytester: pytest.Pytester) -> None:
+    """A project with parameters and fixtures of its own called host, hosts and deno_host never notices us."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("host", ["a", "b"])
+        def test_parameter(host):
+            assert host in "ab"
+
+        @pytest.fixture
+        def hosts():
+            return ["a"]
+
+        @pytest.fixture
+        def deno_host():
+            return "mine"
+
+        def test_fixtures(hosts, deno_host):
+            assert (hosts, deno_host) == (["a"], "mine")
+
+        class TestOwnHost:
+            @pytest.fixture(params=[1, 2])
+            def host(self, request):
+                return request.param
+
+            def test_own(self, host):
+                assert host in (1, 2)
+        """
+    )
+    result = pytester.runpytest_subprocess()
+
+    result.assert_outcomes(passed=5)
+    assert "portability of" not in result.stdout.str()

@@ -45,16 +45,13 @@ class _Reaper:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._owner_pid = 0
-        self._entries: set[str] = set()
 
     def add(self, entry: str) -> None:
         with self._lock:
-            self._entries.add(entry)
             self._tell("+" + entry)
 
     def discard(self, entry: str) -> None:
         with self._lock:
-            self._entries.discard(entry)
             self._tell("-" + entry)
 
     def _tell(self, line: str) -> None:

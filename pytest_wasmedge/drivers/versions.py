@@ -32,10 +32,15 @@ def ask(
     ``environment`` gets a private folder and returns the program's whole environment; ``read`` raises
     ValueError or LookupError for what it does not understand. Raises RuntimeUnavailableError.
     """
+    command = f"`{' '.join(argv)}`"
     try:
-        return read(_say(tuple(argv), environment, Path(argv[0]).stat().st_mtime_ns))
-    except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
-        raise RuntimeUnavailableError(f"`{' '.join(argv)}` does not tell its version: {error}") from error
+        said = _say(tuple(argv), environment, Path(argv[0]).stat().st_mtime_ns)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RuntimeUnavailableError(f"{command} does not tell its version: {error}") from error
+    try:
+        return read(said)
+    except (ValueError, LookupError) as error:
+        raise RuntimeUnavailableError(f"{command} names no version: it printed {said[:80]!r}") from error
 
 
 def numbers(version: str) -> tuple[int, ...]:

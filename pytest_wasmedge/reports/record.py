@@ -9,7 +9,6 @@ from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.runtimes.base import Availability, Runtime
 
 # Keys of the `user_properties` that carry facts from a test, wherever it ran, to the record.
-RUNTIMES = "wasm_runtimes"
 DIVERGENCES = "wasm_divergences"
 COLD_NS = "wasm_cold_ns"
 COLD_KIND = "wasm_cold_kind"

@@ -36,7 +36,7 @@ def start(private_cache: Path, tmp_path: Path) -> Iterator[Start]:
         def start(name: str, program: str | bytes, **limits: float) -> Host:
             availability = known[name].probe()
             if not availability.available:
-                pytest.skip(f"{name}: {availability.reason}; get it with `{availability.install}`")
+                pytest.fail(f"{name}: {availability.reason}; run `make setup`", pytrace=False)
             folder = tmp_path / f"artifact-{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
             return hosts.enter_context(known[name].start(wat.artifact(folder, program), Limits(**limits)))  # type: ignore[arg-type]

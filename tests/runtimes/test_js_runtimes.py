@@ -43,11 +43,11 @@ StartProgram = Callable[..., ServerHost]
 
 @pytest.fixture(scope="module", params=RUNTIMES, ids=lambda kind: kind.name)
 def js(request: pytest.FixtureRequest) -> ServerRuntime:
-    """Each of the four, if it can run here."""
+    """Each of the four; one that is missing is a failure, since `make test` sets all of them up."""
     runtime = cast("ServerRuntime", request.param())
     availability = runtime.probe()
     if not availability.available:
-        pytest.skip(f"{runtime.name}: {availability.reason}; get it with `{availability.install}`")
+        pytest.fail(f"{runtime.name}: {availability.reason}; run `make setup`", pytrace=False)
     return runtime
 
 

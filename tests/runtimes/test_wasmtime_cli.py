@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,9 @@ def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("#!/bin/sh\nexit 3\n", "exit status 3"),
-        ("#!/bin/sh\necho wasmtime\n", "list index out of range"),
-        ("not a program", "Exec format error"),
+        ("#!/bin/sh\nexit 3\n", "does not tell its version: .*exit status 3"),
+        ("#!/bin/sh\necho wasmtime\n", r"names no version: it printed 'wasmtime\\n'"),
+        ("not a program", "does not tell its version: .*Exec format error"),
     ],
 )
 def test_broken_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, reason: str) -> None:
@@ -76,8 +77,7 @@ def test_broken_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script:
     availability = WasmtimeCli().probe()
 
     assert not availability.available
-    assert availability.reason.startswith(f"`{command} --version` does not tell its version: ")
-    assert reason in availability.reason
+    assert re.match(re.escape(f"`{command} --version` ") + reason, availability.reason)
 
 
 def test_variable_that_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
