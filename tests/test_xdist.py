@@ -160,3 +160,55 @@ def test_the_bundled_suite_is_collected_once(project: pytest.Pytester) -> None:
 
     assert result.ret == 0
     assert len(passed) == len(set(passed)) == 4 * 8
+
+
+def test_a_measurement_is_alone(pytester: pytest.Pytester) -> None:
+    """While one worker measures, no other one runs a test: its invocations stand together in the journal."""
+    wat.write(pytester.path / "echo.wasm", wat.ECHO)
+    pytester.makeconftest(
+        """
+        from pathlib import Path
+        from pytest_wasmedge.testing import FakeRuntime
+
+        JOURNAL = Path(__file__).with_name("journal")
+
+        def noting(name):
+            def answer(invocation):
+                if invocation.stdin.startswith(b"puts"):
+                    return b""  # whether it is a Ruby, asked once
+                with JOURNAL.open("ab", buffering=0) as file:
+                    file.write(name.encode() + b" " + (invocation.stdin or b"measured") + b"\\n")
+                return invocation.stdin
+            return FakeRuntime(name, answer)
+
+        def pytest_wasmedge_runtimes():
+            return [noting("one"), noting("two")]
+        """
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(20))
+        def test_works(host, number):
+            for _ in range(100):
+                host.run("works")
+
+        @pytest.mark.parametrize("number", range(20))
+        def test_measures(host, warm_latency, number):
+            for _ in range(100):
+                host.run("measured")
+        """
+    )
+    result = pytester.runpytest_subprocess("--runtimes=one,two", "--wasm-artifact=echo.wasm", "-n", "2")
+    lines = (pytester.path / "journal").read_text().splitlines()
+
+    result.assert_outcomes(passed=80)
+    # Whoever measures writes 121 lines (21 of them by the fixture) that nobody interrupts.
+    runs, length = [], 0
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        length += 1
+        if following != line:
+            runs += [length] if line.endswith("measured") else []
+            length = 0
+    assert [run for run in runs if run % 121] == []

@@ -16,6 +16,7 @@ from pytest_wasmedge.model import (
     exited,
     host_failed,
     out_of_memory,
+    timed_out,
     trapped,
 )
 from pytest_wasmedge.runtimes.base import Host
@@ -59,13 +60,15 @@ def test_warm_invocations_share_a_host() -> None:
     assert samples.kind == "warm"
 
 
-@pytest.mark.parametrize("ending", [host_failed("crashed"), out_of_memory("crashed")])
+@pytest.mark.parametrize("ending", [host_failed("crashed"), out_of_memory("crashed"), timed_out("crashed")])
 def test_a_host_that_fails_is_no_sample(ending: object) -> None:
-    """A cold start whose answer is the host's failure is an error, never a time."""
+    """A start or a warm invocation whose answer is not the guest's own is an error, never a time."""
     runtime = FakeRuntime("ill", lambda invocation: Outcome(b"", b"", ending))  # type: ignore[arg-type]
 
     with pytest.raises(HostStartError, match=r"ill: a cold start ended as .*: crashed"):
         sample_cold(runtime, ARTIFACT, Limits(), Invocation(), count=1)
+    with pytest.raises(HostStartError, match=r"ill: a warm invocation ended as .*: crashed"):
+        sample_warm(runtime.start(ARTIFACT, Limits()), Invocation(), count=1)
 
 
 @pytest.mark.parametrize("ending", [exited(1), trapped()])
