@@ -17,6 +17,7 @@ from pytest_wasmedge.runtimes.base import Host
 
 TICK_S = 0.01
 _STOP_ATTEMPTS, _STOP_PAUSE_S = 100, 0.05
+_HEARING_S = 0.1
 
 
 class Ticker:
@@ -150,7 +151,9 @@ class InProcessHost(Host):
 
         try:
             self._jobs.put(job)
-            done.wait()
+            # In short waits: a signal that comes just before a wait is heard only when that wait ends.
+            while not done.wait(_HEARING_S):
+                pass
         except BaseException:
             # More than once: a guest that is only now starting sets itself a deadline that lies ahead.
             for _ in range(_STOP_ATTEMPTS):
