@@ -67,6 +67,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif word == b"abort":
             print("FATAL ERROR: JavaScript heap out of memory", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGABRT)
+            never.wait()  # the signal may take another thread, and this one must not answer meanwhile
         elif word == b"raw":
             return self.answer(200, rest)
         elif word == b"status":
