@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge import stash
+from pytest_wasmedge.latency.units import Limit
 from pytest_wasmedge.model import Invocation, Outcome
 from pytest_wasmedge.portability.compare import assert_same
 from pytest_wasmedge.portability.corpus import Case, write_golden
 from pytest_wasmedge.portability.leaks import assert_no_leaks
 from pytest_wasmedge.runtimes.base import Host
 from pytest_wasmedge.session import Reference, WasmSession
+
+Ceiling = Callable[[str], Limit | None]
+_STDOUT_IS_ENOUGH = ("test_stdout", "test_latency", "test_baseline")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what was not asked for: a comparison without a baseline, limits that no contract sets."""
+    if collection_path.name not in ("test_baseline.py", "test_compiling.py", "test_artifact.py"):
+        return None
+    session = stash.session(config)
+    if collection_path.name == "test_baseline.py":
+        return None if session.baseline else True
+    if collection_path.name == "test_artifact.py":
+        return None if session.contract and session.contract.limits else True
+    compiling = session.contract and any(each.kind == "cold/no-cache" for each in session.contract.ceilings)
+    return None if compiling else True
+
+
+@pytest.fixture(autouse=True)
+def told_by_host(request: pytest.FixtureRequest) -> None:
+    """Skip what asks for more than the host tells."""
+    host = request.getfixturevalue("host") if "host" in request.fixturenames else None
+    if host and host.runtime.unchecked and request.path.stem not in _STDOUT_IS_ENOUGH:
+        untold = " and ".join(sorted(host.runtime.unchecked))
+        pytest.skip(f"{host.runtime.name} does not tell {untold}")
+
+
+@pytest.fixture
+def ceiling(host: Host, wasm_session: WasmSession) -> Ceiling:
+    """Tells the contract's ceiling of a kind on this runtime; None if it has none."""
+    return lambda kind: wasm_session.ceiling(host.runtime, kind)
 
 
 @pytest.fixture
@@ -40,7 +74,7 @@ def check_case(ruby: Host, reference: Reference, wasm_session: WasmSession) -> C
                 f"`pytest --runtimes=wasmtime --wasm-update-golden -k {case.path.stem}`",
                 pytrace=False,
             )
-        assert_same(outcome, expected)
+        assert_same(outcome, expected, ruby.runtime.unchecked)
         assert_no_leaks(outcome, case.source)
         return outcome
 

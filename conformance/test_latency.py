@@ -1,15 +1,59 @@
-"""How long the artifact takes to answer, first and afterwards: measured and shown in the closing table."""
+"""How long the artifact takes to answer, first and afterwards: measured, shown, and held against the contract."""
 
 from __future__ import annotations
 
-from pytest_wasmedge.latency.sampling import Samples
+from collections.abc import Callable
+
+import pytest
+
+from pytest_wasmedge.latency.measurement import Measurement
+from pytest_wasmedge.latency.units import Limit
+from pytest_wasmedge.runtimes.base import Host
+
+Ceiling = Callable[[str], Limit | None]
 
 
-def test_cold_start(cold_start: Samples) -> None:
-    """A cold start ends, every time, with a full response."""
-    assert all(elapsed_ns > 0 for elapsed_ns in cold_start.elapsed_ns)
+def test_cold_start(cold_start: Measurement, ceiling: Ceiling) -> None:
+    """A cold start ends with a full response, within its ceiling if the contract has one."""
+    limit = ceiling(cold_start.kind)
+
+    assert limit is None or cold_start.median < limit
 
 
-def test_warm_latency(warm_latency: Samples) -> None:
-    """A warm invocation ends, every time, with a full response."""
-    assert all(elapsed_ns > 0 for elapsed_ns in warm_latency.elapsed_ns)
+@pytest.mark.cache_state("evicted")
+def test_cold_start_evicted(cold_start: Measurement, ceiling: Ceiling) -> None:
+    """So does one whose files are on disk, but no longer in memory."""
+    limit = ceiling(cold_start.kind)
+
+    assert limit is None or cold_start.median < limit
+
+
+def test_floor(cold_floor: Measurement) -> None:
+    """A start with an artifact that does nothing is answered: it is what the runtime itself costs."""
+    assert cold_floor.median_ns > 0
+
+
+def test_warm_latency(warm_latency: Measurement, ceiling: Ceiling) -> None:
+    """A further invocation ends with a full response, within its ceiling if the contract has one."""
+    limit = ceiling(warm_latency.kind)
+
+    assert limit is None or warm_latency.median < limit
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(name, marks=pytest.mark.workload(name, samples=5))
+        for name in ("smoke", "heavy", "html", "hello")
+    ],
+)
+def test_workload(ruby: Host, program: str, warm_latency: Measurement, ceiling: Ceiling) -> None:
+    """So does one that runs a page of Ruby, a loop of 1,000,000 iterations, an HTML parser, a greeting."""
+    limit = ceiling(warm_latency.kind)
+
+    assert limit is None or warm_latency.median < limit
+
+
+def test_one_more_guest(ruby: Host, instance_memory: int) -> None:
+    """What one more live guest costs in memory can be told where a host holds several."""
+    assert instance_memory > 0

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_wasmedge.errors import (
         ArtifactError,
+        ContractError,
         HostStartError,
+        LatencyError,
         RuntimeUnavailableError,
         UnsupportedError,
         WasmEdgeError,
     )
+    from pytest_wasmedge.latency.units import ms
     from pytest_wasmedge.model import (
         Artifact,
         Divergence,
@@ -38,7 +41,11 @@ __version__ = "0.1.0"
 # Where each public name lives. They are looked up when first used, because this package is imported at every
 # pytest start of everybody who has it installed.
 _HOMES = {
-    "errors": ("ArtifactError", "HostStartError", "RuntimeUnavailableError", "UnsupportedError", "WasmEdgeError"),
+    "errors": (
+        "ArtifactError", "ContractError", "HostStartError", "LatencyError", "RuntimeUnavailableError",
+        "UnsupportedError", "WasmEdgeError",
+    ),
+    "latency.units": ("ms",),
     "model": (
         "Artifact", "Divergence", "Ending", "Invocation", "Leak", "Limits", "Outcome", "Timings",
         "exited", "host_failed", "out_of_memory", "timed_out", "trapped",
@@ -54,11 +61,13 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "Availability",
+    "ContractError",
     "Divergence",
     "Ending",
     "Host",
     "HostStartError",
     "Invocation",
+    "LatencyError",
     "Leak",
     "Limits",
     "Outcome",
@@ -73,6 +82,7 @@ __all__ = [
     "find_leaks",
     "host_failed",
     "load_artifact",
+    "ms",
     "out_of_memory",
     "timed_out",
     "trapped",

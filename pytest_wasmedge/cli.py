@@ -1,12 +1,11 @@
-"""The console script ``pytest-wasmedge``: doctor, install, build."""
+"""The console script ``pytest-wasmedge``: doctor, install, build, compare."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import json
-import os
-import platform
+import random
 import signal
 import sys
 import tempfile
@@ -14,23 +13,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from pytest_wasmedge import __version__
+from pytest_wasmedge import __version__, doctor
+from pytest_wasmedge.doctor import folder_bytes, size_text
 from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
-from pytest_wasmedge.provision import TOOLS_OF_RUNTIME, build_tools, install, install_command, installed
-from pytest_wasmedge.provision.cache import ENV_CACHE, cache_root
-from pytest_wasmedge.provision.pins import in_order, pin, this_platform, tool_names
+from pytest_wasmedge.provision import TOOLS_OF_RUNTIME, build_tools, install, installed
+from pytest_wasmedge.provision.cache import ENV_CACHE
+from pytest_wasmedge.provision.pins import in_order, pin, tool_names
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pytest_wasmedge.runtimes.base import Availability, Runtime
-
 #: The variants of the recipe, which is imported only to build.
-VARIANTS = ("wizer", "raw", "stdlib")
+VARIANTS = ("raw", "wizer", "O2", "Oz", "O2+wizer", "Oz+wizer", "wizer+O2", "wizer+Oz", "stdlib")
+#: What is compared by default; the library is another artifact, not another way to build this one.
+COMPARED = VARIANTS[:-1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,13 +57,13 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"pytest-wasmedge {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    doctor = commands.add_parser(
+    look = commands.add_parser(
         "doctor",
         help="show which runtimes can run here, and how to get the rest",
         description="Ask every built-in runtime whether it can start here. Installs nothing; ends with 0.",
     )
-    doctor.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    doctor.set_defaults(action=_doctor)
+    look.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    look.set_defaults(action=_doctor)
 
     get = commands.add_parser(
         "install",
@@ -87,7 +86,8 @@ def parser() -> argparse.ArgumentParser:
         choices=VARIANTS,
         default="wizer",
         help="wizer: pre-initialised, as shipped (default); raw: not pre-initialised; "
-        "stdlib: with Ruby's standard library",
+        "O2, Oz: raw, through wasm-opt; with a plus: both, in that order (O2+wizer: optimised, then "
+        "pre-initialised); stdlib: pre-initialised, with Ruby's standard library",
     )
     make.add_argument(
         "--output",
@@ -96,7 +96,43 @@ def parser() -> argparse.ArgumentParser:
         help="the file to write (default: ruby-worker.wasm or ruby-worker-VARIANT.wasm in this folder)",
     )
     make.set_defaults(action=_build)
+
+    rank = commands.add_parser(
+        "compare",
+        help="hold the cold starts of variants against each other, on each runtime",
+        description="Start each VARIANT once on each runtime in every round, in a drawn order, and print "
+        "size and cold start of each, with the ratio to the first one named: that is the baseline. Variants "
+        "that are not in your cache folder yet are built first, which takes minutes for optimised ones.",
+        epilog=f"Variants: {', '.join(VARIANTS)}.",
+    )
+    rank.add_argument(
+        "variants",
+        nargs="*",
+        metavar="VARIANT",
+        help="variants of the built-in artifact, or paths of .wasm files; the first one is the baseline "
+        "(default: raw, then every other variant but stdlib)",
+    )
+    rank.add_argument(
+        "--runtimes", default="all", metavar="NAME,…", help="runtimes (default: all that can run here)"
+    )
+    rank.add_argument(
+        "--rounds", type=_count, default=20, metavar="N", help="rounds; intervals need 8 (default: 20)"
+    )
+    rank.add_argument(
+        "--seed", type=int, metavar="N", help="what the order is drawn from (default: another one each time)"
+    )
+    rank.add_argument(
+        "--json", type=Path, metavar="FILE", help="append the raw samples to this file, as JSON lines"
+    )
+    rank.set_defaults(action=_compare)
     return top
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{count} is too few")
+    return count
 
 
 # -- doctor --------------------------------------------------------------------------------------------------
@@ -105,102 +141,14 @@ def parser() -> argparse.ArgumentParser:
 def _doctor(options: argparse.Namespace) -> int:
     from pytest_wasmedge.runtimes import builtin_runtimes
 
-    findings = examine(builtin_runtimes())
+    findings = doctor.examine(builtin_runtimes())
     if options.json:
         print(json.dumps(findings, indent=2))
     else:
         console = _console()
-        for line, style in doctor_lines(findings):
+        for line, style in doctor.lines(findings):
             console.print(line, style=style, markup=False)
     return 0
-
-
-def examine(runtimes: Sequence[Runtime]) -> dict[str, Any]:
-    """Return what ``doctor --json`` prints: this machine, our cache and artifact, each runtime's probe."""
-    cache: dict[str, Any]
-    try:
-        root = cache_root()
-        cache = {"path": str(root), "size_bytes": _size_bytes(root)}
-    except ProvisionError as error:
-        cache = {"error": str(error)}
-    return {
-        "pytest_wasmedge": __version__,
-        "python": platform.python_version(),
-        "python_path": sys.executable,
-        "platform": this_platform(),
-        "cache": cache,
-        "artifact": _builtin_artifact(),
-        "runtimes": [
-            {"name": runtime.name, "engine": runtime.engine, **asdict(_probe(runtime))}
-            for runtime in runtimes
-        ],
-    }
-
-
-def doctor_lines(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the lines of ``doctor`` and the style of each."""
-    cache, artifact, runtimes = findings["cache"], findings["artifact"], findings["runtimes"]
-    yield f"pytest-wasmedge {findings['pytest_wasmedge']}", "bold"
-    yield f"Python    {findings['python']}  {findings['python_path']}", ""
-    yield f"Platform  {findings['platform']}", ""
-    if "error" in cache:
-        yield f"Cache     {cache['error']}", "red"
-    else:
-        yield f"Cache     {cache['path']}  {_size(cache['size_bytes'])}", ""
-    if "error" in artifact:
-        yield f"Artifact  {artifact['error']}", "red"
-    else:
-        size = _size(artifact["size_bytes"])
-        yield f"Artifact  {artifact['name']} (built in)  {size}  sha256 {artifact['sha256'][:16]}…", ""
-    yield "", ""
-
-    rows = [("runtime", "version", "engine", "where from")]
-    for runtime in runtimes:
-        here = runtime["available"]
-        # An engine that is a program of its own name has one version only; some versions are commits.
-        extra = runtime["engine_version"] if runtime["engine_version"] != runtime["version"] else ""
-        extra = f"{extra[:12]}…" if len(extra) > 24 else extra
-        engine = f"{runtime['engine']} {extra}".rstrip() if here else runtime["engine"]
-        origin = runtime["path"] if here else f"not here: {runtime['reason']}"
-        rows.append((runtime["name"], runtime["version"] if here else "-", engine, origin))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    styles = ["bold", *("green" if runtime["available"] else "yellow" for runtime in runtimes)]
-    for row, style in zip(rows, styles, strict=True):
-        cells = [cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)]
-        yield "  ".join(cells).rstrip(), style
-    yield "", ""
-
-    missing = [runtime for runtime in runtimes if not runtime["available"]]
-    yield f"{len(runtimes) - len(missing)} of {len(runtimes)} runtimes can run here.", ""
-    remedies = list(dict.fromkeys(runtime["install"] for runtime in missing if runtime["install"]))
-    ours = [remedy for remedy in remedies if remedy.startswith(install_command(""))]
-    if ours:
-        names = " ".join(remedy.removeprefix(install_command("")) for remedy in ours)
-        yield f"To get what is missing: {install_command(names)}", ""
-    for remedy in remedies:
-        if remedy not in ours:
-            names = ", ".join(runtime["name"] for runtime in missing if runtime["install"] == remedy)
-            yield f"To get {names}: {remedy}", ""
-
-
-def _probe(runtime: Runtime) -> Availability:
-    from pytest_wasmedge.runtimes.base import Availability
-
-    try:
-        return runtime.probe()
-    except Exception as error:  # one broken runtime must not hide the others
-        return Availability(False, reason=f"its probe failed: {type(error).__name__}: {error}")
-
-
-def _builtin_artifact() -> dict[str, Any]:
-    from pytest_wasmedge.options import BUILTIN_ARTIFACT
-    from pytest_wasmedge.session import open_artifact
-
-    try:
-        artifact = open_artifact(BUILTIN_ARTIFACT, Path.cwd())
-    except WasmEdgeError as error:
-        return {"error": str(error)}
-    return {"name": artifact.name, "sha256": artifact.sha256, "size_bytes": artifact.size_bytes}
 
 
 # -- install -------------------------------------------------------------------------------------------------
@@ -245,7 +193,7 @@ def _install_one(tool: str, failed: Sequence[str], console: Console) -> bool:
             raise ProvisionError(f"{tool}: not installed, because it needs {' and '.join(lacking)}.")
         label = f"{tool} {wanted.version}"
         if place := installed(tool):
-            console.print(f"{label}: already there ({_size(_size_bytes(place))})")
+            console.print(f"{label}: already there ({size_text(folder_bytes(place))})")
             return True
         started = time.monotonic()
         with _progress(console) as progress:
@@ -254,7 +202,7 @@ def _install_one(tool: str, failed: Sequence[str], console: Console) -> bool:
         _complain(str(error))
         return False
     elapsed_s = time.monotonic() - started
-    console.print(f"{label}: installed ({_size(_size_bytes(place))}, {elapsed_s:.1f} s)", style="green")
+    console.print(f"{label}: installed ({size_text(folder_bytes(place))}, {elapsed_s:.1f} s)", style="green")
     return True
 
 
@@ -279,8 +227,36 @@ def _build(options: argparse.Namespace) -> int:
             built = build(options.variant, Path(work), tools, progress)
         artifact = load_artifact(built)
         place = built.replace(output or folder / built.name)
-    console.print(f"{place}: {_size(artifact.size_bytes)}, sha256 {artifact.sha256}", style="green")
+    console.print(f"{place}: {size_text(artifact.size_bytes)}, sha256 {artifact.sha256}", style="green")
     return 0
+
+
+# -- compare -------------------------------------------------------------------------------------------------
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pytest_wasmedge import comparison
+    from pytest_wasmedge.ablation import Ablation, lines
+    from pytest_wasmedge.runtimes import builtin_runtimes
+
+    console = _console()
+    seed: int = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
+    runtimes, availability = comparison.runtimes(options.runtimes, builtin_runtimes())
+    keep = comparison.writer(options.json, seed, availability)
+    interrupted = False
+    with _progress(console) as progress:
+        entries = comparison.entries(options.variants or COMPARED, VARIANTS, progress, console.print)
+        ablation = Ablation(entries, runtimes, seed, keep)
+        try:
+            comparison.take(ablation, options.rounds, progress)
+        except KeyboardInterrupt:
+            interrupted = True
+    for line, style in lines(entries, ablation.results(), availability, seed):
+        console.print(line, style=style, markup=False)
+    if interrupted:
+        _complain("interrupted; the table shows what was measured until then.")
+        return 130
+    return 1 if ablation.faults else 0
 
 
 # -- what the commands share ---------------------------------------------------------------------------------
@@ -322,18 +298,6 @@ def _terminable() -> Iterator[None]:
 
 def _complain(text: str) -> None:
     print(f"pytest-wasmedge: {text}", file=sys.stderr)
-
-
-def _size_bytes(folder: Path) -> int:
-    # A file that another process deletes meanwhile counts for nothing.
-    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    return sum(file.lstat().st_size for file in files if file.is_file())
-
-
-def _size(size_bytes: int) -> str:
-    if size_bytes < 1_000_000:
-        return f"{size_bytes / 1e3:.0f} kB"
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 10_000_000 else f"{size_bytes / 1e6:.0f} MB"
 
 
 if __name__ == "__main__":

@@ -33,3 +33,11 @@ class UnsupportedError(WasmEdgeError):
 
 class CorpusError(WasmEdgeError):
     """A case or its golden file cannot be read."""
+
+
+class LatencyError(WasmEdgeError):
+    """A latency was asked for that cannot be understood, or could not be measured."""
+
+
+class ContractError(WasmEdgeError):
+    """The contract (``portability.toml``) cannot be read, or says what cannot be meant; the text names the line."""

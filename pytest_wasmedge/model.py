@@ -104,10 +104,15 @@ def host_failed(detail: str = "") -> Ending:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Nanoseconds by the caller's clock; phases that a host cannot tell are absent, never 0."""
+    """Nanoseconds by the caller's clock; phases that a host cannot tell are absent, never 0.
+
+    CPU time (user and system) and peak memory are those of a process that served this invocation alone.
+    """
 
     elapsed_ns: int
     phases_ns: Mapping[str, int] = field(default_factory=dict)
+    cpu_ns: int | None = None
+    peak_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

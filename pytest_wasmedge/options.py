@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 BUILTIN_ARTIFACT = "ruby-worker"
 GOLDEN = "golden"
+CONTRACT = "portability.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,16 @@ class Options:
     require: str = ""
     reference: str = ""
     update_golden: bool = False
+    against: str = ""
+    contract: str = ""
+    update_contract: bool = False
+    strict_latency: bool = False
+    latency_budget_s: float = 60.0
+    margin: float = 0.05
+    seed: int | None = None
+    samples: str = ""
+    remote: tuple[str, ...] = ()
+    remote_header: str = ""
     started_in: Path = field(default_factory=Path.cwd)
 
 
@@ -63,6 +74,83 @@ def add(group: Any) -> None:
         action="store_true",
         help="write the golden files anew from what the one selected runtime answers; for maintainers of cases",
     )
+    group.addoption(
+        "--wasm-against",
+        default="",
+        metavar="PATH",
+        help="baseline artifact, such as that of the main branch: starts are compared in pairs, and every case "
+        "whose outcome changed is listed",
+    )
+    group.addoption(
+        "--wasm-margin",
+        type=_percent,
+        default=0.05,
+        metavar="PERCENT",
+        help="how much slower than the baseline a cold start may be (default: 5%%)",
+    )
+    group.addoption(
+        "--wasm-contract",
+        default="",
+        metavar="PATH",
+        help=f"the contract file: ceilings, artifact limits, known divergences (default: {CONTRACT} in the root "
+        "folder, if it is there)",
+    )
+    group.addoption(
+        "--wasm-update-contract",
+        action="store_true",
+        help="write the measured latencies into the contract as ceilings, with head-room; judges none of them",
+    )
+    group.addoption(
+        "--wasm-strict-latency",
+        action="store_true",
+        help="a latency that stays undecided fails (default: it passes, and is listed)",
+    )
+    group.addoption(
+        "--wasm-latency-budget",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long one latency may be sampled on one runtime before it is undecided (default: 60)",
+    )
+    group.addoption(
+        "--wasm-seed",
+        type=int,
+        metavar="N",
+        help="what the order of starts in pairs is drawn from (default: another one in each run)",
+    )
+    group.addoption(
+        "--wasm-samples",
+        default="",
+        metavar="PATH",
+        help="append raw samples to this file, as JSON lines (default: one file per run in pytest's cache folder)",
+    )
+    group.addoption(
+        "--wasm-remote",
+        action="append",
+        default=[],
+        metavar="[NAME=]URL",
+        help="a deployed edge that runs the artifact: request body to stdin, stdout to response body; repeatable",
+    )
+    group.addoption(
+        "--wasm-remote-header",
+        default="",
+        metavar="NAME",
+        help="the response header in which deployed edges count the invocations of an isolate",
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+def _percent(text: str) -> float:
+    percent = float(text.removesuffix("%"))
+    if not 0 <= percent <= 1000:
+        raise ValueError
+    return percent / 100
 
 
 def given(option: argparse.Namespace) -> bool:
@@ -73,6 +161,11 @@ def given(option: argparse.Namespace) -> bool:
         or option.wasm_require
         or option.wasm_reference
         or option.wasm_update_golden
+        or option.wasm_against
+        or option.wasm_contract
+        or option.wasm_update_contract
+        or option.wasm_strict_latency
+        or option.wasm_remote
         or option.wasm_artifact != BUILTIN_ARTIFACT
     )
 
@@ -85,5 +178,15 @@ def read(option: argparse.Namespace, started_in: Path) -> Options:
         option.wasm_require,
         option.wasm_reference,
         option.wasm_update_golden,
+        option.wasm_against,
+        option.wasm_contract,
+        option.wasm_update_contract,
+        option.wasm_strict_latency,
+        option.wasm_latency_budget,
+        option.wasm_margin,
+        option.wasm_seed,
+        option.wasm_samples,
+        tuple(option.wasm_remote),
+        option.wasm_remote_header,
         started_in,
     )

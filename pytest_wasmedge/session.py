@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_wasmedge import bundled
 from pytest_wasmedge.errors import ArtifactError, RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.model import Artifact, Invocation, Outcome
-from pytest_wasmedge.options import BUILTIN_ARTIFACT, GOLDEN, Options
+from pytest_wasmedge.options import BUILTIN_ARTIFACT, CONTRACT, GOLDEN, Options
 from pytest_wasmedge.pool import HostPool, explain
 from pytest_wasmedge.portability.corpus import Case
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.runtimes import DEFAULT, select
 from pytest_wasmedge.runtimes.base import Host, Runtime
 
+if TYPE_CHECKING:
+    from pytest_wasmedge.contract import Contract, Known
+    from pytest_wasmedge.latency.units import Limit
+
 
 class WasmSession:
     """Holds what the tests of one process share; everything in it is made when first asked for."""
 
-    def __init__(self, options: Options, known: Mapping[str, Runtime], corpora: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        options: Options,
+        known: Mapping[str, Runtime],
+        corpora: Sequence[Path] = (),
+        *,
+        contract_in: Path | None = None,
+    ) -> None:
         self.options = options
         self.known = known
+        self._contract_in = contract_in
         self._speaks_ruby: bool | None = None
         self._corpora = (bundled.ruby_corpus(), *corpora)
 
     @cached_property
     def selected(self) -> list[Runtime]:
         """The runtimes that `host` stands for. Raises UnknownRuntimeError."""
-        return select(self.options.runtimes or DEFAULT, self.known)
+        if self.options.runtimes:
+            return select(self.options.runtimes, self.known)
+        return [each for each in self.known.values() if each.name == DEFAULT or each.deployed]
 
     @property
     def available(self) -> list[Runtime]:
@@ -50,10 +66,66 @@ class WasmSession:
         """The started hosts."""
         return HostPool(self.artifact)
 
+    @cached_property
+    def baseline(self) -> Artifact | None:
+        """The artifact that this one is compared with. Raises ArtifactError."""
+        if not self.options.against:
+            return None
+        return open_artifact(self.options.against, self.options.started_in)
+
+    @cached_property
+    def baseline_pool(self) -> HostPool | None:
+        """The started hosts that hold the baseline."""
+        return HostPool(self.baseline) if self.baseline else None
+
+    @cached_property
+    def contract_path(self) -> Path | None:
+        """The contract's file, which `--wasm-update-contract` may yet have to write; None if there is none."""
+        if self.options.contract:
+            path = self.options.started_in / self.options.contract
+        elif self._contract_in is not None:
+            path = self._contract_in / CONTRACT
+            if not path.exists() and not self.options.update_contract:
+                return None
+        else:
+            return None
+        # Messages name it; people know it by its path from where they are.
+        return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+    @cached_property
+    def contract(self) -> Contract | None:
+        """The contract; None if there is none. Raises ContractError."""
+        from pytest_wasmedge.contract import load_contract
+
+        if self.contract_path is None or (self.options.update_contract and not self.contract_path.exists()):
+            return None
+        contract = load_contract(self.contract_path)
+        contract.check_runtimes(self.known)
+        return contract
+
+    def ceiling(self, runtime: Runtime, kind: str) -> Limit | None:
+        """Return the contract's ceiling of this kind; None if it has none, or is about to be written anew."""
+        if self.contract is None or self.options.update_contract:
+            return None
+        found = self.contract.ceiling(runtime.name, kind)
+        return found.limit if found else None
+
+    def known_divergence(self, case: str, runtimes: Sequence[str], fields: Collection[str]) -> Known | None:
+        """Return the contract's entry that knows all of these fields to diverge, on a test's one runtime."""
+        if self.contract is None or not fields or len(runtimes) != 1:
+            return None
+        version = self.pool.availability(self.known[runtimes[0]]).version
+        for known in self.contract.known_for(case, runtimes[0], version):
+            if all(known.excuses(field) for field in fields):
+                return known
+        return None
+
     def close(self) -> None:
         """Close every host that was started."""
-        if "pool" in vars(self):
-            self.pool.close()
+        with ExitStack() as closing:
+            for name in ("pool", "baseline_pool"):
+                if vars(self).get(name):
+                    closing.callback(vars(self)[name].close)
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
@@ -99,6 +171,7 @@ class WasmSession:
 
     def check(self) -> None:
         """Find out before any test runs what the command line asks and cannot have. Raises WasmEdgeError."""
+        _ = self.contract, self.baseline
         required = select(self.options.require, self.known) if self.options.require else []
         named = [] if "all" in self.options.runtimes.split(",") else list(self.selected)
         if self.options.reference not in ("", GOLDEN):
@@ -124,10 +197,19 @@ class WasmSession:
 
     def record(self) -> RunRecord:
         """Return a new record that lists the selected runtimes."""
-        record = RunRecord(self.artifact, str(self.reference))
+        record = RunRecord(self.artifact, str(self.reference), self.baseline)
         for runtime in self.selected:
             record.add_runtime(runtime, self.pool.availability(runtime))
         return record
+
+    def conclude(self, record: RunRecord) -> None:
+        """Hold the whole run against the contract, or write the contract. Raises ContractError."""
+        from pytest_wasmedge import conclusions
+
+        if self.contract is not None:
+            conclusions.find_stale(record, self.contract, self.cases)
+        if self.options.update_contract and self.contract_path is not None:
+            conclusions.write_ceilings(record, self.contract_path)
 
 
 class Reference:
@@ -161,6 +243,16 @@ class Reference:
                 self._host = self._pool.acquire(self.runtime)
             self._outcomes[key] = self._host.invoke(invocation)
         return self._outcomes[key]
+
+
+def add_remotes(known: Mapping[str, Runtime], options: Options) -> dict[str, Runtime]:
+    """Return the runtimes with the deployed edges of the command line added. Raises WasmEdgeError."""
+    if not options.remote:
+        return dict(known)
+    from pytest_wasmedge.runtimes.remote import DEFAULT_HEADER, remotes
+
+    found = remotes(options.remote, invocation_header=options.remote_header or DEFAULT_HEADER, taken=known)
+    return dict(known) | {runtime.name: runtime for runtime in found}
 
 
 def _answers_ruby(host: Host) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pytest_wasmedge import cli
+from pytest_wasmedge import cli, doctor
 from pytest_wasmedge.artifacts.recipe import variants
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.model import Artifact, Limits
@@ -88,7 +88,7 @@ def test_doctor_prints_one_line_per_runtime() -> None:
     theirs = NOT_HERE | {"name": "spin", "engine": "Cranelift", "reason": "no spin", "install": "ask IT"}
     workerd = NOT_HERE | {"name": "workerd", "engine": "V8", "reason": "no workerd was found"}
     workerd["install"] = "pytest-wasmedge install workerd"
-    lines = [line for line, _ in cli.doctor_lines(findings(HERE, NOT_HERE, workerd, theirs))]
+    lines = [line for line, _ in doctor.lines(findings(HERE, NOT_HERE, workerd, theirs))]
 
     assert lines == [
         "pytest-wasmedge 0.1.0",
@@ -113,7 +113,7 @@ def test_doctor_says_what_is_wrong_with_cache_and_artifact() -> None:
     """An unsafe cache or a broken artifact is shown in its place, and the runtimes still follow."""
     broken = findings(HERE) | {"cache": {"error": "not yours"}, "artifact": {"error": "damaged"}}
 
-    lines = [line for line, _ in cli.doctor_lines(broken)]
+    lines = [line for line, _ in doctor.lines(broken)]
 
     assert lines[3:5] == ["Cache     not yours", "Artifact  damaged"]
     assert lines[-1] == "1 of 1 runtimes can run here."
@@ -154,7 +154,7 @@ class BrokenRuntime(Runtime):
 
 def test_a_probe_that_raises_hides_nothing(cache: Path) -> None:
     """One broken runtime is shown as unavailable with its error."""
-    [found] = cli.examine([BrokenRuntime()])["runtimes"]
+    [found] = doctor.examine([BrokenRuntime()])["runtimes"]
 
     assert not found["available"]
     assert found["reason"] == "its probe failed: ValueError: no luck"

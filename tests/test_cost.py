@@ -15,7 +15,17 @@ def pytest_unconfigure(config):
     with open("modules.json", "w") as file:
         json.dump(sorted(sys.modules), file)
 """
-HEAVY = {"wasmtime", "httpx", "jinja2", "rich", "filelock", "platformdirs"}
+HEAVY = {
+    "wasmtime",
+    "httpx",
+    "jinja2",
+    "rich",
+    "filelock",
+    "platformdirs",
+    "psutil",
+    "tomlkit",
+    "packaging.specifiers",
+}
 
 
 def modules_after(pytester: pytest.Pytester, *options: str) -> set[str]:
@@ -52,12 +62,15 @@ def test_unrelated_run_imports_no_runtime(pytester: pytest.Pytester) -> None:
     assert imported == {
         "pytest_wasmedge",
         "pytest_wasmedge.errors",
+        "pytest_wasmedge.fixtures",
         "pytest_wasmedge.hookspecs",
         "pytest_wasmedge.model",
         "pytest_wasmedge.options",
         "pytest_wasmedge.plugin",
+        "pytest_wasmedge.recorder",
         "pytest_wasmedge.runtimes",
         "pytest_wasmedge.runtimes.base",
+        "pytest_wasmedge.stash",
     }
 
 

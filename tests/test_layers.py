@@ -28,9 +28,14 @@ LAYERS = (
     ("runtimes.glue",),
     ("runtimes",),
     ("portability", "artifacts", "latency", "pool"),
+    ("contract",),
     ("reports",),
+    ("conclusions",),
     ("session", "testing"),
-    ("hookspecs", "scheduling"),
+    ("measuring", "ablation"),
+    ("stash", "hookspecs", "scheduling"),
+    ("fixtures", "recorder"),
+    ("comparison", "doctor"),
     ("plugin", "cli"),
 )
 #: Not to be imported where every pytest start of everybody would pay for it.
@@ -40,6 +45,9 @@ AT_EVERY_START = (
     "__init__",
     "plugin",
     "hookspecs",
+    "fixtures",
+    "recorder",
+    "stash",
     "options",
     "runtimes.__init__",
     "runtimes.base",
@@ -143,6 +151,7 @@ def test_runtimes_do_not_know_each_other() -> None:
     runtimes = {name for name in MODULES if name.startswith("runtimes.") and name.count(".") == 1} - {
         "runtimes.__init__",
         "runtimes.base",
+        "runtimes.remote",
     }
     assert len(runtimes) == len(builtin_names())
 
@@ -151,7 +160,7 @@ def test_runtimes_do_not_know_each_other() -> None:
             assert each.module not in runtimes | {"runtimes"}, f"{name}, line {each.line}"
 
 
-def test_only_plugin_and_hookspecs_import_pytest() -> None:
+def test_only_the_wiring_imports_pytest() -> None:
     """pytest is known to its wiring alone; the bundled suite and the tests aside."""
     importing = {
         name
@@ -160,7 +169,7 @@ def test_only_plugin_and_hookspecs_import_pytest() -> None:
         if each.module.split(".")[0] in ("pytest", "_pytest")
     }
 
-    assert importing == {"plugin", "hookspecs"}
+    assert importing == {"plugin", "hookspecs", "fixtures", "recorder", "stash"}
 
 
 def test_no_heavy_import_at_every_start() -> None:
@@ -175,7 +184,7 @@ def test_the_plugin_imports_ours_when_needed() -> None:
     """At its import the plugin takes its hooks and options; the rest comes when a run asks for it."""
     at_once = {each.module for each in ours(MODULES["plugin"]) if not each.for_types and not each.in_function}
 
-    assert at_once == {"hookspecs", "options"}
+    assert at_once == {"fixtures", "hookspecs", "options", "recorder", "stash"}
 
 
 def test_heavy_packages_are_used_where_they_belong() -> None:

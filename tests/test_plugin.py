@@ -344,7 +344,7 @@ def test_latency_is_measured_and_shown(project: pytest.Pytester) -> None:
         "def test_cold(cold_start):\n"
         "    assert (cold_start.kind, len(cold_start.elapsed_ns)) == ('cold/no-cache', 5)\n"
         "def test_warm(warm_latency):\n"
-        "    assert (warm_latency.kind, len(warm_latency.elapsed_ns)) == ('warm', 20)\n"
+        "    assert (warm_latency.kind, len(warm_latency.elapsed_ns)) == ('warm/tiny', 20)\n"
     )
     result = run(project, "--runtimes=one")
 
@@ -629,6 +629,16 @@ def test_options_are_described(project: pytest.Pytester) -> None:
         "--wasm-require",
         "--wasm-reference",
         "--wasm-conformance",
+        "--wasm-against",
+        "--wasm-margin",
+        "--wasm-contract",
+        "--wasm-update-contract",
+        "--wasm-strict-latency",
+        "--wasm-latency-budget",
+        "--wasm-seed",
+        "--wasm-samples",
+        "--wasm-remote",
+        "--wasm-remote-header",
     ):
         assert option in helped
     assert "@pytest.mark.runtimes(name, …)" in marks

@@ -1,7 +1,8 @@
-"""How the built-in artifacts are made: ruby.wasm and the driver merged, and a snapshot taken of the start."""
+"""How the built-in artifacts are made: ruby.wasm and the driver merged, a snapshot taken, code optimised."""
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -12,13 +13,15 @@ from typing import Literal, get_args
 from pytest_wasmedge.artifacts import sections
 from pytest_wasmedge.artifacts.driver import FOREIGN, INITIALIZE, INTERPOSED, START, driver_wat, stub_wat
 from pytest_wasmedge.errors import ArtifactError
+from pytest_wasmedge.provision.pins import pin
 
 #: raw: Ruby starts in each invocation; wizer: it was started at build time; stdlib: so, with the library.
-Variant = Literal["raw", "wizer", "stdlib"]
+#: O2, Oz: raw, through the optimiser for speed or for size. With a plus: both, in the order of the name.
+Variant = Literal["raw", "wizer", "stdlib", "O2", "Oz", "O2+wizer", "Oz+wizer", "wizer+O2", "wizer+Oz"]
 
 WASI = "wasi_snapshot_preview1"
 
-# All features would make wasm-merge write compact imports, which wasmtime refuses.
+# All features would make binaryen write compact imports, which wasmtime refuses.
 _FEATURES = (
     "--enable-bulk-memory",
     "--enable-bulk-memory-opt",
@@ -27,6 +30,9 @@ _FEATURES = (
     "--enable-nontrapping-float-to-int",
     "--enable-multivalue",
 )
+
+# Ruby asks at its start what the standard streams are: not inherited, they are always the same.
+_SNAPSHOT = ("--allow-wasi", "--inherit-stdio=false", "--inherit-env=false", "--init-func", INITIALIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +50,23 @@ def variants() -> tuple[Variant, ...]:
     return get_args(Variant)
 
 
+def fingerprint(variant: str) -> str:
+    """Return 16 hex digits that change when a build of this variant may give other bytes.
+
+    They stand for the pinned tools and parts, our driver and what is done with them. Raises ArtifactError.
+    """
+    made_of = [pin(name).folder_name for name in ("binaryen", "wizer", "ruby")]
+    made_of += [variant, *_steps(variant), *_FEATURES, *_SNAPSHOT, driver_wat()]
+    return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+
+
 def build(variant: str, into: Path, tools: Tools, progress: Callable[[str], None]) -> Path:
-    """Build one variant as ``into/ruby-worker[-variant].wasm`` and return its path; 10 to 60 s.
+    """Build one variant as ``into/ruby-worker[-variant].wasm``; 10 to 60 s, minutes with the optimiser.
 
     Raises ArtifactError for an unknown variant, a missing tool, a tool that fails, and a result with other
     imports or exports than promised.
     """
-    if variant not in variants():
-        raise ArtifactError(f"no variant {variant!r}; there are: {', '.join(variants())}.")
+    steps = _steps(variant)
     for name in ("node", "binaryen", "wizer", "ruby"):
         path: Path = getattr(tools, name)
         if not path.exists():
@@ -63,14 +78,27 @@ def build(variant: str, into: Path, tools: Tools, progress: Callable[[str], None
         scratch = Path(folder)
         progress("merging Ruby and the driver")
         module = _merge(scratch, tools, "ruby+stdlib.wasm" if variant == "stdlib" else "ruby.wasm")
-        if variant == "raw":
+        if "wizer" not in steps:
             _trim(module, frozenset({"memory", START}))
-        else:
-            progress("starting Ruby and taking a snapshot")
-            module = _snapshot(scratch, module, tools)
+        for step in steps:
+            if step == "wizer":
+                progress("starting Ruby and taking a snapshot")
+                module = _snapshot(scratch, module, tools)
+            else:
+                progress(f"optimising with wasm-opt -{step}, which takes some minutes")
+                module = _optimise(scratch, module, tools, step)
         _check(module)
         suffix = "" if variant == "wizer" else f"-{variant}"
         return module.replace(into / f"ruby-worker{suffix}.wasm")
+
+
+def _steps(variant: str) -> list[str]:
+    """Return what is done with the merged module: wizer, O2, Oz. Raises ArtifactError for another name."""
+    if variant not in variants():
+        raise ArtifactError(f"no variant {variant!r}; there are: {', '.join(variants())}.")
+    if variant == "stdlib":
+        return ["wizer"]
+    return [] if variant == "raw" else variant.split("+")
 
 
 def _merge(scratch: Path, tools: Tools, package_file: str) -> Path:
@@ -98,10 +126,15 @@ def _merge(scratch: Path, tools: Tools, package_file: str) -> Path:
 
 def _snapshot(scratch: Path, module: Path, tools: Tools) -> Path:
     snapshot = scratch / "snapshot.wasm"
-    # Ruby asks at its start what the standard streams are: not inherited, they are always the same.
-    options = ["--allow-wasi", "--inherit-stdio=false", "--inherit-env=false", "--init-func", INITIALIZE]
-    _run([str(tools.wizer), *options, str(module), "-o", str(snapshot)])
+    _run([str(tools.wizer), *_SNAPSHOT, str(module), "-o", str(snapshot)])
     return snapshot
+
+
+def _optimise(scratch: Path, module: Path, tools: Tools, level: str) -> Path:
+    optimised = scratch / "optimised.wasm"
+    wasm_opt = [str(tools.node), str(tools.binaryen / "bin" / "wasm-opt"), f"-{level}", *_FEATURES]
+    _run([*wasm_opt, str(module), "-o", str(optimised)])
+    return optimised
 
 
 def _trim(module: Path, names: frozenset[str]) -> None:

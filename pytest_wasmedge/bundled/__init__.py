@@ -20,6 +20,11 @@ def ruby_corpus() -> Path:
     return _place("fixtures") / "ruby"
 
 
+def workloads() -> Path:
+    """Return the folder of the Ruby programs that warm latency is measured with."""
+    return _place("fixtures") / "latency"
+
+
 def _place(name: str) -> Path:
     shipped = _HERE / name
     return shipped if shipped.exists() else _HERE.parents[1] / name

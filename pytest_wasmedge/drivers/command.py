@@ -6,13 +6,15 @@ import itertools
 import os
 import selectors
 import subprocess
+import sys
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_wasmedge.drivers.process import Workspace, spawn, stop
+from pytest_wasmedge.drivers.process import Workspace, ends_within, spawn, stop_measured
+from pytest_wasmedge.drivers.weighing import Scale
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
@@ -91,13 +93,34 @@ class CommandHost(Host):
             raise
 
     def invoke(self, invocation: Invocation) -> Outcome:
+        return self._invoke(invocation)
+
+    def weigh(self, invocation: Invocation) -> Outcome:
+        """Run the guest once so that the peak memory of its process is in the timings, where we can learn it.
+
+        Something runs beside that takes time: the elapsed time is no measurement, and CPU time is not told.
+        """
+        if sys.platform != "linux" or self._closed:
+            return self.invoke(invocation)
+        scale = Scale(self._workspace.path)
+        try:
+            outcome = self._invoke(invocation, scale.wrap)
+            timings = replace(outcome.timings, cpu_ns=None, peak_memory_bytes=scale.read())
+        finally:
+            scale.close()
+        return replace(outcome, timings=timings)
+
+    def _invoke(
+        self, invocation: Invocation, wrap: Callable[[Sequence[str]], Sequence[str]] | None = None
+    ) -> Outcome:
         if self._closed:
             raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
         timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
         number = next(self._numbers)
         started_ns = time.perf_counter_ns()
+        argv = self.runtime.argv(self._launch, invocation)
         process = spawn(
-            self.runtime.argv(self._launch, invocation),
+            wrap(argv) if wrap else argv,
             env=self.runtime.environment(),
             cwd=self._workspace.path,
             stdin=subprocess.PIPE,
@@ -109,7 +132,7 @@ class CommandHost(Host):
             cut_short = streams.pump(time.monotonic() + timeout_s)
         finally:
             # Also on Ctrl-C: nothing that we started runs on.
-            stop(process)
+            cpu_ns = stop_measured(process)
             streams.close()
         elapsed_ns = time.perf_counter_ns() - started_ns
         ended = Ended(process.returncode, bytes(streams.stdout), bytes(streams.stderr))
@@ -123,7 +146,7 @@ class CommandHost(Host):
             stderr,
             ending,
             number,
-            Timings(elapsed_ns),
+            Timings(elapsed_ns, cpu_ns=cpu_ns),
             self.runtime.name,
             self.artifact.sha256,
         )
@@ -172,11 +195,8 @@ class _Streams:
                     key.data.extend(data)
                     if len(self.stdout) + len(self.stderr) > self._output_bytes:
                         return host_failed(f"output limit of {self._output_bytes} bytes reached")
-        try:
-            self._process.wait(max(0.0, deadline_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return timed_out("stopped by us")
-        return None
+        in_time = ends_within(self._process, max(0.0, deadline_s - time.monotonic()))
+        return None if in_time else timed_out("stopped by us")
 
     def _feed(self) -> bool:
         """Write what fits; False when all is written or the process no longer reads."""

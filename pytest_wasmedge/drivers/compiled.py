@@ -15,6 +15,12 @@ from pytest_wasmedge.provision.cache import folder
 KEPT_FILES = 16
 
 
+def place_of(artifact: Artifact, engine: str, settings: str) -> Path:
+    """Return where the compiled form of the artifact is or would be. Raises ProvisionError."""
+    key = hashlib.sha256(f"{engine}\n{settings}".encode()).hexdigest()[:16]
+    return folder("compiled") / f"{artifact.sha256[:32]}-{key}.cwasm"
+
+
 def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callable[[Path], None]) -> Path:
     """Return the compiled form of the artifact, made by ``compile_to`` the first time.
 
@@ -23,9 +29,8 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
     """
     from filelock import FileLock
 
-    place = folder("compiled")
-    key = hashlib.sha256(f"{engine}\n{settings}".encode()).hexdigest()[:16]
-    path = place / f"{artifact.sha256[:32]}-{key}.cwasm"
+    path = place_of(artifact, engine, settings)
+    place = path.parent
     with FileLock(place / ".lock-compiled"):
         if not path.exists():
             handle, name = tempfile.mkstemp(dir=place, suffix=".part")

@@ -18,6 +18,8 @@ SECRET_HEADER = "pytest-wasmedge-secret"
 _IDLE_CONNECTION_S = 4.0
 _IDLE_CONNECTIONS = 64
 
+_LONGEST_PHASE_NS = 1 << 62
+
 #: How a request failed: the server was too slow, never got it, or broke off.
 Failure = Literal["late", "not received", "broken"]
 
@@ -93,5 +95,22 @@ def read_answer(name: str, response: httpx.Response) -> Answer:
 
 
 def read_phases(told: object) -> dict[str, int]:
-    """Return the phases that a host tells, in nanoseconds."""
-    return {str(name): int(ns) for name, ns in told.items()} if isinstance(told, dict) else {}
+    """Return the phases that a host tells, in nanoseconds; a clock that did not move has told nothing."""
+    if not isinstance(told, dict):
+        return {}
+    return {
+        str(name): round(ns)
+        for name, ns in told.items()
+        if isinstance(ns, int | float) and 1 <= ns < _LONGEST_PHASE_NS
+    }
+
+
+def with_transfer(phases_ns: Mapping[str, int], elapsed_ns: int) -> Mapping[str, int]:
+    """Add the phase that only the caller can tell: what is left of the time beside instantiate and run.
+
+    Nothing is added where the host did not tell both of them, or told more than there was.
+    """
+    left_ns = elapsed_ns - sum(phases_ns.values())
+    if left_ns > 0 and {"instantiate", "run"} <= phases_ns.keys():
+        return {**phases_ns, "transfer": left_ns}
+    return phases_ns

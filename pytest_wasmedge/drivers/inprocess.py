@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import queue
 import threading
 import time
@@ -168,6 +169,9 @@ class InProcessHost(Host):
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+
+    def pids(self) -> tuple[int, ...]:
+        return () if self._closed else (os.getpid(),)
 
     def close(self) -> None:
         if not self._closed:

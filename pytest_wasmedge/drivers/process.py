@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
+import queue
+import select
 import shutil
 import signal
 import subprocess
@@ -14,7 +17,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from pytest_wasmedge.errors import HostStartError
 
@@ -147,12 +150,68 @@ def spawn(
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Kill the program and all that it started, and wait for its end; harmless when it is already gone."""
+    _kill_group(process)
+    process.wait()
+    _reaper.discard(f"p{process.pid}")
+
+
+def ends_within(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Wait until the process has ended; False if it has not. Only for processes that one thread waits for."""
+    if sys.platform == "linux":
+        # Popen looks again after half a millisecond, which a cold start of ten would show; and what it finds
+        # is gone for `stop_measured`.
+        with contextlib.suppress(OSError):
+            descriptor = os.pidfd_open(process.pid)
+            try:
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                return bool(poll.poll(timeout_s * 1000))
+            finally:
+                os.close(descriptor)
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def stop_measured(process: subprocess.Popen[bytes]) -> int | None:
+    """Stop as `stop` does, and return the CPU time that the process and its children took, in nanoseconds.
+
+    User and system together; None if its end was already taken note of. Only for processes that one thread
+    waits for. The peak memory that the system tells beside is not ours to use: on Linux it is at least that of
+    the process that started this one, because it is carried over from before the program was loaded.
+    """
+    _kill_group(process)
+    cpu_ns = None
+    if process.returncode is None:
+        with contextlib.suppress(ChildProcessError):
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            cpu_ns = round((usage.ru_utime + usage.ru_stime) * 1e9)
+    process.wait()
+    _reaper.discard(f"p{process.pid}")
+    return cpu_ns
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     # Also if it ended by itself: what it had started lives on in its group, and as long as it does, the system
     # gives the group's number to nobody else.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    _reaper.discard(f"p{process.pid}")
+
+
+def read_lines(stdout: IO[bytes], log: Path, announced: queue.SimpleQueue[dict[str, Any] | None]) -> None:
+    """Pass on the line that announces the port, and None at the end; all other lines go to the log."""
+    with stdout, log.open("ab", buffering=0) as file:
+        for line in stdout:
+            with contextlib.suppress(ValueError):
+                said = json.loads(line)
+                if isinstance(said, dict) and isinstance(said.get("port"), int):
+                    announced.put(said)
+                    continue
+            file.write(line)
+    announced.put(None)
 
 
 def how_it_ended(process: subprocess.Popen[bytes]) -> str:

@@ -11,10 +11,10 @@ import subprocess
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytest_wasmedge.drivers.http import (
     Answer,
@@ -23,8 +23,9 @@ from pytest_wasmedge.drivers.http import (
     read_answer,
     read_phases,
     request_body,
+    with_transfer,
 )
-from pytest_wasmedge.drivers.process import Workspace, how_it_ended, spawn, stop, tail
+from pytest_wasmedge.drivers.process import Workspace, how_it_ended, read_lines, spawn, stop, tail
 from pytest_wasmedge.drivers.turns import Turns
 from pytest_wasmedge.drivers.versions import Versions, ask, numbers
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError, UnsupportedError
@@ -160,15 +161,11 @@ class ServerRuntime(Runtime):
 
 
 class ServerHost(Host):
-    """Owns the process, its folder, its connections and its end; starts it again when it is gone.
-
-    ``start_phases_ns`` are the phases of the last start: spawn, and what the program tells (load, compile).
-    """
+    """Owns the process, its folder, its connections and its end; starts it again when it is gone."""
 
     def __init__(self, runtime: ServerRuntime, executable: Path, artifact: Artifact, limits: Limits) -> None:
         self.runtime: ServerRuntime = runtime
         self.artifact, self.limits = artifact, limits
-        self.start_phases_ns: Mapping[str, int] = {}
         self._executable = executable
         self._closed = False
         self._lock = threading.Lock()
@@ -197,6 +194,10 @@ class ServerHost(Host):
                 outcome = self._attempt(body, timeout_s, alone=True)
                 assert outcome is not None
         return outcome
+
+    def pids(self) -> tuple[int, ...]:
+        serving = (self._server, *self._draining)
+        return tuple(each.process.pid for each in serving if not each.retired)
 
     def close(self) -> None:
         with self._lock:
@@ -233,7 +234,7 @@ class ServerHost(Host):
             answer.stderr,
             answer.ending,
             answer.invocation,
-            Timings(elapsed_ns, answer.phases_ns),
+            Timings(elapsed_ns, with_transfer(answer.phases_ns, elapsed_ns)),
             self.runtime.name,
             self.artifact.sha256,
         )
@@ -330,7 +331,7 @@ class ServerHost(Host):
             assert process.stdout
             announced: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
             threading.Thread(
-                target=_listen, args=(process.stdout, log, announced), name=f"{name}-stdout", daemon=True
+                target=read_lines, args=(process.stdout, log, announced), name=f"{name}-stdout", daemon=True
             ).start()
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(self.runtime.greeting(launch))
@@ -345,7 +346,9 @@ class ServerHost(Host):
                 if announcement is not None:
                     ready_ns = time.perf_counter_ns() - began_ns
                     phases_ns = read_phases(announcement.get("phases_ns"))
-                    self.start_phases_ns = {"spawn": ready_ns - sum(phases_ns.values()), **phases_ns}
+                    spawn_ns = ready_ns - sum(phases_ns.values())
+                    # A program that tells of more time than there was has told nothing.
+                    self.start_phases_ns = {"spawn": spawn_ns, **phases_ns} if spawn_ns > 0 else {}
                     return _Server(process, log, client, f"http://127.0.0.1:{announcement['port']}/")
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_DYING_S)
@@ -377,19 +380,6 @@ class _Server:
     in_flight: list[_Attempt] = field(default_factory=list)
     retired: bool = False
     ended_by_itself: bool = False
-
-
-def _listen(stdout: IO[bytes], log: Path, announced: queue.SimpleQueue[dict[str, Any] | None]) -> None:
-    """Pass on the line that announces the port, and None at the end; all other lines go to the log."""
-    with stdout, log.open("ab", buffering=0) as file:
-        for line in stdout:
-            with contextlib.suppress(ValueError):
-                said = json.loads(line)
-                if isinstance(said, dict) and isinstance(said.get("port"), int):
-                    announced.put(said)
-                    continue
-            file.write(line)
-    announced.put(None)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,26 +1,62 @@
-"""Keeps measurements and tests out of each other's way when several workers run tests at once."""
+"""Keeps measurements and tests on one machine out of each other's way, across workers and across pytest runs."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+#: Set while a lock is held, so that a pytest started by a test does not wait for the one that waits for it.
+ENV_HELD = "PYTEST_WASMEDGE_QUIET"
+#: Waits are this short so that a Ctrl-C is heard: SQLite, which the lock lies in, does not hear it.
+_HEARING_S = 0.5
+_POLL_S = 0.02
 
 
 class Quiet:
-    """A lock that the workers of one run share: many tests at once, or one measurement alone.
+    """Many tests at once, or one measurement alone; whoever asks first is served first.
 
-    It lies in a file of SQLite's (filelock's ReadWriteLock), so a worker that dies lets go of it.
+    Both files are locked by the system (filelock), so a process that dies lets go of them. One user's processes
+    are kept apart, whatever folder they run in; those of other users are not seen.
     """
 
-    def __init__(self, path: Path) -> None:
-        from filelock import ReadWriteLock
+    def __init__(self, folder: Path) -> None:
+        from filelock import FileLock, ReadWriteLock
 
-        self._lock = ReadWriteLock(str(path))
+        self._lock = ReadWriteLock(str(folder / "quiet.db"))
+        # Held while waiting, so that tests that come later cannot keep a measurement waiting for ever.
+        self._turnstile = FileLock(folder / "quiet.turnstile")
 
-    def measuring(self) -> AbstractContextManager[None]:
-        """Wait until no other worker runs a test; none starts one meanwhile."""
-        return self._lock.write_lock()
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Wait until nobody else tests or measures; nobody begins to meanwhile."""
+        with self._held(self._lock.acquire_write):
+            yield
 
-    def testing(self) -> AbstractContextManager[None]:
-        """Wait until no other worker measures."""
-        return self._lock.read_lock()
+    @contextmanager
+    def testing(self) -> Iterator[None]:
+        """Wait until nobody measures."""
+        with self._held(self._lock.acquire_read):
+            yield
+
+    @contextmanager
+    def _held(self, acquire: Callable[..., object]) -> Iterator[None]:
+        from filelock import Timeout
+
+        if os.environ.get(ENV_HELD):
+            yield
+            return
+        with self._turnstile.acquire(poll_interval=_POLL_S):
+            while True:
+                try:
+                    acquire(timeout=_HEARING_S)
+                    break
+                except Timeout:
+                    continue
+        try:
+            os.environ[ENV_HELD] = "1"
+            yield
+        finally:
+            del os.environ[ENV_HELD]
+            self._lock.release()

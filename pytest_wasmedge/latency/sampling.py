@@ -1,68 +1,143 @@
-"""Takes raw samples of cold starts and warm invocations, by the caller's clock."""
+"""Takes raw samples of cold starts and warm invocations, one at a time, by the caller's clock."""
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
-from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.errors import HostStartError, LatencyError
+from pytest_wasmedge.latency.usage import Meter
 from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome
-from pytest_wasmedge.runtimes.base import CacheState, Host, Runtime
+from pytest_wasmedge.runtimes.base import Host, Runtime
+
+#: no-cache: nothing compiled is at hand; code-cache: what the runtime keeps is; evicted: it is, but not in memory.
+CacheState = Literal["no-cache", "code-cache", "evicted"]
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
-    """Raw samples of one kind on one runtime, in the order they were taken; nothing is dropped."""
+class Sample:
+    """One latency, in nanoseconds from before the start (cold) or the call (warm) to the last byte.
+
+    ``kind`` is such as ``cold/code-cache``, ``floor/code-cache`` or ``warm/tiny``. ``phases_ns`` holds those of
+    spawn, load, compile, instantiate, run and transfer that the host can tell. ``invocation`` counts from 1 in
+    each isolate; 0 if that is unknown. ``cpu_ns`` and ``peak_memory_bytes`` are the host's, None if untold.
+    """
 
     runtime: str
     kind: str
-    elapsed_ns: tuple[int, ...]
-
-    @property
-    def median_ns(self) -> int:
-        """The median, in nanoseconds."""
-        return round(statistics.median(self.elapsed_ns))
-
-
-def cold_kind(cache_state: CacheState) -> str:
-    """Name a cold start with its cache state, which is part of the name."""
-    return f"cold/{cache_state}"
+    elapsed_ns: int
+    phases_ns: Mapping[str, int] = field(default_factory=dict)
+    invocation: int = 0
+    cpu_ns: int | None = None
+    peak_memory_bytes: int | None = None
+    artifact_sha256: str = ""
 
 
-def sample_cold(
-    runtime: Runtime, artifact: Artifact, limits: Limits, invocation: Invocation, count: int
-) -> Samples:
-    """Start ``count`` hosts one after the other, each timed from before its start to its first full response.
+def median_phases(samples: Sequence[Sample]) -> dict[str, int]:
+    """Return the median of each phase that every one of the samples tells, in nanoseconds."""
+    told = [sample.phases_ns for sample in samples]
+    names = [name for name in (told[0] if told else ()) if all(name in phases for phases in told)]
+    return {name: round(statistics.median(phases[name] for phases in told)) for name in names}
 
-    A host is started once before, unmeasured, so that its code cache, if it keeps one, is filled. Raises
-    HostStartError if a response is not the guest's own.
+
+def cold_once(
+    runtime: Runtime,
+    artifact: Artifact,
+    limits: Limits,
+    invocation: Invocation,
+    state: CacheState | None = None,
+    *,
+    name: str = "cold",
+) -> Sample:
+    """Start a host, time it from before the start to its first full response, and close it.
+
+    ``state`` is the cache state to start in, by default the runtime's own. Raises HostStartError if the response
+    is not the guest's own: the time of a failure is no latency. Raises LatencyError for a state that the runtime
+    does not have.
     """
-    elapsed_ns = []
-    for round_number in range(count + 1):
+    state = state or runtime.cache_state
+    with _in_state(runtime, artifact, state), Meter() as meter:
         began_ns = time.perf_counter_ns()
         with runtime.start(artifact, limits) as host:
             outcome = host.invoke(invocation)
-            ended_ns = time.perf_counter_ns()
-        _be_an_answer(outcome, runtime, "cold start")
-        if round_number:
-            elapsed_ns.append(ended_ns - began_ns)
-    return Samples(runtime.name, cold_kind(runtime.cache_state), tuple(elapsed_ns))
+            elapsed_ns = time.perf_counter_ns() - began_ns
+            usage = meter.read(host, outcome)
+            start_phases_ns = dict(host.start_phases_ns)
+    _be_an_answer(outcome, runtime, "cold start")
+    return Sample(
+        runtime.name,
+        f"{name}/{state}",
+        elapsed_ns,
+        start_phases_ns | dict(outcome.timings.phases_ns),
+        outcome.invocation,
+        usage.cpu_ns,
+        usage.peak_memory_bytes,
+        artifact.sha256,
+    )
 
 
-def sample_warm(host: Host, invocation: Invocation, count: int) -> Samples:
-    """Invoke a host ``count`` times, after one unmeasured invocation that makes it warm.
-
-    Raises HostStartError if a response is not the guest's own.
-    """
-    host.invoke(invocation)
-    elapsed_ns = []
-    for _ in range(count):
+def warm_once(host: Host, invocation: Invocation, kind: str = "warm/tiny") -> Sample:
+    """Time one invocation of a host that already served one. Raises HostStartError if it did not answer."""
+    with Meter() as meter:
+        meter.begin(host)
         began_ns = time.perf_counter_ns()
         outcome = host.invoke(invocation)
-        elapsed_ns.append(time.perf_counter_ns() - began_ns)
-        _be_an_answer(outcome, host.runtime, "warm invocation")
-    return Samples(host.runtime.name, "warm", tuple(elapsed_ns))
+        elapsed_ns = time.perf_counter_ns() - began_ns
+        usage = meter.read(host, outcome)
+    _be_an_answer(outcome, host.runtime, "warm invocation")
+    return Sample(
+        host.runtime.name,
+        kind,
+        elapsed_ns,
+        outcome.timings.phases_ns,
+        outcome.invocation,
+        usage.cpu_ns,
+        usage.peak_memory_bytes,
+        host.artifact.sha256,
+    )
+
+
+@contextmanager
+def _in_state(runtime: Runtime, artifact: Artifact, state: CacheState) -> Iterator[None]:
+    """Bring the files that a start reads into this state, and put back what was taken away."""
+    kept = runtime.kept_code(artifact)
+    if state == runtime.cache_state:
+        yield
+    elif state == "evicted":
+        for path in (artifact.path, kept):
+            if path and path.exists():
+                _evict(path)
+        yield
+    elif state == "no-cache" and kept:
+        aside = kept.with_suffix(".aside")
+        with suppress(FileNotFoundError):
+            kept.replace(aside)
+        try:
+            yield
+        finally:
+            # The runtime has compiled again meanwhile: the same code, so either file will do.
+            with suppress(FileNotFoundError):
+                aside.replace(kept)
+    else:
+        raise LatencyError(f"{runtime.name} has no {state} start: it keeps no compiled code between starts.")
+
+
+def _evict(path: Path) -> None:
+    """Drop a file from the page cache (posix_fadvise), so that the next start reads it from disk."""
+    if not hasattr(os, "posix_fadvise"):
+        raise LatencyError(
+            "this system cannot drop a file from its page cache: there is no evicted start here."
+        )
+    with path.open("rb") as file:
+        # Pages not yet written cannot be dropped.
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _be_an_answer(outcome: Outcome, runtime: Runtime, kind: str) -> None:

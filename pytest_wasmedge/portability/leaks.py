@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,14 @@ _TEXT_BYTES = 100
 _EXCERPT_BYTES = 120
 
 _Find = Callable[[bytes, bytes], Iterator[tuple[int, bytes]]]
+
+
+class LeakError(AssertionError):
+    """Internals of host or engine show in an outcome; ``leaks`` are where and what."""
+
+    def __init__(self, runtime: str, leaks: Sequence[Leak]) -> None:
+        super().__init__("\n".join(f"{runtime}: {leak}" for leak in leaks))
+        self.leaks = tuple(leaks)
 
 
 def find_leaks(
@@ -43,11 +51,11 @@ def find_leaks(
 
 
 def assert_no_leaks(outcome: Outcome, source: bytes = b"", *, host_paths: Iterable[str | Path] = ()) -> None:
-    """Raise AssertionError, naming every leak, if the outcome shows internals of host or engine."""
+    """Raise LeakError, naming every leak, if the outcome shows internals of host or engine."""
     __tracebackhide__ = True
     leaks = find_leaks(outcome, source, host_paths=host_paths)
     if leaks:
-        raise AssertionError("\n".join(f"{outcome.runtime or 'outcome'}: {leak}" for leak in leaks))
+        raise LeakError(outcome.runtime or "outcome", leaks)
 
 
 def _leaks(name: str, find: _Find, outcome: Outcome, source: bytes) -> Iterator[Leak]:

@@ -10,7 +10,7 @@ from pytest_wasmedge.errors import ProvisionError
 
 ENV_CACHE = "PYTEST_WASMEDGE_CACHE"
 
-FolderName = Literal["tools", "artifacts", "compiled", "glue"]
+FolderName = Literal["tools", "artifacts", "compiled", "glue", "locks"]
 
 
 def cache_root() -> Path:

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from pytest_wasmedge.latency.measurement import Finding, Measurement
 from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.portability.compare import DivergenceError
+from pytest_wasmedge.portability.leaks import LeakError
 from pytest_wasmedge.runtimes.base import Availability, Runtime
 
-# Keys of the `user_properties` that carry facts from a test, wherever it ran, to the record.
+# Keys of the `user_properties` that carry facts from a test, wherever it ran, to the record. Values are such
+# as pytest-xdist can send: numbers, strings, lists and dicts of them.
 DIVERGENCES = "wasm_divergences"
-COLD_NS = "wasm_cold_ns"
-COLD_KIND = "wasm_cold_kind"
-WARM_NS = "wasm_warm_ns"
+MEASURED = "wasm_measured"
+FINDINGS = "wasm_findings"
+CASE = "wasm_case_name"
+KNOWN = "wasm_known_line"
+CHANGED = "wasm_changed"
+DENSITY_BYTES = "wasm_density_bytes"
 HAZARD = "wasm_hazard"
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """What was measured of one kind on one runtime; medians of what the host told beside, None if untold."""
+
+    runtime: str
+    kind: str
+    elapsed_ns: tuple[int, ...]
+    phases_ns: Mapping[str, int] = field(default_factory=dict)
+    cpu_ns: int | None = None
+    peak_memory_bytes: int | None = None
+    test: str = ""
+
+    @property
+    def median_ns(self) -> int:
+        """The median, in nanoseconds."""
+        return round(statistics.median(self.elapsed_ns))
 
 
 @dataclass(slots=True)
 class RuntimeRecord:
-    """What became of one runtime's tests; latencies are medians in nanoseconds, None if not measured."""
+    """What became of one runtime's tests."""
 
     name: str
     engine: str
@@ -26,52 +53,115 @@ class RuntimeRecord:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    known: int = 0
     divergences: int = 0
-    cold_ns: int | None = None
-    cold_kind: str = ""
-    warm_ns: int | None = None
+    density_bytes: int | None = None
+    unchecked: frozenset[str] = frozenset()
+    latencies: dict[str, Latency] = field(default_factory=dict)
 
     @property
     def ran(self) -> bool:
         """True if at least one test of it came to a verdict."""
-        return bool(self.passed or self.failed)
+        return bool(self.passed or self.failed or self.known)
+
+    @property
+    def cold(self) -> Latency | None:
+        """Its cold start in its own cache state, which is the first that is measured; None if none was."""
+        return next((one for kind, one in self.latencies.items() if kind.startswith("cold/")), None)
 
 
 @dataclass(slots=True)
 class RunRecord:
-    """One pytest run over one artifact."""
+    """One pytest run over one artifact.
+
+    ``measured`` is all that tests measured, in their order; ``cases`` holds the verdicts of (case, runtime),
+    ``known`` where (line of the contract, runtime) was met, ``changed`` what behaves otherwise than in the
+    baseline, and where; ``stale`` what the contract says in vain. ``closing`` are lines to be shown at the end,
+    each with its mood.
+    """
 
     artifact: Artifact
     reference: str
+    baseline: Artifact | None = None
     runtimes: dict[str, RuntimeRecord] = field(default_factory=dict)
     hazards: dict[str, list[str]] = field(default_factory=dict)
+    measured: list[Latency] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    cases: dict[tuple[str, str], str] = field(default_factory=dict)
+    known: set[tuple[int, str]] = field(default_factory=set)
+    changed: dict[str, list[str]] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
+    closing: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def ran(self) -> bool:
         """True if at least one test came to a verdict on at least one runtime."""
         return any(row.ran for row in self.runtimes.values())
 
+    @property
+    def latencies(self) -> list[Latency]:
+        """What was measured, of each kind on each runtime once."""
+        return [latency for row in self.runtimes.values() for latency in row.latencies.values()]
+
     def add_runtime(self, runtime: Runtime, availability: Availability) -> None:
         """List a runtime, whether it can run or not."""
-        self.runtimes[runtime.name] = RuntimeRecord(runtime.name, runtime.engine, availability)
+        self.runtimes[runtime.name] = RuntimeRecord(
+            runtime.name, runtime.engine, availability, unchecked=runtime.unchecked
+        )
 
-    def add_test(self, name: str, verdict: str, properties: dict[str, object]) -> None:
-        """Count one finished test of a runtime; ``verdict`` is passed, failed or skipped."""
+    def add_test(self, name: str, verdict: str, properties: dict[str, Any], test: str = "") -> None:
+        """Count one finished test of a runtime; ``verdict`` is passed, failed, skipped or known."""
         row = self.runtimes.get(name)
         # Other plugins have verdicts of their own, such as a rerun, which is none yet.
-        if row is None or verdict not in ("passed", "failed", "skipped"):
+        if row is None or verdict not in ("passed", "failed", "skipped", "known"):
             return
         setattr(row, verdict, getattr(row, verdict) + 1)
-        divergences = properties.get(DIVERGENCES)
-        if isinstance(divergences, int):
-            row.divergences += divergences
-        row.cold_ns = _median(properties.get(COLD_NS), row.cold_ns)
-        row.warm_ns = _median(properties.get(WARM_NS), row.warm_ns)
-        row.cold_kind = str(properties.get(COLD_KIND, row.cold_kind))
+        row.divergences += properties.get(DIVERGENCES, 0)
+        row.density_bytes = properties.get(DENSITY_BYTES, row.density_bytes)
+        for raw in properties.get(MEASURED, ()):
+            # Under xdist the samples come as a list.
+            latency = Latency(**{**raw, "elapsed_ns": tuple(raw["elapsed_ns"]), "test": test})
+            self.measured.append(latency)
+            # Another test may measure the same again: the one that knows more is shown.
+            before = row.latencies.get(latency.kind)
+            if before is None or len(before.elapsed_ns) <= len(latency.elapsed_ns):
+                row.latencies[latency.kind] = latency
+        self.findings += [Finding(**raw) for raw in properties.get(FINDINGS, ())]
+        if case := properties.get(CASE):
+            self.cases[case, name] = verdict
+        if KNOWN in properties:
+            self.known.add((properties[KNOWN], name))
+        if CHANGED in properties:
+            self.changed.setdefault(str(properties[CHANGED]), []).append(name)
         if HAZARD in properties:
             self.hazards.setdefault(str(properties[HAZARD]), []).append(name)
 
 
-def _median(samples: object, otherwise: int | None) -> int | None:
-    # Under xdist the samples come as a list, in process as a tuple.
-    return round(statistics.median(samples)) if isinstance(samples, list | tuple) and samples else otherwise
+def properties(measurements: Sequence[Measurement], findings: Sequence[Finding]) -> list[tuple[str, object]]:
+    """Return what a test measured and found as `user_properties`."""
+    told: list[tuple[str, object]] = []
+    if measurements:
+        told.append((MEASURED, [_raw(measurement) for measurement in measurements]))
+    if findings:
+        told.append((FINDINGS, [asdict(finding) for finding in findings]))
+    return told
+
+
+def fields_of(error: BaseException | None) -> list[str]:
+    """Return the field of each divergence, and ``leak`` for each leak, that an error tells of."""
+    if isinstance(error, DivergenceError):
+        return [divergence.field for divergence in error.divergences]
+    return ["leak"] * len(error.leaks) if isinstance(error, LeakError) else []
+
+
+def _raw(measurement: Measurement) -> dict[str, object]:
+    cpu_ns = [sample.cpu_ns for sample in measurement.samples if sample.cpu_ns is not None]
+    peaks = [each.peak_memory_bytes for each in measurement.samples if each.peak_memory_bytes is not None]
+    return {
+        "runtime": measurement.runtime,
+        "kind": measurement.kind,
+        "elapsed_ns": list(measurement.elapsed_ns),
+        "phases_ns": measurement.phases_ns,
+        "cpu_ns": round(statistics.median(cpu_ns)) if cpu_ns else None,
+        "peak_memory_bytes": max(peaks) if peaks else None,
+    }

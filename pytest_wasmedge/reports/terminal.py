@@ -7,6 +7,9 @@ from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
 _HEAD = ("runtime", "version", "engine", "passed", "failed", "skipped", "divergences", "cold ms", "warm ms")
 _LEFT = 3
+#: A cold and a warm latency stand in the first table already.
+_SHOWN_ABOVE = 3
+_COLUMNS = ("floor", "cold", "evicted", "no-cache", "tiny", "hello", "smoke", "html", "heavy")
 
 
 def title(record: RunRecord) -> str:
@@ -36,18 +39,94 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
     if not record.ran:
         lines.append(("no test ran on any runtime: this run proves nothing", "bad"))
     lines.append((f"reference: {record.reference}", "plain"))
-    kinds = sorted({row.cold_kind for row in record.runtimes.values() if row.cold_kind})
-    if kinds:
+    cold = {row.name: row.cold.kind for row in record.runtimes.values() if row.cold}
+    if cold:
         per_kind = (
-            f"{kind}: {', '.join(row.name for row in record.runtimes.values() if row.cold_kind == kind)}"
-            for kind in kinds
+            f"{kind}: {', '.join(name for name in cold if cold[name] == kind)}"
+            for kind in sorted(set(cold.values()))
         )
         lines.append((f"cold ms, warm ms: medians; {'; '.join(per_kind)}", "plain"))
+    lines += _known(record)
+    for row in record.runtimes.values():
+        if row.unchecked and row.ran:
+            fields = " and ".join(sorted(row.unchecked))
+            lines.append((f"{row.name} does not tell {fields}: not checked there", "warn"))
     for hazard, names in record.hazards.items():
         where = "every runtime run" if len(names) == len(rows) else ", ".join(names)
         lines.append((f"known hazard of this artifact: {hazard} (seen on {where})", "warn"))
+    lines += _latency(record)
+    for finding in record.findings:
+        mood = {"pass": "good", "fail": "bad"}.get(finding.verdict, "warn")
+        lines.append((f"{finding.verdict}: {finding.sentence}", mood))
+    if record.baseline:
+        lines += _changes(record)
+    lines += [(line, "bad") for line in record.stale]
+    lines += record.closing
     # Versions, reasons and hazards are words of others; each of our lines stays one line.
     return [(_line(text), mood) for text, mood in lines]
+
+
+def _known(record: RunRecord) -> list[tuple[str, str]]:
+    """Return the line that counts the divergences which the contract knows."""
+    counts = [f"{row.name} {row.known}" for row in record.runtimes.values() if row.known]
+    return [(f"known divergences, by the contract: {', '.join(counts)}", "warn")] if counts else []
+
+
+def _changes(record: RunRecord) -> list[tuple[str, str]]:
+    """Return the lines that tell what behaves otherwise than in the baseline."""
+    baseline = f"{record.baseline.name}, sha256 {record.baseline.sha256[:16]}" if record.baseline else ""
+    if not record.changed:
+        return [(f"no outcome changed since the baseline {baseline}", "plain")]
+    lines = [(f"changed since the baseline {baseline}:", "warn")]
+    ran = [row.name for row in record.runtimes.values() if row.ran]
+    for change, names in sorted(record.changed.items()):
+        where = "every runtime run" if len(names) == len(ran) else ", ".join(names)
+        lines.append((f"  {change} on {where}", "warn"))
+    return lines
+
+
+def _latency(record: RunRecord) -> list[tuple[str, str]]:
+    """Return the table of all that was measured, if that is more than what stands above it."""
+    measured = [
+        ({_label(row, kind): each for kind, each in row.latencies.items()}, row)
+        for row in record.runtimes.values()
+        if row.latencies
+    ]
+    labels = sorted({label for latencies, _ in measured for label in latencies}, key=_order)
+    if len(labels) < _SHOWN_ABOVE:
+        return []
+    head = ("latency, medians in ms", *labels, "cold CPU ms", "peak MB", "MB per guest")
+    rows = [
+        (row.name, *(_ms(each[label].median_ns if label in each else None) for label in labels), *_usage(row))
+        for each, row in measured
+    ]
+    widths = [max(len(cells[i]) for cells in (head, *rows)) for i in range(len(head))]
+    return [(_join(cells, widths, left=1), "plain") for cells in (head, *rows)]
+
+
+def _label(row: RuntimeRecord, kind: str) -> str:
+    """Return the column of a kind: a runtime's own cold start and its floor, in whatever cache state, are one each."""
+    name, _, variety = kind.partition("/")
+    own = row.cold is not None and row.cold.kind == kind
+    return name if own or name == "floor" else variety
+
+
+def _order(label: str) -> tuple[int, str]:
+    return (_COLUMNS.index(label) if label in _COLUMNS else len(_COLUMNS), label)
+
+
+def _usage(row: RuntimeRecord) -> tuple[str, str, str]:
+    cpu_ns = row.cold.cpu_ns if row.cold else None
+    peak = row.cold.peak_memory_bytes if row.cold else None
+    return _ms(cpu_ns), _mb(peak), _mb(row.density_bytes)
+
+
+def _median_of(row: RuntimeRecord, kind: str) -> int | None:
+    return row.latencies[kind].median_ns if kind in row.latencies else None
+
+
+def _mb(size_bytes: int | None) -> str:
+    return "-" if size_bytes is None else f"{size_bytes / 1e6:.0f}"
 
 
 def _cells(row: RuntimeRecord) -> tuple[str, ...]:
@@ -58,8 +137,8 @@ def _cells(row: RuntimeRecord) -> tuple[str, ...]:
         row.availability.version or "?",
         engine,
         *map(str, counts),
-        _ms(row.cold_ns),
-        _ms(row.warm_ns),
+        _ms(row.cold.median_ns if row.cold else None),
+        _ms(_median_of(row, "warm/tiny")),
     )
 
 
@@ -73,10 +152,10 @@ def _mood(row: RuntimeRecord) -> str:
     return "good" if row.ran else "warn"
 
 
-def _join(cells: tuple[str, ...], widths: list[int]) -> str:
-    left = [cell.ljust(width) for cell, width in zip(cells[:_LEFT], widths, strict=False)]
-    right = [cell.rjust(width) for cell, width in zip(cells[_LEFT:], widths[_LEFT:], strict=True)]
-    return "  ".join((*left, *right)).rstrip()
+def _join(cells: tuple[str, ...], widths: list[int], left: int = _LEFT) -> str:
+    names = [cell.ljust(width) for cell, width in zip(cells[:left], widths, strict=False)]
+    numbers = [cell.rjust(width) for cell, width in zip(cells[left:], widths[left:], strict=True)]
+    return "  ".join((*names, *numbers)).rstrip()
 
 
 def _line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What exists in the world: one runtime per file, each with a ``RUNTIME`` class."""
+"""What exists in the world: a file is a runtime, its class is ``RUNTIME``; remote.py has one for each URL."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from pytest_wasmedge.errors import UnknownRuntimeError
 from pytest_wasmedge.runtimes.base import Runtime
 
 DEFAULT = "wasmtime"
+# The classes that all share, and the runtime that is made for each URL given.
+_NOT_FOUND_BY_FILE = frozenset({"base", "remote"})
 
 
 def builtin_names() -> list[str]:
     """Return the names of the runtimes of this package without importing them; the default one first."""
-    stems = (module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    stems = (
+        module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_FOUND_BY_FILE
+    )
     return sorted((stem.replace("_", "-") for stem in stems), key=lambda name: (name != DEFAULT, name))
 
 

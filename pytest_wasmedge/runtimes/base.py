@@ -5,13 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import ClassVar, Literal, Self
 
 from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome
 
 #: What a host can do beyond the plain contract; the suite asks, and skips by name what is missing.
-Capability = Literal["memory_limit", "preopens"]
+#: ``concurrent``: it holds several guests alive at once.
+Capability = Literal["memory_limit", "preopens", "concurrent"]
+
+#: What of an outcome is compared.
+OutcomeField = Literal["stdout", "stderr", "ending"]
 
 #: Whether compiled code was at hand when a host started: part of the name of every cold start.
 CacheState = Literal["no-cache", "code-cache"]
@@ -30,11 +35,15 @@ class Availability:
 
 
 class Host(ABC):
-    """A started runtime holding one loaded artifact; a context manager; safe to call from several threads."""
+    """A started runtime holding one loaded artifact; a context manager; safe to call from several threads.
+
+    ``start_phases_ns`` are the phases of its last start: of spawn, load and compile those that it can tell.
+    """
 
     runtime: Runtime
     artifact: Artifact
     limits: Limits
+    start_phases_ns: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def invoke(self, invocation: Invocation) -> Outcome:
@@ -47,6 +56,14 @@ class Host(ABC):
     @abstractmethod
     def close(self) -> None:
         """Stop the host and leave nothing behind; harmless when called again."""
+
+    def pids(self) -> tuple[int, ...]:
+        """Return the processes that serve this host now, without those that they started.
+
+        A host in this process returns our own; one that has a process only during an invocation, or none on
+        this machine, returns nothing.
+        """
+        return ()
 
     def run(
         self,
@@ -72,13 +89,17 @@ class Host(ABC):
 class Runtime(ABC):
     """A kind of host. It describes; the driver it is built on owns process, time limit and cleanup.
 
-    ``name`` is what ``--runtimes`` takes, ``engine`` the WebAssembly engine inside.
+    ``name`` is what ``--runtimes`` takes, ``engine`` the WebAssembly engine inside. ``unchecked`` is what this
+    runtime cannot tell of an outcome and is therefore not compared: a deployed edge may answer stdout alone.
+    ``deployed`` says that somebody else starts it, when they like.
     """
 
     name: ClassVar[str]
     engine: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     cache_state: ClassVar[CacheState] = "no-cache"
+    deployed: ClassVar[bool] = False
+    unchecked: frozenset[OutcomeField] = frozenset()
 
     @abstractmethod
     def probe(self) -> Availability:
@@ -87,3 +108,10 @@ class Runtime(ABC):
     @abstractmethod
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         """Start a host that holds the artifact. Raises RuntimeUnavailableError or HostStartError."""
+
+    def kept_code(self, artifact: Artifact) -> Path | None:
+        """Return the file where this runtime keeps the artifact's compiled code, whether or not it exists yet.
+
+        None if it keeps none, or cannot run here.
+        """
+        return None

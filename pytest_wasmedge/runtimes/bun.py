@@ -16,6 +16,7 @@ class Bun(ServerRuntime):
 
     name = "bun"
     engine = "JavaScriptCore"
+    capabilities = frozenset({"concurrent"})
     tool = "bun"
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 1.4.5)
     minimum = (1, 3)

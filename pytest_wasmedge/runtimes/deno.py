@@ -16,7 +16,7 @@ class Deno(ServerRuntime):
 
     name = "deno"
     engine = "V8"
-    capabilities = frozenset({"memory_limit"})
+    capabilities = frozenset({"memory_limit", "concurrent"})
     tool = "deno"
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 2.9.8)
     minimum = (2,)

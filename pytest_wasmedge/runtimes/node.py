@@ -16,7 +16,7 @@ class Node(ServerRuntime):
 
     name = "node"
     engine = "V8"
-    capabilities = frozenset({"memory_limit"})
+    capabilities = frozenset({"memory_limit", "concurrent"})
     tool = "node"
     # The first with --permission.
     minimum = (22, 13)

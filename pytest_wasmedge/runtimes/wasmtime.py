@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_wasmedge.drivers.compiled import compiled
+from pytest_wasmedge.drivers.compiled import compiled, place_of
 from pytest_wasmedge.drivers.inprocess import InProcessHost, Run, Ticker, ticks
 from pytest_wasmedge.drivers.preopens import granted
-from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.errors import HostStartError, ProvisionError
 from pytest_wasmedge.model import (
     ARGV0,
     Artifact,
@@ -41,7 +41,7 @@ class Wasmtime(Runtime):
 
     name = "wasmtime"
     engine = "Cranelift"
-    capabilities = frozenset({"memory_limit", "preopens"})
+    capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     cache_state = "code-cache"
 
     def probe(self) -> Availability:
@@ -56,35 +56,53 @@ class Wasmtime(Runtime):
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         return WasmtimeHost(self, artifact, limits)
 
+    def kept_code(self, artifact: Artifact) -> Path | None:
+        version = self.probe().version
+        try:
+            return place_of(artifact, *_key(version)) if version else None
+        except ProvisionError:
+            return None
+
 
 class WasmtimeHost(InProcessHost):
-    """One engine with one compiled module; each invocation gets a store, and so a memory, of its own."""
+    """One engine with one compiled module; each invocation gets a store, and so a memory, of its own.
+
+    Its start is ``load`` (engine, code from disk, linking), and ``compile`` if there was no code yet.
+    """
 
     def __init__(self, runtime: Wasmtime, artifact: Artifact, limits: Limits) -> None:
         import wasmtime
 
         super().__init__()
         self.runtime, self.artifact, self.limits = runtime, artifact, limits
+        phases_ns = {}
+        began_ns = time.perf_counter_ns()
         config = wasmtime.Config()
         config.epoch_interruption = True
         self._engine = wasmtime.Engine(config)
 
         def compile_to(path: Path) -> None:
+            compile_began_ns = time.perf_counter_ns()
             path.write_bytes(wasmtime.Module.from_file(self._engine, artifact.path).serialize())
+            phases_ns["compile"] = time.perf_counter_ns() - compile_began_ns
 
         version = importlib.metadata.version("wasmtime")
         try:
-            code = compiled(artifact, f"wasmtime-py {version}", "epoch-interruption", compile_to)
-            module = wasmtime.Module.deserialize_file(self._engine, str(code))
-            linker = wasmtime.Linker(self._engine)
-            linker.define_wasi()
-            self._bound_sleep(linker)
-            self._ready = linker.instantiate_pre(module)
+            code = compiled(artifact, *_key(version), compile_to)
+            with (
+                wasmtime.Module.deserialize_file(self._engine, str(code)) as module,
+                wasmtime.Linker(self._engine) as linker,
+            ):
+                linker.define_wasi()
+                self._bound_sleep(linker)
+                self._ready = linker.instantiate_pre(module)
         except wasmtime.WasmtimeError as error:
             raise HostStartError(
                 f"wasmtime {version} cannot load {artifact.name}: {_first_line(error)}. "
                 "Check the file with `wasm-tools validate`, or build it again."
             ) from error
+        phases_ns["load"] = time.perf_counter_ns() - began_ns - phases_ns.get("compile", 0)
+        self.start_phases_ns = phases_ns
         self._ticker = Ticker(self._engine.increment_epoch)
         self._thread = threading.local()
 
@@ -200,6 +218,13 @@ class WasmtimeHost(InProcessHost):
     def close(self) -> None:
         super().close()
         self._ticker.close()
+        # The compiled code, 60 MB of a Ruby: now, not when the garbage collector finds this host.
+        self._ready.close()
+
+
+def _key(version: str) -> tuple[str, str]:
+    """Return engine and settings, by which compiled code is kept."""
+    return f"wasmtime-py {version}", "epoch-interruption"
 
 
 def _set_stdin(config: wasmtime.WasiConfig, stdin: bytes) -> None:

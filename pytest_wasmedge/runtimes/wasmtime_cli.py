@@ -7,12 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
-from pytest_wasmedge.drivers.compiled import compiled
+from pytest_wasmedge.drivers.compiled import compiled, place_of
 from pytest_wasmedge.drivers.preopens import granted
 from pytest_wasmedge.drivers.process import spawn, stop
 from pytest_wasmedge.drivers.versions import Versions, ask
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
-from pytest_wasmedge.model import ARGV0, Ending, Invocation, exited, host_failed, out_of_memory, trapped
+from pytest_wasmedge.model import (
+    ARGV0,
+    Artifact,
+    Ending,
+    Invocation,
+    exited,
+    host_failed,
+    out_of_memory,
+    trapped,
+)
 from pytest_wasmedge.provision import find, install_command
 from pytest_wasmedge.runtimes.base import Availability
 
@@ -68,7 +77,13 @@ class WasmtimeCli(CommandRuntime):
                     "Check the file with `wasm-tools validate`, or build it again."
                 )
 
-        self._code(launch).symlink_to(compiled(launch.artifact, f"wasmtime-cli {version}", "", compile_to))
+        self._code(launch).symlink_to(compiled(launch.artifact, *_key(version), compile_to))
+
+    def kept_code(self, artifact: Artifact) -> Path | None:
+        try:
+            return place_of(artifact, *_key(self._version(self.executable())))
+        except (ProvisionError, RuntimeUnavailableError):
+            return None
 
     def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
         options = ["--allow-precompiled", "--argv0", ARGV0]
@@ -108,6 +123,11 @@ class WasmtimeCli(CommandRuntime):
         """Ask the command; it answers ``wasmtime 49.0.3 (f96eabaa1 2026-10-14)``."""
         argv = [str(executable), "--version"]
         return ask(argv, lambda _: self.environment(), lambda said: Versions(said.split()[1])).version
+
+
+def _key(version: str) -> tuple[str, str]:
+    """Return engine and settings, by which compiled code is kept."""
+    return f"wasmtime-cli {version}", ""
 
 
 RUNTIME = WasmtimeCli

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from wasmtime import wat2wasm
 
-from pytest_wasmedge.artifacts import sections
+from pytest_wasmedge.artifacts import recipe, sections
 from pytest_wasmedge.artifacts.driver import driver_wat, stub_wat
 from pytest_wasmedge.artifacts.embedded import manifest, unpack
-from pytest_wasmedge.artifacts.recipe import WASI, Tools, build, variants
+from pytest_wasmedge.artifacts.recipe import WASI, Tools, build, fingerprint, variants
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.model import Artifact, Limits
 from pytest_wasmedge.provision.pins import pin
@@ -66,7 +66,7 @@ def test_an_unknown_variant_is_an_error(tmp_path: Path) -> None:
     """The message lists the variants that exist."""
     tools = Tools(tmp_path, tmp_path, tmp_path, tmp_path)
 
-    with pytest.raises(ArtifactError, match="no variant 'big'; there are: raw, wizer, stdlib"):
+    with pytest.raises(ArtifactError, match="no variant 'big'; there are: raw, wizer, stdlib, O2, Oz"):
         build("big", tmp_path, tools, lambda _: None)
 
 
@@ -78,15 +78,66 @@ def test_a_missing_tool_is_an_error(tmp_path: Path) -> None:
         build("raw", tmp_path, tools, lambda _: None)
 
 
+@pytest.mark.parametrize(
+    ("variant", "steps"),
+    [
+        ("raw", ["trim"]),
+        ("wizer", ["snapshot"]),
+        ("stdlib", ["snapshot"]),
+        ("O2", ["trim", "O2"]),
+        ("Oz", ["trim", "Oz"]),
+        ("O2+wizer", ["O2", "snapshot"]),
+        ("Oz+wizer", ["Oz", "snapshot"]),
+        ("wizer+O2", ["snapshot", "O2"]),
+        ("wizer+Oz", ["snapshot", "Oz"]),
+    ],
+)
+def test_steps_follow_the_name(
+    variant: str, steps: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plus puts steps one after the other; only where no snapshot needs it, its function goes at once."""
+    done: list[str] = []
+
+    def step(folder: Path, module: Path, tools: Tools, level: str = "snapshot") -> Path:
+        done.append(level)
+        return module
+
+    def merge(folder: Path, tools: Tools, package_file: str) -> Path:
+        (folder / "merged.wasm").touch()
+        return folder / "merged.wasm"
+
+    monkeypatch.setattr(recipe, "_merge", merge)
+    monkeypatch.setattr(recipe, "_snapshot", step)
+    monkeypatch.setattr(recipe, "_optimise", step)
+    monkeypatch.setattr(recipe, "_trim", lambda module, names: done.append("trim"))
+    monkeypatch.setattr(recipe, "_check", lambda module: None)
+
+    path = build(variant, tmp_path, Tools(tmp_path, tmp_path, tmp_path, tmp_path), lambda _: None)
+
+    assert done == steps
+    assert path.name == ("ruby-worker.wasm" if variant == "wizer" else f"ruby-worker-{variant}.wasm")
+
+
+def test_the_fingerprint_is_of_what_goes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each variant has its own, always the same, and another driver gives another."""
+    before = [fingerprint(name) for name in variants()]
+
+    assert [fingerprint(name) for name in variants()] == before
+    assert len(set(before)) == len(variants())
+    monkeypatch.setattr(recipe, "driver_wat", lambda: "(module)")
+    assert not set(before) & {fingerprint(name) for name in variants()}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where this module's builds go."""
     return tmp_path_factory.mktemp("built")
 
 
-@pytest.fixture(scope="module", params=variants())
+# Of those with the optimiser, which takes minutes, one.
+@pytest.fixture(scope="module", params=["raw", "wizer", "stdlib", "O2"])
 def built(request: pytest.FixtureRequest, folder: Path, build_tools: Tools) -> Path:
-    """Each variant, built with the pinned tools."""
+    """Variants, built with the pinned tools."""
     steps: list[str] = []
     path = build(request.param, folder, build_tools, steps.append)
     assert steps[0] == "merging Ruby and the driver"
@@ -114,7 +165,7 @@ def test_a_build_leaves_only_the_artifact(built: Path) -> None:
 
 @pytest.mark.build
 def test_every_variant_keeps_the_contract(built_host: Host) -> None:
-    """Arguments, environment, backtraces, at_exit and status are the same in all variants."""
+    """Arguments, environment, backtraces, at_exit and status are the same in the variants."""
     outcome = built_host.run(PROGRAM, args=["a b"], env={"K": "V"})
 
     assert outcome.stdout == EXPECTED
@@ -135,11 +186,11 @@ def test_only_the_stdlib_variant_has_the_library(built: Path, built_host: Host) 
 
 
 @pytest.mark.build
-def test_the_raw_variant_has_a_fresh_hash_seed(built: Path, built_host: Host) -> None:
-    """Only the raw variant starts Ruby anew, so only there `String#hash` differs between invocations."""
+def test_without_a_snapshot_the_hash_seed_is_fresh(built: Path, built_host: Host) -> None:
+    """Only raw and O2 start Ruby anew, so only there `String#hash` differs between invocations."""
     hashes = {built_host.run('p "x".hash').stdout for _ in range(3)}
 
-    assert len(hashes) == (3 if built.stem.endswith("raw") else 1)
+    assert len(hashes) == (3 if built.stem.endswith(("raw", "O2")) else 1)
 
 
 @pytest.mark.build

@@ -19,6 +19,7 @@ from pytest_wasmedge.model import (
     Ending,
     Invocation,
     Limits,
+    Outcome,
     exited,
     host_failed,
     timed_out,
@@ -138,6 +139,60 @@ def test_output_limit() -> None:
     assert outcome.ending == host_failed()
     assert outcome.ending.detail == "output limit of 100000 bytes reached"
     assert 100_000 < len(outcome.stdout) < 200_000
+
+
+def test_cpu_time() -> None:
+    """An invocation tells the CPU time of its process, also of one that was stopped; peak memory it cannot."""
+    burn = "import time\nwhile time.process_time() < 0.2: pass\nprint('burnt', flush=True)\n"
+    with start(burn) as ends, start(burn + "while True: pass", output_bytes=1) as stopped:
+        outcomes = [ends.run(), stopped.run()]
+
+    assert [outcome.ending for outcome in outcomes] == [exited(0), host_failed()]
+    for outcome in outcomes:
+        assert outcome.timings.cpu_ns is not None
+        assert outcome.timings.cpu_ns >= 200_000_000
+        assert outcome.timings.peak_memory_bytes is None
+
+
+def test_closed_streams_are_not_the_end() -> None:
+    """A program that closes its streams and runs on is stopped at its time limit; one that ends is waited for."""
+    closes = "import os, signal, sys\nfor each in (0, 1, 2): os.close(each)\n"
+    with start(closes + "signal.pause()") as stays, start(closes + "os._exit(4)") as ends:
+        assert stays.run(timeout_s=0.5).ending == timed_out()
+        assert ends.run().ending == exited(4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are told by Linux alone")
+def test_weighing() -> None:
+    """Peak memory is the program's own, whatever we take ourselves, and the rest of the outcome as ever."""
+    ours = bytearray(b"x") * (256 << 20)
+    program = (
+        "import sys; held = bytearray(b'x') * (64 << 20); del held\n"
+        "sys.stdout.write(sys.stdin.read() + sys.argv[1]); sys.stderr.write('err'); sys.exit(3)"
+    )
+    with start(program) as host:
+        outcome = host.weigh(Invocation(b"in ", ("arg",)))
+        folder = list(host._workspace.path.iterdir())
+    del ours
+
+    assert outcome == Outcome(b"in arg", b"err", exited(3))
+    assert outcome.timings.peak_memory_bytes is not None
+    assert 64 << 20 <= outcome.timings.peak_memory_bytes < 128 << 20
+    assert outcome.timings.cpu_ns is None
+    assert folder == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are told by Linux alone")
+def test_weighing_what_is_cut_short(tmp_path: Path) -> None:
+    """A program stopped at its limit ends though something stands between us, and its peak is not known."""
+    told = tmp_path / "pid"
+    program = "import os, signal, sys; open(sys.argv[1], 'w').write(str(os.getpid())); signal.pause()"
+    with start(program) as host:
+        outcome = host.weigh(Invocation(args=(str(told),), timeout_s=1.0))
+
+    assert outcome.ending == timed_out()
+    assert outcome.timings.peak_memory_bytes is None
+    until_gone([int(told.read_text())], [])
 
 
 def test_counting() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.drivers.compiled import KEPT_FILES, compiled
+from pytest_wasmedge.drivers.compiled import KEPT_FILES, compiled, place_of
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import Artifact
 
@@ -54,10 +54,12 @@ def test_compiles_once() -> None:
         made.append(path)
         path.write_bytes(b"code")
 
+    expected = place_of(artifact(), "engine 1", "")
+    assert not expected.exists()
     first = compiled(artifact(), "engine 1", "", compile_to)
     second = compiled(artifact(), "engine 1", "", compile_to)
 
-    assert first == second
+    assert first == second == expected
     assert first.read_bytes() == b"code"
     assert len(made) == 1
 

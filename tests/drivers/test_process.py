@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.drivers.process import Workspace, spawn, stop, tail
+from pytest_wasmedge.drivers.process import Workspace, ends_within, spawn, stop, stop_measured, tail
 from pytest_wasmedge.errors import HostStartError
 from tests.waiting import is_running, until_gone
 
@@ -109,6 +109,33 @@ def test_stop_takes_the_whole_group(tmp_path: Path) -> None:
 
     assert process.returncode == -signal.SIGKILL
     until_gone([inner], [])
+
+
+def test_an_end_is_seen_and_left_to_whoever_stops(tmp_path: Path) -> None:
+    """Waiting for an end takes nothing away: whoever stops the process then learns its status and CPU time."""
+    burn = "import sys, time\nwhile time.process_time() < 0.2: pass\nsys.exit(3)"
+    process = spawn([sys.executable, "-I", "-c", burn], env={}, cwd=tmp_path)
+    assert ends_within(process, 60)
+    cpu_ns = stop_measured(process)
+
+    assert process.returncode == 3
+    assert cpu_ns is not None
+    assert cpu_ns >= 200_000_000
+    assert stop_measured(process) is None
+
+
+def test_no_end_in_time(tmp_path: Path) -> None:
+    """A process that goes on is told from one that has ended, and stopping it is told as the signal."""
+    process = spawn([sys.executable, "-I", "-c", "input()"], env={}, cwd=tmp_path, stdin=subprocess.PIPE)
+    try:
+        assert not ends_within(process, 0)
+    finally:
+        cpu_ns = stop_measured(process)
+        assert process.stdin
+        process.stdin.close()
+
+    assert process.returncode == -signal.SIGKILL
+    assert cpu_ns is not None
 
 
 def test_own_session(tmp_path: Path) -> None:

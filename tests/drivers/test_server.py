@@ -15,6 +15,7 @@ from typing import cast
 import pytest
 
 from pytest_wasmedge.drivers import server as driver
+from pytest_wasmedge.drivers.http import read_phases, with_transfer
 from pytest_wasmedge.drivers.server import Launch, ServerHost, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
@@ -188,6 +189,40 @@ def test_start_tells_its_phases(served: ServerHost) -> None:
     assert served.start_phases_ns["load"] == 3
     assert served.start_phases_ns["compile"] == 4
     assert served.start_phases_ns["spawn"] > 0
+
+
+def test_pids_are_the_server_s(served: ServerHost) -> None:
+    """A host names the process that serves it now: another one after a restart, none once it is closed."""
+    (first,) = served.pids()
+    served.run(b"exit 3")
+    served.run(b"say")
+    (second,) = served.pids()
+    served.close()
+
+    assert first != second
+    assert served.pids() == ()
+
+
+@pytest.mark.parametrize(
+    ("told", "phases"),
+    [
+        ({"instantiate": 10, "run": 60}, {"instantiate": 10, "run": 60, "transfer": 30}),
+        ({"run": 60}, {"run": 60}),
+        ({"instantiate": 50, "run": 60}, {"instantiate": 50, "run": 60}),
+        ({}, {}),
+    ],
+)
+def test_transfer_is_what_is_left(told: dict[str, int], phases: dict[str, int]) -> None:
+    """What a host that tells both its phases leaves of 100 ns is transfer; otherwise nobody can tell."""
+    assert with_transfer(told, 100) == phases
+
+
+@pytest.mark.parametrize(
+    "told", [{"run": 0}, {"run": -1}, {"run": "5"}, {"run": None}, {"run": 1e300}, [5], 5]
+)
+def test_untold_phases(told: object) -> None:
+    """A phase of no time, or of what is no time, was not told."""
+    assert read_phases(told) == {}
 
 
 def test_lines_before_the_announcement_go_to_the_log(program: Path, artifact: Artifact) -> None:

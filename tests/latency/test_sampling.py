@@ -1,13 +1,14 @@
-"""Sampling takes what it is asked to take, in order, and drops nothing."""
+"""Sampling takes one sample at a time, from a fresh host or a warm one, and never the time of a failure."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.errors import HostStartError
-from pytest_wasmedge.latency.sampling import Samples, cold_kind, sample_cold, sample_warm
+from pytest_wasmedge.errors import HostStartError, LatencyError
+from pytest_wasmedge.latency.sampling import Sample, cold_once, median_phases, warm_once
 from pytest_wasmedge.model import (
     Artifact,
     Invocation,
@@ -39,25 +40,50 @@ class Journal(FakeRuntime):
         return host
 
 
-def test_cold_starts_follow_each_other() -> None:
-    """Each cold start has a host of its own, closed before the next; one before all of them is not counted."""
-    runtime = Journal()
-    samples = sample_cold(runtime, ARTIFACT, Limits(), Invocation(), count=3)
+class Compiling(FakeRuntime):
+    """A fake that keeps compiled code in a file, and notes whether it was there at each start."""
 
-    assert runtime.happened == ["start", "invoke", "close"] * 4
-    assert len(samples.elapsed_ns) == 3
-    assert (samples.runtime, samples.kind) == ("journal", "cold/no-cache")
+    cache_state = "code-cache"
+
+    def __init__(self, code: Path) -> None:
+        super().__init__("compiling")
+        self.code = code
+        self.was_there: list[bool] = []
+
+    def kept_code(self, artifact: Artifact) -> Path | None:
+        return self.code
+
+    def start(self, artifact: Artifact, limits: Limits) -> Host:
+        self.was_there.append(self.code.exists())
+        self.code.write_bytes(b"compiled")
+        return super().start(artifact, limits)
+
+
+def test_a_cold_start_has_a_host_of_its_own() -> None:
+    """Each is started, asked once, and closed; its kind names the cache state."""
+    runtime = Journal()
+    samples = [cold_once(runtime, ARTIFACT, Limits(), Invocation()) for _ in range(3)]
+
+    assert runtime.happened == ["start", "invoke", "close"] * 3
+    assert {(each.runtime, each.kind, each.invocation) for each in samples} == {
+        ("journal", "cold/no-cache", 1)
+    }
+    assert all(each.artifact_sha256 == ARTIFACT.sha256 for each in samples)
 
 
 def test_warm_invocations_share_a_host() -> None:
-    """Warm samples come from one host that has served before; that first one is not counted."""
+    """A warm sample is one more invocation, and tells which one it was."""
     runtime = Journal()
     host = runtime.start(ARTIFACT, Limits())
-    samples = sample_warm(host, Invocation(), count=4)
+    host.invoke(Invocation())
+    samples = [warm_once(host, Invocation()) for _ in range(3)]
 
-    assert runtime.happened == ["start"] + ["invoke"] * 5
-    assert len(samples.elapsed_ns) == 4
-    assert samples.kind == "warm"
+    assert runtime.happened == ["start"] + ["invoke"] * 4
+    assert [(each.kind, each.invocation) for each in samples] == [
+        ("warm/tiny", 2),
+        ("warm/tiny", 3),
+        ("warm/tiny", 4),
+    ]
 
 
 @pytest.mark.parametrize("ending", [host_failed("crashed"), out_of_memory("crashed"), timed_out("crashed")])
@@ -66,9 +92,9 @@ def test_a_host_that_fails_is_no_sample(ending: object) -> None:
     runtime = FakeRuntime("ill", lambda invocation: Outcome(b"", b"", ending))  # type: ignore[arg-type]
 
     with pytest.raises(HostStartError, match=r"ill: a cold start ended as .*: crashed"):
-        sample_cold(runtime, ARTIFACT, Limits(), Invocation(), count=1)
+        cold_once(runtime, ARTIFACT, Limits(), Invocation())
     with pytest.raises(HostStartError, match=r"ill: a warm invocation ended as .*: crashed"):
-        sample_warm(runtime.start(ARTIFACT, Limits()), Invocation(), count=1)
+        warm_once(runtime.start(ARTIFACT, Limits()), Invocation())
 
 
 @pytest.mark.parametrize("ending", [exited(1), trapped()])
@@ -76,16 +102,61 @@ def test_what_the_guest_makes_of_it_does_not_matter(ending: object) -> None:
     """A guest that fails has answered: its time counts."""
     runtime = FakeRuntime("well", lambda invocation: Outcome(b"", b"", ending))  # type: ignore[arg-type]
 
-    assert len(sample_cold(runtime, ARTIFACT, Limits(), Invocation(), count=1).elapsed_ns) == 1
+    assert cold_once(runtime, ARTIFACT, Limits(), Invocation()).elapsed_ns > 0
 
 
-def test_median() -> None:
-    """The median is a whole number of nanoseconds, between the middle two if their number is even."""
-    assert Samples("one", "warm", (5, 1, 9)).median_ns == 5
-    assert Samples("one", "warm", (1, 2, 4, 100)).median_ns == 3
+def test_a_start_without_compiled_code(tmp_path: Path) -> None:
+    """no-cache takes the compiled code away for one start, and puts it back as it was."""
+    runtime = Compiling(tmp_path / "code")
+    runtime.code.write_bytes(b"kept")
+
+    assert cold_once(runtime, ARTIFACT, Limits(), Invocation(), "no-cache").kind == "cold/no-cache"
+    assert runtime.code.read_bytes() == b"kept"
+    assert cold_once(runtime, ARTIFACT, Limits(), Invocation()).kind == "cold/code-cache"
+    assert runtime.was_there == [False, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["code"]
 
 
-def test_the_cache_state_is_part_of_the_name() -> None:
-    """A cold start with compiled code at hand is named other than one without."""
-    assert cold_kind("code-cache") == "cold/code-cache"
-    assert cold_kind("no-cache") == "cold/no-cache"
+def test_compiled_code_comes_back_after_a_failure(tmp_path: Path) -> None:
+    """A start that fails leaves the compiled code where it was."""
+    runtime = Compiling(tmp_path / "code")
+    runtime.code.write_bytes(b"kept")
+    runtime.answer = lambda invocation: Outcome(b"", b"", host_failed("crashed"))
+
+    with pytest.raises(HostStartError):
+        cold_once(runtime, ARTIFACT, Limits(), Invocation(), "no-cache")
+    assert runtime.code.read_bytes() == b"kept"
+
+
+def test_a_start_after_an_eviction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """evicted drops the artifact and the compiled code from the page cache, and nothing else."""
+    dropped = []
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda handle, *_: dropped.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+    )
+    runtime = Compiling(tmp_path / "code")
+    runtime.code.write_bytes(b"kept")
+    (tmp_path / "a.wasm").write_bytes(b"")
+    artifact = Artifact(tmp_path / "a.wasm", "0" * 64, 0, "a")
+
+    assert cold_once(runtime, artifact, Limits(), Invocation(), "evicted").kind == "cold/evicted"
+    assert dropped == [str(tmp_path / "a.wasm"), str(tmp_path / "code")]
+    assert runtime.was_there == [True]
+
+
+def test_a_state_that_a_runtime_does_not_have() -> None:
+    """A runtime that keeps no code has no start with it: that is said, not measured as something else."""
+    with pytest.raises(LatencyError, match="fake has no code-cache start: it keeps no compiled code"):
+        cold_once(FakeRuntime(), ARTIFACT, Limits(), Invocation(), "code-cache")
+
+
+def test_phases_are_medians_of_what_all_tell() -> None:
+    """A phase that one sample does not tell is absent, never 0."""
+    samples = [
+        Sample("one", "warm/tiny", 9, {"load": 5, "run": 1}),
+        Sample("one", "warm/tiny", 9, {"load": 7, "run": 2}),
+        Sample("one", "warm/tiny", 9, {"load": 6}),
+    ]
+
+    assert median_phases(samples) == {"load": 6}
+    assert median_phases([]) == {}

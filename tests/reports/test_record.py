@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 
-from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.latency.gate import Rules
+from pytest_wasmedge.latency.measurement import Finding, Measurement
+from pytest_wasmedge.latency.sampling import Sample
+from pytest_wasmedge.model import Artifact, Divergence, Leak
+from pytest_wasmedge.portability.compare import DivergenceError
+from pytest_wasmedge.portability.leaks import LeakError
 from pytest_wasmedge.reports import record
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.runtimes.base import Availability
@@ -57,16 +64,62 @@ def test_divergences_add_up() -> None:
     assert run.runtimes["one"].divergences == 3
 
 
-def test_latencies_are_medians() -> None:
-    """Raw samples come as a tuple in process and as a list from xdist; the row holds their median."""
+def test_latencies_are_kept_by_kind() -> None:
+    """Raw samples come as a tuple in process and as a list from xdist; of two, the one with more samples stays."""
     run = new()
-    run.add_test("one", "passed", {record.COLD_NS: [3, 1, 2], record.COLD_KIND: "cold/code-cache"})
-    run.add_test("one", "passed", {record.WARM_NS: (10, 30)})
+    for elapsed_ns, test in (([3, 1, 2], "a::long"), ((9,), "a::short")):
+        raw = {"runtime": "one", "kind": "cold/code-cache", "elapsed_ns": elapsed_ns, "phases_ns": {"run": 1}}
+        run.add_test("one", "passed", {record.MEASURED: [raw]}, test)
     run.add_test("one", "passed", {})
-    row = run.runtimes["one"]
+    latency = run.runtimes["one"].cold
 
-    assert (row.cold_ns, row.warm_ns, row.cold_kind) == (2, 20, "cold/code-cache")
-    assert run.runtimes["two"].cold_ns is None
+    assert latency is not None
+    assert (latency.median_ns, latency.kind, latency.test) == (2, "cold/code-cache", "a::long")
+    assert run.runtimes["two"].cold is None
+    assert run.latencies == [latency]
+
+
+def test_a_known_divergence_has_run() -> None:
+    """A test that ended as the contract says has come to a verdict, and its entry was met."""
+    run = new()
+    run.add_test("one", "known", {record.CASE: "errors/deep", record.KNOWN: 12})
+
+    assert run.ran
+    assert (run.runtimes["one"].known, run.runtimes["one"].divergences) == (1, 0)
+    assert run.cases == {("errors/deep", "one"): "known"}
+    assert run.known == {(12, "one")}
+
+
+def test_properties_travel_as_plain_values() -> None:
+    """What a test measured and found can be sent by pytest-xdist, and comes back as it was."""
+    measurement = Measurement(
+        iter(
+            [
+                Sample("one", "warm/tiny", 5, {"run": 2}, 2, 7, 100),
+                Sample("one", "warm/tiny", 7, {}, 3, 9, 90),
+            ]
+        ).__next__,
+        2,
+        rules=Rules(),
+        rng=random.Random(1),
+    )
+    finding = Finding("one", "warm/tiny", "25ms", "pass", "so")
+    sent = json.loads(json.dumps(dict(record.properties([measurement], [finding]))))
+    run = new()
+    run.add_test("one", "passed", sent, "a::test")
+
+    assert run.findings == [finding]
+    assert run.latencies == [record.Latency("one", "warm/tiny", (5, 7), {}, 8, 100, "a::test")]
+    assert record.properties([], []) == []
+
+
+def test_fields_of_errors() -> None:
+    """Divergences tell their fields, leaks are leaks, any other error tells none."""
+    divergences = [Divergence("stderr", "one", "a", "b"), Divergence("ending", "one", "a", "b")]
+
+    assert record.fields_of(DivergenceError(divergences)) == ["stderr", "ending"]
+    assert record.fields_of(LeakError("one", [Leak("pointer", "stderr", 0, "0x1", "0x1")])) == ["leak"]
+    assert record.fields_of(ValueError()) == record.fields_of(None) == []
 
 
 def test_hazards_are_kept_with_their_runtimes() -> None:

@@ -24,6 +24,12 @@ def new(name: str = "ruby-worker") -> RunRecord:
     return RunRecord(Artifact(Path("a.wasm"), "0123456789abcdef" * 4, 1, name), "golden files")
 
 
+def measured(runtime: str, kind: str, *values_ms: float, **more: object) -> dict[str, object]:
+    """Return what a test tells that measured this."""
+    elapsed_ns = [round(value * 1e6) for value in values_ms]
+    return {record.MEASURED: [{"runtime": runtime, "kind": kind, "elapsed_ns": elapsed_ns, **more}]}
+
+
 def test_everything_that_can_be_in_it() -> None:
     """Good, failing, idle and missing runtimes, both kinds of cold starts, and hazards, as they print."""
     run = new()
@@ -37,13 +43,15 @@ def test_everything_that_can_be_in_it() -> None:
     run.add_runtime(fake("spin", "Cranelift"), Availability(False, reason="only for Linux"))
     for _ in range(214):
         run.add_test("wasmtime", "passed", {})
+    run.add_test("wasmtime", "passed", measured("wasmtime", "cold/code-cache", 7.28, 9))
     run.add_test(
-        "wasmtime", "passed", {record.COLD_NS: [7_280_000, 9_000_000], record.COLD_KIND: "cold/code-cache"}
+        "wasmtime",
+        "passed",
+        {**measured("wasmtime", "warm/tiny", 3.249), record.HAZARD: "the seed is frozen"},
     )
-    run.add_test("wasmtime", "passed", {record.WARM_NS: [3_249_000], record.HAZARD: "the seed is frozen"})
     run.add_test("workerd", "failed", {record.DIVERGENCES: 2})
-    run.add_test("workerd", "passed", {record.COLD_NS: [181_000_000], record.COLD_KIND: "cold/no-cache"})
-    run.add_test("workerd", "passed", {record.WARM_NS: [12_460_000]})
+    run.add_test("workerd", "passed", measured("workerd", "cold/no-cache", 181))
+    run.add_test("workerd", "passed", measured("workerd", "warm/tiny", 12.46))
     run.add_test("bun", "skipped", {})
 
     assert title(run) == "portability of ruby-worker, sha256 0123456789abcdef"
@@ -111,3 +119,76 @@ def test_hostile_text_is_escaped() -> None:
     assert all(text.isprintable() for text in texts)
     assert r"evil\x1b[2Jname\n" in texts[0]
     assert any(r"haz\x1bard" in text for text in texts)
+
+
+def test_a_table_of_latencies() -> None:
+    """Whatever was measured beyond one cold and one warm kind stands in a table of its own, one row a runtime."""
+    run = new()
+    for name in ("one", "two", "three"):
+        run.add_runtime(fake(name, "none"), Availability(True, "1.0"))
+    told = {"cpu_ns": 150_000_000, "peak_memory_bytes": 90_000_000}
+    run.add_test("one", "passed", measured("one", "cold/code-cache", 20, 22, 24, **told))
+    run.add_test("one", "passed", measured("one", "cold/evicted", 31) | {record.DENSITY_BYTES: 7_400_000})
+    run.add_test("one", "passed", measured("one", "cold/no-cache", 9000))
+    run.add_test("one", "passed", measured("one", "warm/heavy", 170.25))
+    run.add_test("two", "passed", measured("two", "cold/no-cache", 250))
+    run.add_test("two", "passed", measured("two", "floor/no-cache", 120))
+    run.add_test("three", "passed", {})
+
+    assert [line for line, _ in table(run)[-3:]] == [
+        "latency, medians in ms  floor   cold  evicted  no-cache  heavy  cold CPU ms  peak MB  MB per guest",
+        "one                         -   22.0     31.0    9000.0  170.2        150.0       90             7",
+        "two                     120.0  250.0        -         -      -            -        -             -",
+    ]
+
+
+def test_findings_have_their_colours() -> None:
+    """Each verdict on a latency is one line: good, bad, or loud where there is none."""
+    run = new()
+    run.add_runtime(fake("one", "none"), Availability(True, "1.0"))
+    for verdict in ("pass", "fail", "undecided"):
+        finding = {
+            "runtime": "one",
+            "kind": "cold/no-cache",
+            "limit": "25ms",
+            "verdict": verdict,
+            "sentence": "so",
+        }
+        run.add_test("one", "passed", {record.FINDINGS: [finding]})
+
+    assert table(run)[-3:] == [("pass: so", "good"), ("fail: so", "bad"), ("undecided: so", "warn")]
+
+
+def test_what_changed_since_the_baseline() -> None:
+    """Every outcome that changed is listed with where; that none did is said too."""
+    run = new()
+    run.baseline = Artifact(Path("base.wasm"), "fedcba9876543210" * 4, 1, "base")
+    for name in ("one", "two"):
+        run.add_runtime(fake(name, "none"), Availability(True, "1.0"))
+        run.add_test(name, "passed", {})
+    assert table(run)[-1] == ("no outcome changed since the baseline base, sha256 fedcba9876543210", "plain")
+
+    run.add_test("one", "passed", {record.CHANGED: "core/hash (stdout)"})
+    run.add_test("two", "passed", {record.CHANGED: "core/hash (stdout)"})
+    run.add_test("two", "passed", {record.CHANGED: "core/array (ending)"})
+    assert table(run)[-3:] == [
+        ("changed since the baseline base, sha256 fedcba9876543210:", "warn"),
+        ("  core/array (ending) on two", "warn"),
+        ("  core/hash (stdout) on every runtime run", "warn"),
+    ]
+
+
+def test_what_the_contract_knows_and_what_a_runtime_does_not_tell() -> None:
+    """Known divergences are counted; what cannot be checked is said; what is stale is bad."""
+    run = new()
+    edge = fake("edge", "deployed")
+    edge.unchecked = frozenset({"stderr", "ending"})
+    run.add_runtime(edge, Availability(True, "1.0"))
+    run.add_test("edge", "known", {})
+    run.stale.append("portability.toml:3: errors/deep no longer diverges on edge 1.0: delete lines 3 to 8.")
+
+    assert table(run)[-3:] == [
+        ("known divergences, by the contract: edge 1", "warn"),
+        ("edge does not tell ending and stderr: not checked there", "warn"),
+        ("portability.toml:3: errors/deep no longer diverges on edge 1.0: delete lines 3 to 8.", "bad"),
+    ]

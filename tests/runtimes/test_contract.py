@@ -222,3 +222,16 @@ def test_a_function_body_that_is_wrong(start: Start, name: str) -> None:
 
     with pytest.raises(HostStartError, match=r"cannot (load|compile) program: .*wasm-tools validate"):
         start(name, broken)
+
+
+def test_kept_code(start: Start, name: str) -> None:
+    """The runtime names the file of compiled code that a start has left, and names it before there is one."""
+    host = start(name, wat.ECHO)
+    kept = host.runtime.kept_code(host.artifact)
+    assert kept
+    assert kept.exists()
+    kept.unlink()
+
+    assert host.runtime.kept_code(host.artifact) == kept
+    start(name, wat.ECHO)
+    assert kept.exists()

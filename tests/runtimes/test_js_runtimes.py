@@ -316,9 +316,11 @@ def test_phases_are_told(ruby: ServerHost, js: ServerRuntime) -> None:
     """A host tells the phases that it can measure; a clock that stands still tells none."""
     phases = ruby.run("puts 1").timings.phases_ns
 
-    assert set(phases) == (set() if js.name == "workerd" else {"instantiate", "run"})
+    assert set(phases) == (set() if js.name == "workerd" else {"instantiate", "run", "transfer"})
+    assert all(ns > 0 for ns in phases.values())
     expected = {"spawn"} if js.name == "workerd" else {"spawn", "load", "compile"}
     assert set(ruby.start_phases_ns) == expected
+    assert all(ns > 0 for ns in ruby.start_phases_ns.values())
 
 
 def test_host_killed_from_outside(start_program: StartProgram) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import pytest_wasmedge.runtimes
 from pytest_wasmedge.errors import UnknownRuntimeError
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes, merge, select
+from pytest_wasmedge.runtimes.base import Capability
 from pytest_wasmedge.testing import FakeRuntime
 
 KNOWN = merge([FakeRuntime("alpha"), FakeRuntime("beta")], [FakeRuntime("gamma")])
@@ -21,7 +23,7 @@ def test_a_file_is_a_runtime() -> None:
     stems = {path.stem for path in Path(pytest_wasmedge.runtimes.__file__).parent.glob("*.py")}
 
     assert builtin_names()[0] == "wasmtime"
-    assert {name.replace("-", "_") for name in builtin_names()} == stems - {"base", "__init__"}
+    assert {name.replace("-", "_") for name in builtin_names()} == stems - {"base", "remote", "__init__"}
     assert [runtime.name for runtime in builtin_runtimes()] == builtin_names()
 
 
@@ -45,7 +47,7 @@ def test_every_runtime_says_what_it_is() -> None:
     """Name, engine, capabilities and cache state of each are set, and two have never the same name."""
     for runtime in builtin_runtimes():
         assert runtime.engine
-        assert runtime.capabilities <= {"memory_limit", "preopens"}
+        assert runtime.capabilities <= set(get_args(Capability))
         assert runtime.cache_state in ("no-cache", "code-cache")
     assert len(set(builtin_names())) == len(builtin_names())
 

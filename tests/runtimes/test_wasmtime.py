@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -147,6 +148,23 @@ def test_compiled_once(start: Start, private_cache: Path) -> None:
     start("wasmtime", wat.ECHO)
 
     assert [file.stat().st_ino for file in private_cache.glob("compiled/*.cwasm")] == [inode]
+
+
+def test_start_phases(start: Start) -> None:
+    """A start that had to compile says so; one that found the code has loaded it, and nothing more."""
+    first, second = start("wasmtime", wat.ECHO), start("wasmtime", wat.ECHO)
+
+    assert set(first.start_phases_ns) == {"compile", "load"}
+    assert set(second.start_phases_ns) == {"load"}
+    assert all(ns > 0 for ns in (*first.start_phases_ns.values(), *second.start_phases_ns.values()))
+
+
+def test_pids(start: Start) -> None:
+    """This host is served by this process, as long as it is open."""
+    host = start("wasmtime", wat.ECHO)
+    assert host.pids() == (os.getpid(),)
+    host.close()
+    assert host.pids() == ()
 
 
 def test_phases(start: Start) -> None:

@@ -1,0 +1,200 @@
+"""Replays the gate on recorded cold starts: the real judge, with draws and a clock that cost no time."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+from benchmarks.recording import Condition, Series
+from pytest_wasmedge.errors import LatencyError
+from pytest_wasmedge.latency import gate
+from pytest_wasmedge.latency.gate import Rules, judge_pairs
+from pytest_wasmedge.latency.statistics import Pair
+
+#: How much slower the head is made; 0 is A/A.
+SLOWDOWNS = (0.0, 0.05, 0.10, 0.25)
+#: Consecutive starts that are drawn together, so that drift and alternation stay as they were.
+BLOCK = 16
+#: Gates in one piece of work.
+_CHUNK = 250
+_Z_95 = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of many gates of one kind. Seconds are those that the gates would have taken."""
+
+    runtime: str
+    condition: Condition
+    slowdown: float
+    gates: int
+    passed: int
+    failed: int
+    undecided: int
+    mean_s: float
+    p95_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    series: Series
+    slowdown: float
+    gates: int
+    rules: Rules
+    seed: str
+
+
+class Replay:
+    """Draws pairs of one series, endlessly, by blocks from random places (moving-block bootstrap).
+
+    Consecutive starts are a pair, which side of it is the baseline is drawn by lot, and the other side takes
+    ``1 + slowdown`` times as long. ``clock`` tells the seconds that all of this would have taken.
+    """
+
+    def __init__(self, series: Series, slowdown: float, lot: random.Random, block: int = BLOCK) -> None:
+        self._now_s = 0.0
+        self._overhead_s = 2 * series.overhead_s
+        self._pairs = _pairs([1000 * us for us in series.elapsed_us], 1 + slowdown, lot, block)
+
+    def draw(self) -> Pair:
+        """Return the next pair and let its time pass."""
+        pair = next(self._pairs)
+        self._now_s += (pair[0] + pair[1]) / 1e9 + self._overhead_s
+        return pair
+
+    def clock(self) -> float:
+        """Return how many seconds have passed."""
+        return self._now_s
+
+
+def _pairs(elapsed_ns: list[int], factor: float, lot: random.Random, block: int) -> Iterator[Pair]:
+    count = len(elapsed_ns)
+    around = elapsed_ns + elapsed_ns[:block]
+    while True:
+        start, sides = lot.randrange(count), lot.getrandbits(block // 2)
+        for at in range(start, start + block - 1, 2):
+            base_ns, head_ns = around[at], around[at + 1]
+            if sides & 1:
+                base_ns, head_ns = head_ns, base_ns
+            sides >>= 1
+            yield base_ns, round(head_ns * factor)
+
+
+def replay(
+    recorded: Sequence[Series], gates: int, rules: Rules, seed: int, workers: int, say: Callable[[str], None]
+) -> list[Tally]:
+    """Replay so many gates for each series and each slowdown."""
+    tallies = []
+    with multiprocessing.Pool(workers) as pool:
+        for series in recorded:
+            if len(series.elapsed_us) <= BLOCK:
+                raise LatencyError(
+                    f"only {len(series.elapsed_us)} cold starts of {series.runtime}, {series.condition}, are "
+                    "recorded: too few to draw from. Record at least 400."
+                )
+            for slowdown in SLOWDOWNS:
+                name = f"{seed}/{series.runtime}/{series.condition}/{slowdown}"
+                tasks = [
+                    _Task(series, slowdown, min(_CHUNK, gates - done), rules, f"{name}/{done}")
+                    for done in range(0, gates, _CHUNK)
+                ]
+                results = [result for chunk in pool.map(_judge, tasks, 1) for result in chunk]
+                tallies.append(_tally(series, slowdown, results))
+                say(describe(tallies[-1]))
+    return tallies
+
+
+def _judge(task: _Task) -> list[tuple[str, float]]:
+    """Return verdict and seconds of each gate."""
+    lot = random.Random(task.seed)
+    results: list[tuple[str, float]] = []
+    # Estimate and interval are for people; they would cost a hundred times what the verdict does.
+    with patch.multiple(gate, ratio_interval=lambda *_: None, ratio_estimate=lambda *_: math.nan):
+        for _ in range(task.gates):
+            source = Replay(task.series, task.slowdown, lot)
+            judgement = judge_pairs([], source.draw, task.rules, source.clock)
+            results.append((judgement.verdict, judgement.elapsed_s))
+    return results
+
+
+def _tally(series: Series, slowdown: float, results: Sequence[tuple[str, float]]) -> Tally:
+    verdicts = Counter(verdict for verdict, _ in results)
+    seconds = sorted(seconds for _, seconds in results)
+    return Tally(
+        series.runtime,
+        series.condition,
+        slowdown,
+        len(results),
+        verdicts["pass"],
+        verdicts["fail"],
+        verdicts["undecided"],
+        statistics.fmean(seconds),
+        seconds[math.ceil(0.95 * len(seconds)) - 1],
+    )
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rate (Wilson), between 0 and 1."""
+    if not count:
+        return 0.0, 1.0
+    rate, z2 = hits / count, _Z_95**2
+    middle = (rate + z2 / (2 * count)) / (1 + z2 / count)
+    half = _Z_95 * math.sqrt(rate * (1 - rate) / count + z2 / (4 * count**2)) / (1 + z2 / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def broken(tallies: Sequence[Tally], budget_s: float) -> list[str]:
+    """Return a sentence for each bound that we promise and that is broken."""
+    found = []
+    for each in tallies:
+        name = f"{each.runtime}, {each.condition}, +{each.slowdown:.0%}"
+        detects = (each.slowdown, each.condition) in ((0.10, "idle"), (0.25, "busy"), (0.25, "idle"))
+        if each.slowdown == 0 and each.failed > 0.01 * each.gates:
+            found.append(f"{name}: {each.failed} of {each.gates} are false alarms, more than 1 %")
+        if each.slowdown >= 0.05 and each.passed > 0.01 * each.gates:
+            found.append(f"{name}: {each.passed} of {each.gates} pass, more than 1 %")
+        if detects and each.failed < 0.95 * each.gates:
+            found.append(f"{name}: {each.failed} of {each.gates} are seen, less than 95 %")
+        if detects and each.p95_s > budget_s + 1:
+            found.append(f"{name}: 95 % take up to {each.p95_s:.0f} s, more than {budget_s:.0f} s")
+    return found
+
+
+def describe(tally: Tally) -> str:
+    """Return one line on it."""
+    passed, failed, undecided = (
+        f"{verdicts / tally.gates:8.3%}" for verdicts in (tally.passed, tally.failed, tally.undecided)
+    )
+    return (
+        f"{tally.runtime:13} {tally.condition} +{tally.slowdown:3.0%}  pass {passed}  fail {failed}  "
+        f"undecided {undecided}  mean {tally.mean_s:5.1f} s, p95 {tally.p95_s:5.1f} s"
+    )
+
+
+def store(path: Path, tallies: Sequence[Tally], rules: Rules, seed: int) -> None:
+    """Keep the result for the report."""
+    content = {
+        "date": time.strftime("%Y-%m-%d"),
+        "seed": seed,
+        "rules": asdict(rules),
+        "block": BLOCK,
+        "tallies": [asdict(each) for each in tallies],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> list[Tally]:
+    """Return what was kept; nothing if there is no file."""
+    if not path.exists():
+        return []
+    return [Tally(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))["tallies"]]

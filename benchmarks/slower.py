@@ -1,0 +1,195 @@
+"""Makes artifacts that are slower by a known time: `_start` first spins through a counted loop.
+
+Counted, not timed: workerd's clock stands still while a guest runs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_wasmedge.artifacts.sections import Export, exports
+from pytest_wasmedge.errors import ArtifactError, LatencyError
+from pytest_wasmedge.model import Artifact, Invocation, Limits
+from pytest_wasmedge.runtimes.base import Runtime
+from pytest_wasmedge.wasm import inspect, load_artifact
+
+_HEADER = b"\0asm\x01\0\0\0"
+_FUNCTIONS, _EXPORTS, _CODE = 3, 7, 10
+
+#: A module that does nothing: one function of no parameters and no results, exported as ``_start``.
+NOTHING = (
+    _HEADER
+    + bytes([1, 4, 1, 0x60, 0, 0])
+    + bytes([_FUNCTIONS, 2, 1, 0])
+    + bytes([_EXPORTS, 10, 1, 6]) + b"_start" + bytes([0, 0])
+    + bytes([_CODE, 4, 1, 2, 0, 0x0B])
+)  # fmt: skip
+
+# Two locals: 0 counts down, 1 is a number that each turn scrambles (xorshift), so that no compiler can leave
+# the turns out. It is never 0, which no compiler knows: so its last value is needed, for the `unreachable`.
+_LOCALS = bytes([1, 2, 0x7E])
+_SCRAMBLE = b"".join(
+    bytes([0x20, 1, 0x20, 1, 0x42, bits, shift, 0x85, 0x21, 1])
+    for bits, shift in ((13, 0x86), (7, 0x88), (17, 0x86))
+)
+_LOOP = (
+    bytes([0x02, 0x40, 0x03, 0x40])  # block, loop
+    + bytes([0x20, 0, 0x50, 0x0D, 1])  # leave when local 0 is zero
+    + _SCRAMBLE
+    + bytes([0x20, 0, 0x42, 1, 0x7D, 0x21, 0])  # local 0 less one
+    + bytes([0x0C, 0, 0x0B, 0x0B])  # again; end, end
+    + bytes([0x20, 1, 0x50, 0x04, 0x40, 0x00, 0x0B])  # if local 1 is zero: unreachable
+)
+
+#: The first guess of a spin's cost, and how often a calibration starts a host with and without spins.
+_GUESS_NS = 2.0
+_STARTS = 15
+_PASSES = 2
+
+
+def slower(module: bytes, spins: int) -> bytes:
+    """Return the module with a ``_start`` that spins so often and then calls the one that it had.
+
+    The new function is the last one, so no index changes. Raises ArtifactError if it defines no ``_start``.
+    """
+    old = next((one.index for one in exports(module) if one.name == "_start" and one.kind == 0), None)
+    imported = sum(kind == "function" for _, _, kind in inspect(module).imports)
+    functions = next((content for kind, content in _sections(module) if kind == _FUNCTIONS), b"\0")
+    types = list(_numbers(functions))[1:]
+    if old is None or old < imported:
+        raise ArtifactError(
+            "the module defines no function that it exports as _start, so it cannot be made slower. "
+            "Give a WASI preview 1 command."
+        )
+    new = imported + len(types)
+    body = _LOCALS + b"\x42" + _signed(spins) + b"\x21\x00" + b"\x42\x01\x21\x01" + _LOOP
+    body += b"\x10" + _unsigned(old) + b"\x0b"
+    out = bytearray(_HEADER)
+    for kind, content in _sections(module):
+        if kind == _FUNCTIONS:
+            content = _appended(content, _unsigned(types[old - imported]))
+        elif kind == _CODE:
+            content = _appended(content, _unsigned(len(body)) + body)
+        elif kind == _EXPORTS:
+            entries = [replace(one, index=new) if one.name == "_start" else one for one in exports(module)]
+            content = _unsigned(len(entries)) + b"".join(map(_export, entries))
+        out += bytes([kind]) + _unsigned(len(content)) + content
+    return bytes(out)
+
+
+def calibrate(runtime: Runtime, wanted_ns: float, folder: Path, starts: int = _STARTS) -> float:
+    """Return what one spin costs on this runtime, in nanoseconds, when it spins for about the time wanted.
+
+    It is taken from the first invocation of hosts that have just started, since that is where a cold start
+    spins: engines that compile again what runs often would be faster later.
+    Raises LatencyError if spinning costs no time that can be seen.
+    """
+    per_spin_ns = _GUESS_NS
+    nothing = _written(NOTHING, 0, folder)
+    for _ in range(_PASSES):
+        spins = max(1, round(wanted_ns / per_spin_ns))
+        spinning = _written(NOTHING, spins, folder)
+        taken: dict[Artifact, list[int]] = {nothing: [], spinning: []}
+        for _ in range(starts):
+            for artifact, times in taken.items():
+                times.append(_first_invocation_ns(runtime, artifact))
+        forget_code(runtime, spinning)
+        base_ns, spinning_ns = (statistics.median(times) for times in taken.values())
+        if spinning_ns <= base_ns:
+            raise LatencyError(
+                f"{runtime.name}: {spins} spins took {spinning_ns / 1e6:.2f} ms, none {base_ns / 1e6:.2f}: "
+                "lost in the noise. Let the machine rest and start again."
+            )
+        per_spin_ns = (spinning_ns - base_ns) / spins
+    return per_spin_ns
+
+
+def slowed(
+    artifact: Artifact, runtime: Runtime, fraction: float, cold_median_ns: float, folder: Path
+) -> tuple[Artifact, int]:
+    """Return the artifact made slower by this fraction of its cold start on this runtime, and its spins.
+
+    The file is written into ``folder`` and must stay there as long as it is used.
+    """
+    wanted_ns = fraction * cold_median_ns
+    spins = round(wanted_ns / calibrate(runtime, wanted_ns, folder))
+    return _written(artifact.path.read_bytes(), spins, folder, artifact.name), spins
+
+
+def forget_code(runtime: Runtime, artifact: Artifact) -> None:
+    """Delete the compiled code that the runtime keeps of this artifact: nobody will start it again."""
+    if kept := runtime.kept_code(artifact):
+        kept.unlink(missing_ok=True)
+
+
+def _written(module: bytes, spins: int, folder: Path, name: str = "nothing") -> Artifact:
+    path = folder / f"{name}-{spins}-spins.wasm"
+    path.write_bytes(slower(module, spins))
+    return load_artifact(path)
+
+
+def _first_invocation_ns(runtime: Runtime, artifact: Artifact) -> int:
+    with runtime.start(artifact, Limits()) as host:
+        began_ns = time.perf_counter_ns()
+        outcome = host.invoke(Invocation())
+        elapsed_ns = time.perf_counter_ns() - began_ns
+    if not outcome.ending.ok:
+        raise LatencyError(
+            f"{runtime.name}: a module that only spins ended as {outcome.ending}: {outcome.ending.detail}. "
+            "Run `pytest-wasmedge doctor`."
+        )
+    return elapsed_ns
+
+
+def _sections(module: bytes) -> Iterator[tuple[int, bytes]]:
+    at = len(_HEADER)
+    while at < len(module):
+        size, start = _number(module, at + 1)
+        yield module[at], module[start : start + size]
+        at = start + size
+
+
+def _export(one: Export) -> bytes:
+    name = one.name.encode()
+    return _unsigned(len(name)) + name + bytes([one.kind]) + _unsigned(one.index)
+
+
+def _appended(vector: bytes, entry: bytes) -> bytes:
+    """Return the vector, its count first, with one more entry at its end."""
+    count, start = _number(vector, 0)
+    return _unsigned(count + 1) + vector[start:] + entry
+
+
+def _numbers(content: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(content):
+        value, at = _number(content, at)
+        yield value
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """Return the unsigned LEB128 number that stands here, and where the next thing stands."""
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if data[at - 1] < 0x80:
+            return value, at
+
+
+def _unsigned(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _signed(value: int) -> bytes:
+    """Encode a number that is not negative as signed LEB128: its last byte must not look negative."""
+    encoded = _unsigned(value)
+    return encoded if encoded[-1] < 0x40 else encoded[:-1] + bytes([encoded[-1] | 0x80, 0])

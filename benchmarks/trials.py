@@ -1,0 +1,243 @@
+"""Gates on real hosts, each written down as soon as it is judged: A/A, known slowdowns, ceilings."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.recording import CONDITIONS, LIMITS, SMALLEST, Condition, alone, condition_of
+from benchmarks.slower import forget_code, slowed
+from pytest_wasmedge.errors import LatencyError
+from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, judge_ceiling, judge_pairs
+from pytest_wasmedge.latency.sampling import cold_once
+from pytest_wasmedge.latency.statistics import Pair
+from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.runtimes.base import Runtime
+
+What = Literal["pairs", "ceiling"]
+#: How many gates of each slowdown there are per class, half of them with one core busy.
+GATES = {0.0: 60, 0.10: 20, 0.25: 20}
+#: Ceilings, as multiples of the median measured just before; how many trials of each there are per runtime.
+CEILINGS = (0.8, 1.0, 1.2)
+CEILING_TRIALS = 10
+#: Cold starts that tell how long a slowdown has to spin.
+_STARTS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One gate on a real host. ``against`` is the slowdown of the head, or the ceiling in medians.
+
+    What is below ``number`` is known once it is judged; times are nanoseconds for ceilings, ratios for pairs.
+    """
+
+    what: What
+    group: str
+    runtime: str
+    condition: Condition
+    against: float
+    number: int
+    verdict: Verdict | None = None
+    limit: float = 0.0
+    estimate: float = 0.0
+    interval: tuple[float, float] | None = None
+    count: int = 0
+    looks: int = 0
+    elapsed_s: float = 0.0
+    spins: int = 0
+    artifact_sha256: str = ""
+    date: str = ""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells this trial from all others, judged or not."""
+        return (self.what, self.group, self.runtime, self.condition, self.against, self.number)
+
+    def judged(self, judgement: Judgement, artifact: Artifact, spins: int = 0) -> Trial:
+        """Return the trial with its verdict."""
+        between = judgement.interval
+        return replace(
+            self,
+            verdict=judgement.verdict,
+            limit=judgement.limit,
+            estimate=judgement.estimate,
+            interval=(between.low, between.high) if between else None,
+            count=judgement.count,
+            looks=judgement.looks,
+            elapsed_s=round(judgement.elapsed_s, 3),
+            spins=spins,
+            artifact_sha256=artifact.sha256,
+            date=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        )
+
+    def __str__(self) -> str:
+        kind = f"+{self.against:.0%}" if self.what == "pairs" else f"ceiling at {self.against:.0%}"
+        ratio = self.estimate / (self.limit / self.against if self.what == "ceiling" else 1)
+        return (
+            f"{self.runtime:13} {self.condition} {kind:15} {self.verdict or '':9} estimate {ratio:.3f}, "
+            f"n={self.count}, {self.elapsed_s:.1f} s"
+        )
+
+
+def plan_pairs(classes: dict[str, Sequence[str]], seed: int, scale: float = 1.0) -> list[Trial]:
+    """Return the paired gates in a shuffled order; the runtimes of a class take turns, idle and busy."""
+    trials = [
+        Trial("pairs", group, names[number // 2 % len(names)], CONDITIONS[number % 2], slowdown, number)
+        for group, names in classes.items()
+        for slowdown, gates in GATES.items()
+        for number in range(round(gates * scale))
+    ]
+    random.Random(seed).shuffle(trials)
+    return trials
+
+
+def plan_ceilings(names: Iterable[str], seed: int, rounds: int = CEILING_TRIALS) -> list[list[Trial]]:
+    """Return the trials of ceilings; each list is those after one measurement of a runtime's median."""
+    lot = random.Random(seed)
+    groups = []
+    for number in range(rounds):
+        for name in lot.sample(list(names), len(list(names))):
+            trials = [Trial("ceiling", name, name, "idle", at, number) for at in CEILINGS]
+            lot.shuffle(trials)
+            groups.append(trials)
+    return groups
+
+
+class Pairs:
+    """Judges paired gates; makes slowed artifacts when first needed, in ``folder``, under their condition."""
+
+    def __init__(self, artifact: Artifact, rules: Rules, seed: int, folder: Path) -> None:
+        self._artifact, self._rules, self._folder = artifact, rules, folder
+        self._lot = random.Random(seed)
+        self._heads: dict[tuple[str, Condition, float], tuple[Artifact, int]] = {}
+        self._medians_ns: dict[tuple[str, Condition], float] = {}
+        self._used: list[tuple[Runtime, Artifact]] = []
+
+    def judge(self, trial: Trial, runtime: Runtime) -> Trial:
+        """Return the trial with its verdict."""
+        with alone(), condition_of(trial.condition):
+            head, spins = self._head(trial, runtime)
+
+            def pair() -> Pair:
+                if self._lot.random() < 0.5:
+                    base_ns = _cold_ns(runtime, self._artifact)
+                    return base_ns, _cold_ns(runtime, head)
+                head_ns = _cold_ns(runtime, head)
+                return _cold_ns(runtime, self._artifact), head_ns
+
+            # The first start of each pays for what later ones find ready.
+            pair()
+            judgement = judge_pairs([], pair, self._rules, time.monotonic)
+        return trial.judged(judgement, self._artifact, spins)
+
+    def close(self) -> None:
+        """Delete the compiled code of the slowed artifacts."""
+        for runtime, artifact in self._used:
+            forget_code(runtime, artifact)
+
+    def _head(self, trial: Trial, runtime: Runtime) -> tuple[Artifact, int]:
+        if not trial.against:
+            return self._artifact, 0
+        where, key = (trial.runtime, trial.condition), (trial.runtime, trial.condition, trial.against)
+        if where not in self._medians_ns:
+            self._medians_ns[where] = _median_ns(runtime, self._artifact, _STARTS, self._rules.budget_s)
+        if key not in self._heads:
+            made = slowed(self._artifact, runtime, trial.against, self._medians_ns[where], self._folder)
+            self._heads[key] = made
+            self._used.append((runtime, made[0]))
+        return self._heads[key]
+
+
+def judge_ceilings(
+    trials: Sequence[Trial],
+    runtime: Runtime,
+    artifact: Artifact,
+    rules: Rules,
+    starts: int,
+    most_s: float,
+    keep: Callable[[Trial], None],
+) -> None:
+    """Measure the median, by so many starts or as many as fit into the time, and judge ceilings around it."""
+    with alone():
+        median_ns = _median_ns(runtime, artifact, starts, most_s)
+        for trial in trials:
+            judgement = judge_ceiling(
+                [], lambda: _cold_ns(runtime, artifact), trial.against * median_ns, rules, time.monotonic
+            )
+            keep(trial.judged(judgement, artifact))
+
+
+def append(path: Path, trial: Trial) -> None:
+    """Write a judged trial down."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(trial)) + "\n")
+
+
+def load(path: Path) -> list[Trial]:
+    """Return the judged trials; a last line that was cut off is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    trials = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        entry["interval"] = tuple(entry["interval"]) if entry["interval"] else None
+        trials.append(Trial(**entry))
+    return trials
+
+
+def judged_before(path: Path, what: What, artifact: Artifact, resume: bool) -> set[tuple[object, ...]]:
+    """Return the keys of what is judged already. Raises LatencyError if that is not to be gone on with."""
+    before = [trial for trial in load(path) if trial.what == what]
+    if before and not resume:
+        raise LatencyError(f"{path} holds {len(before)} such gates already: give --resume, or move it away.")
+    if any(trial.artifact_sha256 != artifact.sha256 for trial in before):
+        raise LatencyError(f"{path} holds gates of another artifact: they do not mix. Move it away.")
+    return {trial.key for trial in before}
+
+
+def broken(trials: Sequence[Trial]) -> list[str]:
+    """Return a sentence for each bound that we promise and that is broken."""
+    found = []
+    pairs = [trial for trial in trials if trial.what == "pairs"]
+    for group in dict.fromkeys(trial.group for trial in pairs):
+        ours = [trial for trial in pairs if trial.group == group]
+        alarms = [trial for trial in ours if trial.against == 0 and trial.verdict == "fail"]
+        slow = [
+            trial for trial in ours if (trial.against, trial.condition) in ((0.10, "idle"), (0.25, "busy"))
+        ]
+        seen = [trial for trial in slow if trial.verdict == "fail"]
+        if len(alarms) > 0.01 * sum(trial.against == 0 for trial in ours):
+            found.append(f"{group}: {len(alarms)} false alarms, more than 1 %")
+        if len(seen) < 0.95 * len(slow):
+            found.append(f"{group}: {len(seen)} of {len(slow)} slowdowns (+10 % idle, +25 % busy) are seen")
+    ceilings = [trial for trial in trials if trial.what == "ceiling"]
+    for at, wanted in ((0.8, "fail"), (1.2, "pass")):
+        wrong = [trial for trial in ceilings if trial.against == at and trial.verdict != wanted]
+        found += [f"{trial}: that should {wanted}" for trial in wrong]
+    decided = [trial for trial in ceilings if trial.against == 1.0 and trial.verdict != "undecided"]
+    if len(decided) > 1:
+        found.append(f"{len(decided)} ceilings at the median are decided, more than one")
+    return found
+
+
+def _cold_ns(runtime: Runtime, artifact: Artifact) -> int:
+    return cold_once(runtime, artifact, LIMITS, SMALLEST).elapsed_ns
+
+
+def _median_ns(runtime: Runtime, artifact: Artifact, starts: int, most_s: float) -> float:
+    """Return the median of so many cold starts, or as many as fit into the time; the first is not counted."""
+    _cold_ns(runtime, artifact)
+    until_s = time.monotonic() + most_s
+    taken: list[int] = []
+    while len(taken) < starts and (time.monotonic() < until_s or not taken):
+        taken.append(_cold_ns(runtime, artifact))
+    return statistics.median(taken)

@@ -1,0 +1,28 @@
+"""What changed since the artifact of --wasm-against: how fast it starts, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_wasmedge.latency.measurement import Finding
+from pytest_wasmedge.model import Invocation
+from pytest_wasmedge.portability.compare import compare
+from pytest_wasmedge.portability.corpus import Case
+from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.session import WasmSession
+
+
+def test_starts_no_slower(slowdown: Finding, wasm_session: WasmSession) -> None:
+    """Cold starts are no slower than the baseline's, beyond the margin."""
+    good = ("pass",) if wasm_session.options.strict_latency else ("pass", "undecided")
+
+    assert slowdown.verdict in good, slowdown.sentence
+
+
+def test_same_as_baseline(
+    wasm_case: Case, ruby: Host, baseline_host: Host, report_change: Callable[[str], None]
+) -> None:
+    """Each case is run with both artifacts; what changed is listed, since a change may be the purpose."""
+    invocation = Invocation(wasm_case.source, timeout_s=wasm_case.timeout_s)
+    for divergence in compare(ruby.invoke(invocation), baseline_host.invoke(invocation)):
+        report_change(f"{wasm_case.name} ({divergence.field})")

@@ -1,0 +1,247 @@
+"""Cold starts of an artifact's variants on several runtimes, in paired rounds, and the table of them."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_wasmedge.errors import WasmEdgeError
+from pytest_wasmedge.latency.sampling import Sample, cold_once
+from pytest_wasmedge.latency.statistics import Interval, ratio_estimate, ratio_interval
+from pytest_wasmedge.model import Artifact, Invocation, Limits
+from pytest_wasmedge.reports.terminal import printable
+from pytest_wasmedge.runtimes.base import Availability, Runtime
+from pytest_wasmedge.wasm import inspect
+
+#: What every variant is asked, and its answer: a start that answers something else is no start of this guest.
+QUESTION = Invocation(b"puts 1+1\n")
+ANSWER = b"2\n"
+#: How often an interval may miss the true ratio.
+ALPHA = 0.01
+
+_FACTS_HEAD = ("variant", "bytes", "gzip bytes", "functions", "sha256")
+_RESULTS_HEAD = ("runtime", "variant", "kind", "n", "cold ms", "ratio", "99 % interval", "verdict")
+
+#: One place in the table: the runtime's name and the variant's number.
+Cell = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A variant under the name that the user gave it, with what can be told without running it."""
+
+    name: str
+    artifact: Artifact
+    gzip_bytes: int
+    function_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was seen of one variant on one runtime, held against the first variant there.
+
+    ``count`` is of samples; ``fault`` says in one sentence why there are none, or no more. Without a pair
+    there is no ratio, with too few no interval.
+    """
+
+    runtime: str
+    name: str
+    kind: str
+    count: int = 0
+    median_ns: int | None = None
+    ratio: float | None = None
+    interval: Interval | None = None
+    fault: str = ""
+    is_baseline: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says: faster, slower, no difference seen, or that there is none."""
+        if self.is_baseline or not self.count:
+            return "baseline" if self.count else "not measured"
+        if self.ratio is None:
+            return "no baseline"
+        if self.interval is None:
+            return "too few rounds to say"
+        if 1 in self.interval:
+            return "no difference seen"
+        return "faster" if self.interval.high < 1 else "slower"
+
+
+def entry(name: str, artifact: Artifact) -> Entry:
+    """Return the artifact as a variant of this name; compresses it, which takes a second or two."""
+    data = artifact.path.read_bytes()
+    packed = gzip.compress(data, compresslevel=9, mtime=0)
+    return Entry(name, artifact, len(packed), inspect(data, name).function_count)
+
+
+class Ablation:
+    """Starts every variant on every runtime, once in each round, in an order drawn by the seed.
+
+    A runtime's variants follow each other: what is held against each other was measured within seconds.
+    ``keep`` gets each sample as it is taken, with its round (from 1) and its variant.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        runtimes: Sequence[Runtime],
+        seed: int,
+        keep: Callable[[Sample, int, Entry], None] = lambda sample, number, entry: None,
+    ) -> None:
+        self.entries, self.runtimes = tuple(entries), tuple(runtimes)
+        self.rounds: list[dict[Cell, Sample]] = []
+        self.faults: dict[Cell, str] = {}
+        self._rng = random.Random(seed)
+        self._keep = keep
+
+    def check(self, progress: Callable[[str], None]) -> None:
+        """Start each variant on each runtime, unmeasured, and see that it answers; this also compiles it."""
+        for runtime in self.runtimes:
+            for index, each in enumerate(self.entries):
+                progress(f"checking {each.name} on {runtime.name}, which may compile it first")
+                if fault := _fault(runtime, each.artifact):
+                    self.faults[runtime.name, index] = fault
+
+    def take_round(self, progress: Callable[[str], None]) -> None:
+        """Take one sample of each; a start that fails is the last one of its variant on that runtime."""
+        taken: dict[Cell, Sample] = {}
+        # At once, so that an interrupted round keeps what it took.
+        self.rounds.append(taken)
+        for runtime in self._rng.sample(self.runtimes, len(self.runtimes)):
+            for index in self._rng.sample(range(len(self.entries)), len(self.entries)):
+                cell, each = (runtime.name, index), self.entries[index]
+                if cell in self.faults:
+                    continue
+                progress(f"round {len(self.rounds)}: {each.name} on {runtime.name}")
+                try:
+                    _have_code_kept(runtime, each.artifact)
+                    taken[cell] = cold_once(runtime, each.artifact, Limits(), QUESTION)
+                except WasmEdgeError as error:
+                    self.faults[cell] = _one_line(str(error))
+                    continue
+                self._keep(taken[cell], len(self.rounds), each)
+
+    def results(self) -> list[Result]:
+        """Return what was seen until now, by runtime and variant in the order given."""
+        return [
+            self._result(runtime, index) for runtime in self.runtimes for index in range(len(self.entries))
+        ]
+
+    def _result(self, runtime: Runtime, index: int) -> Result:
+        cell, base = (runtime.name, index), (runtime.name, 0)
+        times_ns = [taken[cell].elapsed_ns for taken in self.rounds if cell in taken]
+        pairs = [
+            (taken[base].elapsed_ns, taken[cell].elapsed_ns)
+            for taken in self.rounds
+            if index and cell in taken and base in taken
+        ]
+        return Result(
+            runtime.name,
+            self.entries[index].name,
+            f"cold/{runtime.cache_state}",
+            len(times_ns),
+            round(statistics.median(times_ns)) if times_ns else None,
+            ratio_estimate(pairs) if pairs else None,
+            ratio_interval(pairs, ALPHA) if pairs else None,
+            self.faults.get(cell, ""),
+            is_baseline=index == 0,
+        )
+
+
+def lines(
+    entries: Sequence[Entry], results: Sequence[Result], availability: Mapping[str, Availability], seed: int
+) -> Iterator[tuple[str, str]]:
+    """Yield the lines of the table, and the style of each.
+
+    ``availability`` is of every runtime that was asked for, by name; those that are not here are named too.
+    """
+    facts = [
+        (each.name, *(f"{number:,}" for number in _numbers(each)), f"{each.artifact.sha256[:16]}…")
+        for each in entries
+    ]
+    yield from _aligned([_FACTS_HEAD, *facts], "<>>><", ["bold", *("" for _ in facts)])
+    yield "", ""
+    yield from _aligned([_RESULTS_HEAD, *map(_cells, results)], "<<<>>>><", ["bold", *map(_style, results)])
+    yield "", ""
+    here = [f"{name} {each.version}" for name, each in availability.items() if each.available]
+    if here:
+        yield f"Runtimes: {', '.join(here)}.", ""
+    for name, each in availability.items():
+        if not each.available:
+            remedy = f"; get it with `{each.install}`" if each.install else ""
+            yield f"{name}  NOT RUN: {printable(each.reason)}{remedy}", "yellow"
+    if entries:
+        yield (
+            f"Ratios are to {entries[0].name} in the same round (Hodges and Lehmann, of log ratios; interval "
+            f"of Wilcoxon's signed-rank test); seed {seed}.",
+            "",
+        )
+
+
+def _numbers(each: Entry) -> tuple[int, int, int]:
+    return each.artifact.size_bytes, each.gzip_bytes, each.function_count
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    ratio = "1" if result.is_baseline and result.count else ""
+    ratio = f"{result.ratio:.3f}" if result.ratio is not None else ratio
+    verdict = result.verdict
+    if result.fault:
+        verdict += "; then it failed" if result.count else ""
+        verdict += f": {printable(result.fault)}"
+    interval = f"[{result.interval.low:.3f}, {result.interval.high:.3f}]" if result.interval else ""
+    return (
+        result.runtime,
+        result.name,
+        result.kind,
+        str(result.count),
+        f"{result.median_ns / 1e6:.1f}" if result.median_ns is not None else "",
+        ratio,
+        interval,
+        verdict,
+    )
+
+
+def _style(result: Result) -> str:
+    if result.fault:
+        return "yellow"
+    return {"faster": "green", "slower": "red"}.get(result.verdict, "")
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], sides: str, styles: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield rows as lines; ``sides`` says of each column where its text stands: ``<`` or ``>``."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(sides))]
+    for row, style in zip(rows, styles, strict=True):
+        cells = [f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)]
+        yield "  ".join(cells).rstrip(), style
+
+
+def _have_code_kept(runtime: Runtime, artifact: Artifact) -> None:
+    """Have the artifact compiled again if its code is gone: others' code may have pushed it out meanwhile."""
+    kept = runtime.kept_code(artifact)
+    if kept and not kept.exists():
+        runtime.start(artifact, Limits()).close()
+
+
+def _fault(runtime: Runtime, artifact: Artifact) -> str:
+    """Say in one sentence what is wrong with this artifact on this runtime; empty if nothing is."""
+    try:
+        with runtime.start(artifact, Limits()) as host:
+            outcome = host.invoke(QUESTION)
+    except WasmEdgeError as error:
+        return _one_line(str(error))
+    if outcome.ending.ok and outcome.stdout == ANSWER:
+        return ""
+    detail = f" ({_one_line(outcome.ending.detail)})" if outcome.ending.detail else ""
+    return (
+        f"asked for `puts 1+1` it wrote {outcome.stdout[:40]!r} and ended as {outcome.ending}{detail}, "
+        f"expected {ANSWER!r} and exited(0)"
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

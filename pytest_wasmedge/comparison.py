@@ -1,0 +1,116 @@
+"""What ``pytest-wasmedge compare`` does: gets variants, finds runtimes, takes rounds, keeps samples."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pytest_wasmedge.ablation import Ablation, Entry, entry
+from pytest_wasmedge.errors import ArtifactError, LatencyError, RuntimeUnavailableError
+from pytest_wasmedge.latency.journal import Journal
+from pytest_wasmedge.latency.quiet import Quiet
+from pytest_wasmedge.latency.sampling import Sample
+from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.options import BUILTIN_ARTIFACT
+from pytest_wasmedge.pool import HostPool, explain
+from pytest_wasmedge.provision import build_tools
+from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.runtimes import select
+from pytest_wasmedge.runtimes.base import Availability, Runtime
+from pytest_wasmedge.session import open_artifact
+from pytest_wasmedge.wasm import load_artifact
+
+Say = Callable[[str], None]
+
+
+def variant(name: str, progress: Say, say: Say) -> Artifact:
+    """Return a variant of the built-in artifact, built into the user's cache if it is not there yet.
+
+    ``wizer`` is what ships. Raises ArtifactError and ProvisionError.
+    """
+    from pytest_wasmedge.artifacts.recipe import Tools, build, fingerprint
+
+    if name == "wizer":
+        return open_artifact(BUILTIN_ARTIFACT, Path())
+    place = folder("artifacts") / "variants"
+    place.mkdir(mode=0o700, exist_ok=True)
+    kept = place / f"ruby-worker-{name}-{fingerprint(name)}.wasm"
+    if not kept.exists():
+        began_s = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=place) as work:
+            tools = Tools(**build_tools(progress))
+            build(name, Path(work), tools, lambda text: progress(f"{name}: {text}")).replace(kept)
+        say(f"{name}: built in {time.monotonic() - began_s:.0f} s")
+    for stale in set(place.glob(f"ruby-worker-{name}-*.wasm")) - {kept}:
+        stale.unlink(missing_ok=True)
+    return load_artifact(kept)
+
+
+def entries(specs: Sequence[str], names: Sequence[str], progress: Say, say: Say) -> list[Entry]:
+    """Return what is to be compared: each spec is one of the variants' names or the path of a file.
+
+    Raises ArtifactError, before anything is built, for a spec that is neither.
+    """
+    files: dict[str, Artifact] = {}
+    for spec in specs:
+        if spec in names:
+            continue
+        if not Path(spec).is_file():
+            raise ArtifactError(f"{spec!r} is no file and no variant; variants: {', '.join(names)}.")
+        files[spec] = load_artifact(Path(spec))
+    found: list[Entry] = []
+    for spec in specs:
+        artifact = files[spec] if spec in files else variant(spec, progress, say)
+        progress(f"{spec}: compressing")
+        found.append(entry(spec, artifact))
+    return found
+
+
+def runtimes(spec: str, known: Sequence[Runtime]) -> tuple[list[Runtime], dict[str, Availability]]:
+    """Return those of the runtimes that can run here, and of each one asked for whether it can.
+
+    Raises RuntimeUnavailableError if one that is named cannot run here, or none of all can.
+    """
+    asked = select(spec, {runtime.name: runtime for runtime in known})
+    # The pool asks each runtime once, and survives one that breaks; no host is started from it.
+    pool = HostPool(Artifact(Path(), "", 0, ""))
+    availability = {runtime.name: pool.availability(runtime) for runtime in asked}
+    here = [runtime for runtime in asked if availability[runtime.name].available]
+    named = "all" not in [name.strip() for name in spec.split(",")]
+    if not here or (named and len(here) < len(asked)):
+        missing = [explain(runtime, availability[runtime.name]) for runtime in asked if runtime not in here]
+        raise RuntimeUnavailableError("cannot run here, but asked for:\n  " + "\n  ".join(missing))
+    return here, availability
+
+
+def writer(
+    path: Path | None, seed: int, availability: Mapping[str, Availability]
+) -> Callable[[Sample, int, Entry], None]:
+    """Return what writes each sample into the file, as JSON lines. Raises LatencyError if that cannot be."""
+    if path is None:
+        return lambda sample, number, each: None
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise LatencyError(
+            f"--json {path} cannot be written: {error.strerror}; give another file."
+        ) from error
+    journal = Journal(path, f"compare-{time.strftime('%Y%m%dT%H%M%S')}", seed)
+
+    def write(sample: Sample, number: int, each: Entry) -> None:
+        version = availability[sample.runtime].version
+        journal.add(sample, runtime_version=version, round=number, variant=each.name)
+
+    return write
+
+
+def take(ablation: Ablation, rounds: int, progress: Say) -> None:
+    """Check every variant on every runtime, then take rounds, each while nobody else measures or tests."""
+    quiet = Quiet(folder("locks"))
+    ablation.check(progress)
+    for number in range(1, rounds + 1):
+        progress(f"round {number} of {rounds}: waiting until nobody else measures or tests")
+        with quiet.measuring():
+            ablation.take_round(lambda text: progress(f"{text}, of {rounds}"))

@@ -1,0 +1,169 @@
+"""What a contract holds: ceilings, artifact limits, known divergences. Frozen; `read` makes them from the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from pytest_wasmedge.contract.limits import ArtifactLimits
+from pytest_wasmedge.contract.source import nearest
+from pytest_wasmedge.errors import ContractError
+from pytest_wasmedge.latency.units import Duration, FloorMultiple
+
+#: What a ceiling can be of: the cold start in each cache state, and the warm invocations.
+KINDS = (
+    "cold/no-cache",
+    "cold/code-cache",
+    "cold/evicted",
+    "warm/tiny",
+    "warm/smoke",
+    "warm/heavy",
+    "warm/html",
+    "warm/hello",
+)
+#: In what a divergence can show.
+FIELDS = ("stdout", "stderr", "ending", "leak")
+#: Stands for every runtime.
+ANY = "*"
+
+_DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
+_RANGE = re.compile(r"([^\s<>=!~,]+)\s*([<>=!~].*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """An absolute latency limit for one runtime (or ``*``); ``line`` is where it stands."""
+
+    runtime: str
+    kind: str
+    limit: Duration | FloorMultiple
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeRange:
+    """A runtime (or ``*``), in certain versions or in all (None)."""
+
+    name: str
+    versions: SpecifierSet | None = None
+    line: int = field(default=0, compare=False)
+
+    def matches(self, runtime: str, version: str | None) -> bool:
+        """Return whether this is meant; a version that cannot be read is in no range."""
+        if self.name not in (runtime, ANY):
+            return False
+        if self.versions is None:
+            return True
+        read = _read_version(version)
+        return read is not None and self.versions.contains(read, prereleases=True)
+
+    def repeats(self, other: RuntimeRange) -> bool:
+        """Return whether it is the same again: the same range, or one of the two is all versions."""
+        return self.name == other.name and (
+            self.versions == other.versions or None in (self.versions, other.versions)
+        )
+
+    def __str__(self) -> str:
+        return self.name if self.versions is None else f"{self.name} {self.versions}"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A divergence that is expected: which cases (a glob), where, in which fields, why, and its issue.
+
+    ``first_line`` to ``last_line`` are what to delete when it has disappeared.
+    """
+
+    case: str
+    runtimes: tuple[RuntimeRange, ...]
+    fields: tuple[str, ...]
+    reason: str
+    issue: str
+    first_line: int
+    last_line: int
+
+    def matches(self, case: str, runtime: str, version: str | None) -> bool:
+        """Return whether it is about this case on this version of a runtime."""
+        return fnmatchcase(case, self.case) and any(each.matches(runtime, version) for each in self.runtimes)
+
+    def excuses(self, field: str) -> bool:
+        """Return whether it expects a divergence in this field."""
+        return field in self.fields
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What `path` says. ``drafts`` are known divergences that nobody has explained yet: they excuse nothing."""
+
+    path: Path
+    ceilings: tuple[Ceiling, ...] = ()
+    limits: ArtifactLimits = field(default_factory=ArtifactLimits)
+    known: tuple[Known, ...] = ()
+    drafts: tuple[Known, ...] = ()
+
+    def ceiling(self, runtime: str, kind: str) -> Ceiling | None:
+        """Return the runtime's own ceiling of this kind, else the one for all others, else None."""
+        for name in (runtime, ANY):
+            for each in self.ceilings:
+                if (each.runtime, each.kind) == (name, kind):
+                    return each
+        return None
+
+    def known_for(self, case: str, runtime: str, version: str | None) -> list[Known]:
+        """Return the known divergences of a case on this version of a runtime."""
+        return [each for each in self.known if each.matches(case, runtime, version)]
+
+    def runtime_names(self) -> dict[str, int]:
+        """Return the runtimes that are named, each with the first line that does."""
+        named = [(each.line, each.runtime) for each in self.ceilings]
+        for known in (*self.known, *self.drafts):
+            named += [(each.line, each.name) for each in known.runtimes]
+        lines: dict[str, int] = {}
+        for line, name in sorted(named):
+            if name != ANY:
+                lines.setdefault(name, line)
+        return lines
+
+    def check_runtimes(self, known: Collection[str]) -> None:
+        """Raise ContractError if a runtime is named that is not among these."""
+        for name, line in self.runtime_names().items():
+            if name not in known:
+                raise ContractError(
+                    f'{self.path}:{line}: there is no runtime "{name}"; {nearest(name, known)}'
+                )
+
+
+def parse_runtime(text: str, line: int = 0) -> RuntimeRange:
+    """Read ``"node"``, ``"deno >=2.8,<3"`` or ``"*"``. Raises ValueError, ``what is wrong; what to do``."""
+    found = _RANGE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f'"{text}" is no runtime with versions; write "deno" or "deno >=2.8,<3".')
+    name, versions = found.groups()
+    if versions is None:
+        return RuntimeRange(name, line=line)
+    if name == ANY:
+        raise ValueError(f'"{text}" has versions for every runtime at once; write "*", or name the runtimes.')
+    try:
+        return RuntimeRange(name, SpecifierSet(_without_dates(versions)), line)
+    except InvalidSpecifier:
+        raise ValueError(
+            f'"{versions}" is no range of versions; write it like ">=2.8,<3" or ">=2026-11-01".'
+        ) from None
+
+
+def _read_version(version: str | None) -> Version | None:
+    try:
+        return Version(_without_dates(version or ""))
+    except InvalidVersion:
+        return None
+
+
+def _without_dates(text: str) -> str:
+    """Return dates, which some runtimes have as versions, as versions: 2026.11.17."""
+    return _DATE.sub(r"\1.\2.\3", text)

@@ -1,0 +1,55 @@
+"""The presets: limits that platforms publish, read from presets.toml."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from types import MappingProxyType
+
+from pytest_wasmedge.contract.limits import ArtifactLimit
+from pytest_wasmedge.contract.sizes import parse_size
+
+#: The limits that are numbers: keys of ``[artifact]``, of presets, and fields of ArtifactLimits.
+NUMBERS = ("bytes", "gzip_bytes", "functions", "memory_pages")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What one platform allows: ``published`` in its own words, on the page ``source``, as read on a day."""
+
+    name: str
+    title: str
+    source: str
+    read: date
+    published: str
+    note: str
+    limits: Mapping[str, ArtifactLimit]
+
+
+@functools.cache
+def presets() -> Mapping[str, Preset]:
+    """Return all presets by name."""
+    table = tomllib.loads(Path(__file__).with_name("presets.toml").read_text("utf-8"))
+    return MappingProxyType({name: _preset(name, entry) for name, entry in table.items()})
+
+
+def _preset(name: str, entry: Mapping[str, object]) -> Preset:
+    read = entry["read"]
+    assert isinstance(read, date)
+    source = str(entry["source"])
+    origin = f"preset {name} ({source}, read {read})"
+    return Preset(
+        name,
+        str(entry["title"]),
+        source,
+        read,
+        str(entry["published"]),
+        str(entry.get("note", "")),
+        MappingProxyType(
+            {key: ArtifactLimit(parse_size(entry[key]), origin) for key in NUMBERS if key in entry}
+        ),
+    )

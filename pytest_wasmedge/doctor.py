@@ -1,0 +1,122 @@
+"""What ``pytest-wasmedge doctor`` finds here, and the lines that say so."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_wasmedge import __version__
+from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
+from pytest_wasmedge.provision import install_command
+from pytest_wasmedge.provision.cache import cache_root
+from pytest_wasmedge.provision.pins import this_platform
+
+if TYPE_CHECKING:
+    from pytest_wasmedge.runtimes.base import Availability, Runtime
+
+
+def examine(runtimes: Sequence[Runtime]) -> dict[str, Any]:
+    """Return what ``doctor --json`` prints: this machine, our cache and artifact, each runtime's probe."""
+    cache: dict[str, Any]
+    try:
+        root = cache_root()
+        cache = {"path": str(root), "size_bytes": folder_bytes(root)}
+    except ProvisionError as error:
+        cache = {"error": str(error)}
+    return {
+        "pytest_wasmedge": __version__,
+        "python": platform.python_version(),
+        "python_path": sys.executable,
+        "platform": this_platform(),
+        "cache": cache,
+        "artifact": _builtin_artifact(),
+        "runtimes": [
+            {"name": runtime.name, "engine": runtime.engine, **asdict(_probe(runtime))}
+            for runtime in runtimes
+        ],
+    }
+
+
+def lines(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the lines of ``doctor`` and the style of each."""
+    cache, artifact, runtimes = findings["cache"], findings["artifact"], findings["runtimes"]
+    yield f"pytest-wasmedge {findings['pytest_wasmedge']}", "bold"
+    yield f"Python    {findings['python']}  {findings['python_path']}", ""
+    yield f"Platform  {findings['platform']}", ""
+    if "error" in cache:
+        yield f"Cache     {cache['error']}", "red"
+    else:
+        yield f"Cache     {cache['path']}  {size_text(cache['size_bytes'])}", ""
+    if "error" in artifact:
+        yield f"Artifact  {artifact['error']}", "red"
+    else:
+        size = size_text(artifact["size_bytes"])
+        yield f"Artifact  {artifact['name']} (built in)  {size}  sha256 {artifact['sha256'][:16]}…", ""
+    yield "", ""
+
+    rows = [("runtime", "version", "engine", "where from")]
+    for runtime in runtimes:
+        here = runtime["available"]
+        # An engine that is a program of its own name has one version only; some versions are commits.
+        extra = runtime["engine_version"] if runtime["engine_version"] != runtime["version"] else ""
+        extra = f"{extra[:12]}…" if len(extra) > 24 else extra
+        engine = f"{runtime['engine']} {extra}".rstrip() if here else runtime["engine"]
+        origin = runtime["path"] if here else f"not here: {runtime['reason']}"
+        rows.append((runtime["name"], runtime["version"] if here else "-", engine, origin))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    styles = ["bold", *("green" if runtime["available"] else "yellow" for runtime in runtimes)]
+    for row, style in zip(rows, styles, strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)]
+        yield "  ".join(cells).rstrip(), style
+    yield "", ""
+
+    missing = [runtime for runtime in runtimes if not runtime["available"]]
+    yield f"{len(runtimes) - len(missing)} of {len(runtimes)} runtimes can run here.", ""
+    remedies = list(dict.fromkeys(runtime["install"] for runtime in missing if runtime["install"]))
+    ours = [remedy for remedy in remedies if remedy.startswith(install_command(""))]
+    if ours:
+        names = " ".join(remedy.removeprefix(install_command("")) for remedy in ours)
+        yield f"To get what is missing: {install_command(names)}", ""
+    for remedy in remedies:
+        if remedy not in ours:
+            names = ", ".join(runtime["name"] for runtime in missing if runtime["install"] == remedy)
+            yield f"To get {names}: {remedy}", ""
+
+
+def _probe(runtime: Runtime) -> Availability:
+    from pytest_wasmedge.runtimes.base import Availability
+
+    try:
+        return runtime.probe()
+    except Exception as error:  # one broken runtime must not hide the others
+        return Availability(False, reason=f"its probe failed: {type(error).__name__}: {error}")
+
+
+def _builtin_artifact() -> dict[str, Any]:
+    from pytest_wasmedge.options import BUILTIN_ARTIFACT
+    from pytest_wasmedge.session import open_artifact
+
+    try:
+        artifact = open_artifact(BUILTIN_ARTIFACT, Path.cwd())
+    except WasmEdgeError as error:
+        return {"error": str(error)}
+    return {"name": artifact.name, "sha256": artifact.sha256, "size_bytes": artifact.size_bytes}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the size of all files in a folder."""
+    # A file that another process deletes meanwhile counts for nothing.
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return sum(file.lstat().st_size for file in files if file.is_file())
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a size as people read it: kB or MB, of a thousand."""
+    if size_bytes < 1_000_000:
+        return f"{size_bytes / 1e3:.0f} kB"
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 10_000_000 else f"{size_bytes / 1e6:.0f} MB"

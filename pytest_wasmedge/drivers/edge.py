@@ -1,0 +1,276 @@
+"""Drives a worker that is deployed already: one URL, its token, its answers, and its errors in our words."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import queue
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from pytest_wasmedge.drivers.http import Answer, read_answer
+from pytest_wasmedge.errors import WasmEdgeError
+
+Transport = httpx.BaseTransport
+Url = httpx.URL
+
+TOKEN_VARIABLE = "PYTEST_WASMEDGE_REMOTE_TOKEN"
+
+_FAILURE_BYTES = 4096
+_LINE_CHARACTERS = 200
+_IDLE_CONNECTION_S = 4.0
+#: How much later than the limit we leave a request whose own time limits did not end it.
+_BACKSTOP_S = 0.5
+
+
+class EdgeError(WasmEdgeError):
+    """There was no usable answer, or none can be asked for; one sentence that ends with what to do."""
+
+
+class LateError(EdgeError):
+    """The worker had the request, and its answer was not complete in time."""
+
+
+class UrlError(EdgeError):
+    """A text is not the URL of a worker; the message begins with the problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it came, at most as long as asked for; ``cut`` if it was longer.
+
+    ``phases_ns`` has ``connect`` if a new connection was made for it.
+    """
+
+    elapsed_ns: int
+    status: int
+    headers: httpx.Headers = field(default_factory=httpx.Headers)
+    body: bytes = b""
+    cut: bool = False
+    phases_ns: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """True for HTTP 2xx."""
+        return 200 <= self.status < 300
+
+    def header(self, name: str) -> str:
+        """Return a header's value; empty if there is none."""
+        return str(self.headers.get(name, "")).strip()
+
+    def framed(self, name: str) -> Answer:
+        """Take the body apart by our framed format."""
+        return read_answer(name, httpx.Response(200, content=self.body))
+
+
+class Edge:
+    """The way to one worker; may be used by several threads. Raises EdgeError if the token cannot be sent."""
+
+    def __init__(self, url: Url, transport: Transport | None = None) -> None:
+        self.url = url
+        self._token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        headers = {
+            "user-agent": "pytest-wasmedge",
+            "accept-encoding": "identity",
+            "content-type": "application/octet-stream",
+        }
+        local = _is_loopback(url.host)
+        if self._token:
+            if not re.fullmatch(r"[\x21-\x7e]+", self._token):
+                raise EdgeError(
+                    f"{TOKEN_VARIABLE} holds a space or another character that no token has: set it anew"
+                )
+            if url.scheme != "https" and not local:
+                raise EdgeError(
+                    f"{shown(url)} would get {TOKEN_VARIABLE} unencrypted: use https, or unset it"
+                )
+            headers["authorization"] = f"Bearer {self._token}"
+        try:
+            self._client = httpx.Client(
+                headers=headers,
+                transport=transport,
+                # The user's proxy and certificates are for what is outside of this machine.
+                trust_env=not local,
+                follow_redirects=False,
+                limits=httpx.Limits(max_connections=None, keepalive_expiry=_IDLE_CONNECTION_S),
+            )
+        except (OSError, ValueError) as error:
+            raise EdgeError(_explain(error, url)) from error
+
+    def close(self) -> None:
+        """Close the connections; harmless when called again."""
+        self._client.close()
+
+    def post(self, body: bytes, timeout_s: float, most_bytes: int) -> Reply:
+        """Post once, never again, and wait no longer than the limit.
+
+        Raises LateError, or EdgeError for all else that kept the answer away.
+        """
+        sent = threading.Event()
+        done: queue.SimpleQueue[Reply | BaseException] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                done.put(self._post(body, timeout_s, most_bytes, sent))
+            except BaseException as error:
+                done.put(error)
+
+        # On a thread that can be left behind: a name may take long to resolve, an answer may come in drops.
+        threading.Thread(target=work, name="pytest-wasmedge-edge", daemon=True).start()
+        try:
+            result = done.get(timeout=timeout_s + _BACKSTOP_S)
+        except queue.Empty:
+            result = (httpx.ReadTimeout if sent.is_set() else httpx.ConnectTimeout)("given up at the limit")
+        if isinstance(result, httpx.ReadTimeout):
+            raise LateError(f"no complete answer within {timeout_s:g} s") from result
+        # UnicodeError: no host name for DNS. RuntimeError: another thread has closed the client.
+        if isinstance(result, httpx.HTTPError | httpx.InvalidURL | OSError | ValueError | RuntimeError):
+            raise EdgeError(self._clean(_explain(result, self.url))) from result
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _post(self, body: bytes, timeout_s: float, most_bytes: int, sent: threading.Event) -> Reply:
+        connecting_ns: list[int] = []
+
+        def trace(event: str, _: object) -> None:
+            if event.startswith(("connection.connect_tcp.", "connection.start_tls.")):
+                connecting_ns.append(time.perf_counter_ns())
+            elif event.endswith(".send_request_body.complete"):
+                sent.set()
+
+        extensions = {"trace": trace, "timeout": httpx.Timeout(timeout_s).as_dict()}
+        request = self._client.build_request("POST", self.url, content=body, extensions=extensions)
+        content = bytearray()
+        began_ns = time.perf_counter_ns()
+        deadline_ns = began_ns + round(timeout_s * 1e9)
+        response = self._client.send(request, stream=True)
+        try:
+            most_bytes = most_bytes if response.is_success else _FAILURE_BYTES
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > most_bytes:
+                    break
+                if time.perf_counter_ns() > deadline_ns:
+                    raise httpx.ReadTimeout("the answer did not end", request=request)
+            ended_ns = time.perf_counter_ns()
+        finally:
+            response.close()
+        phases_ns = {"connect": connecting_ns[-1] - connecting_ns[0]} if connecting_ns else {}
+        return Reply(
+            ended_ns - began_ns,
+            response.status_code,
+            response.headers,
+            bytes(content[:most_bytes]),
+            len(content) > most_bytes,
+            phases_ns,
+        )
+
+    def refusal(self, reply: Reply) -> str:
+        """Say of an answer that is not 2xx what it was and what to do; never shows the token."""
+        status = reply.status
+        if 300 <= status < 400:
+            to = self._clean(shown(reply.header("location"))) or "nowhere"
+            return (
+                f"{shown(self.url)} answered HTTP {status}, a redirect to {to}: give the URL of what answers"
+            )
+        said = self._clean(first_line(reply.body.decode("utf-8", "backslashreplace")))
+        if status in (401, 403):
+            todo = f"put another token into {TOKEN_VARIABLE}" if self._token else f"set {TOKEN_VARIABLE}"
+        else:
+            todo = {
+                404: "check the path of the URL and that the worker is deployed",
+                405: "deploy a worker that takes a POST with stdin as its body",
+                429: "it limits how often it is asked; wait",
+            }.get(status, "look at the worker's log")
+        return f"{shown(self.url)} answered HTTP {status}{f' ({said})' if said else ''}: {todo}"
+
+    def _clean(self, text: str) -> str:
+        return text.replace(self._token, "[token]") if self._token else text
+
+
+def read_url(text: str) -> Url:
+    """Return the URL of a worker. Raises UrlError, whose text never shows a user, a password or a query."""
+    if not text.isprintable() or " " in text:
+        raise UrlError(f"there is a space or a control character in {shown(text)!r}")
+    if "://" not in text.partition("?")[0]:
+        raise UrlError(f"{shown(text)!r} begins with neither http:// nor https://")
+    try:
+        url = httpx.URL(text)
+        port = url.port
+    except (httpx.InvalidURL, ValueError):
+        # Without the cause, which shows what may be a password.
+        raise UrlError(f"{shown(text)!r} is no valid URL") from None
+    if url.scheme not in ("http", "https"):
+        raise UrlError(f"the scheme of {shown(text)!r} is neither http nor https")
+    if url.userinfo:
+        raise UrlError(
+            f"the URL of {url.host} holds a user or a password (not shown). Set the environment variable "
+            f"{TOKEN_VARIABLE} instead, which is sent as `Authorization: Bearer`"
+        )
+    if not url.host:
+        raise UrlError(f"there is no host in {shown(text)!r}")
+    if port is not None and not 0 < port < 1 << 16:
+        raise UrlError(f"there is no port {port}, as in {shown(text)!r}")
+    return url
+
+
+def shown(url: str | Url) -> str:
+    """Return a URL as messages may show it: without user, password and query.
+
+    Of a text that may be no URL, nothing before its last ``@`` is shown.
+    """
+    if isinstance(url, httpx.URL):
+        text = f"{url.scheme}://{url.netloc.decode()}{url.path}" + ("?…" if url.query else "")
+    else:
+        _, at, rest = url.rpartition("@")
+        rest, query, _ = rest.partition("?")
+        text = ("…@" if at else "") + rest + ("?…" if query else "")
+    return text[:_LINE_CHARACTERS]
+
+
+def first_line(text: str) -> str:
+    """Return the first line that is not empty, cut to size."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:_LINE_CHARACTERS]
+
+
+def _explain(error: BaseException, url: Url) -> str:
+    """Say in one sentence why there was no answer, and what to do; the first match counts."""
+    where = shown(url)
+    table: tuple[tuple[type[BaseException], str, str], ...] = (
+        (socket.gaierror, f"the name {url.host} cannot be resolved", "check the URL and the network"),
+        (
+            ssl.SSLError,
+            f"no TLS connection to {where}",
+            "check its certificate, or whether it speaks http only",
+        ),
+        (ConnectionRefusedError, f"{where} refuses connections", "check the port and that it is deployed"),
+        (httpx.TimeoutException, f"{where} did not answer in time", "check the network and the worker's log"),
+        (httpx.RequestError, f"the connection to {where} broke", "look at the worker's log, then run again"),
+        (BaseException, f"{where} cannot be asked", "check the URL, and SSL_CERT_FILE if it is set"),
+    )
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for kind, what, todo in table:
+        for each in causes:
+            if isinstance(each, kind):
+                said = first_line(str(each))
+                return f"{what}{f' ({said})' if said else ''}: {todo}"
+    raise AssertionError("the last row matches every error")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,235 @@
+"""A latency under test: sampled as far as a verdict on it needs, with the words that explain the verdict."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pytest_wasmedge.errors import LatencyError
+from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, judge_ceiling, judge_pairs, spread
+from pytest_wasmedge.latency.sampling import Sample, median_phases
+from pytest_wasmedge.latency.statistics import Interval
+from pytest_wasmedge.latency.units import Duration, FloorMultiple, Limit, parse_limit
+
+#: Samples of the floor that are taken to explain a failure.
+_FLOOR_SAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of one comparison; plain values, so that it travels between processes and into reports."""
+
+    runtime: str
+    kind: str
+    limit: str
+    verdict: Verdict
+    sentence: str
+
+
+class Measurement:
+    """Samples of one kind on one runtime; comparing its `median` takes more of them until there is a verdict.
+
+    ``draw`` takes one sample, ``draw_floor`` one of the same start with an artifact that does nothing. An
+    undecided comparison counts as true, or as false if ``strict``; either way it is in ``findings``.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[], Sample],
+        first: int,
+        *,
+        rules: Rules,
+        rng: random.Random,
+        draw_floor: Callable[[], Sample] | None = None,
+        strict: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._draw = draw
+        self._draw_floor = draw_floor
+        self._rules, self._rng, self._strict, self._clock = rules, rng, strict, clock
+        self.samples: list[Sample] = [draw() for _ in range(first)]
+        self.floor: list[Sample] = []
+        self.findings: list[Finding] = []
+
+    @property
+    def runtime(self) -> str:
+        """The runtime's name."""
+        return self.samples[0].runtime
+
+    @property
+    def kind(self) -> str:
+        """What was measured, with its cache state: ``cold/code-cache``, ``warm/tiny`` …"""
+        return self.samples[0].kind
+
+    @property
+    def elapsed_ns(self) -> tuple[int, ...]:
+        """The raw samples, in the order they were taken; nothing is dropped."""
+        return tuple(sample.elapsed_ns for sample in self.samples)
+
+    @property
+    def median_ns(self) -> int:
+        """The median, in nanoseconds."""
+        return round(statistics.median(self.elapsed_ns))
+
+    @property
+    def phases_ns(self) -> dict[str, int]:
+        """The median of each phase that every sample tells, in nanoseconds."""
+        return median_phases(self.samples)
+
+    @property
+    def interval(self) -> Interval | None:
+        """The confidence interval of the median in nanoseconds; None if there are too few samples for one."""
+        return spread(self.elapsed_ns, self._rules)
+
+    @property
+    def median(self) -> Median:
+        """The median as something to compare: ``assert cold_start.median < ms(25)``."""
+        return Median(self)
+
+    def judge(self, limit: Limit | str) -> Finding:
+        """Hold the median against a limit: ``ms(25)``, ``"25ms"`` or ``"3.5x floor"``. Raises LatencyError."""
+        limit = parse_limit(limit) if isinstance(limit, str) else limit
+        judgement = self._judge_multiple(limit) if isinstance(limit, FloorMultiple) else self._judge(limit)
+        finding = Finding(
+            self.runtime, self.kind, str(limit), judgement.verdict, self._sentence(judgement, limit)
+        )
+        self.findings.append(finding)
+        return finding
+
+    def holds(self, finding: Finding) -> bool:
+        """True unless the finding is a failure, or undecided where that is not enough."""
+        return finding.verdict == "pass" or (finding.verdict == "undecided" and not self._strict)
+
+    def explanation(self) -> list[str]:
+        """Return the lines under a failed comparison: interval, number, phases, floor, and what to do."""
+        lines = [finding.sentence for finding in self.findings[-1:]]
+        if phases := self.phases_ns:
+            lines.append("phases: " + ", ".join(f"{name} {_ms(value)}" for name, value in phases.items()))
+        if self._draw_floor and not self.floor:
+            self.floor = [self._draw_floor() for _ in range(_FLOOR_SAMPLES)]
+        if self.floor:
+            floor_ns = statistics.median(sample.elapsed_ns for sample in self.floor)
+            lines.append(
+                f"floor (an artifact that does nothing, n={len(self.floor)}): {_ms(floor_ns)}; "
+                f"the artifact costs {_ms(self.median_ns - floor_ns)} on top"
+            )
+        lines.append(self._remedy())
+        return lines
+
+    def _judge(self, ceiling: Duration) -> Judgement:
+        taken = list(self.elapsed_ns)
+        return judge_ceiling(taken, lambda: self._next().elapsed_ns, ceiling.ns, self._rules, self._clock)
+
+    def _judge_multiple(self, limit: FloorMultiple) -> Judgement:
+        draw_floor = self._draw_floor
+        if draw_floor is None:
+            raise LatencyError(f"{self.kind} has no floor to be held against: give its ceiling in ms.")
+
+        def pair() -> tuple[int, int]:
+            # Which of them comes first is drawn by lot: some hosts are slower every second time.
+            if self._rng.random() < 0.5:
+                sample = self._next()
+                self.floor.append(draw_floor())
+            else:
+                self.floor.append(draw_floor())
+                sample = self._next()
+            return self.floor[-1].elapsed_ns, sample.elapsed_ns
+
+        return judge_pairs([], pair, self._rules, self._clock, limit.factor)
+
+    def _next(self) -> Sample:
+        self.samples.append(self._draw())
+        return self.samples[-1]
+
+    def _sentence(self, judgement: Judgement, limit: Limit) -> str:
+        sure = f"{1 - self._rules.false_alarm:.4%}".rstrip("0%").rstrip(".")
+        if isinstance(limit, FloorMultiple):
+            found = f"{judgement.estimate:.2f}x floor"
+            between = (
+                f"[{judgement.interval.low:.2f}, {judgement.interval.high:.2f}]"
+                if judgement.interval
+                else "none"
+            )
+        else:
+            found, between = _ms(judgement.estimate), _between(judgement.interval)
+        word = {"pass": "under", "fail": "OVER", "undecided": "undecided about"}[judgement.verdict]
+        return (
+            f"{self.runtime} {self.kind}: median {found}, {sure} % interval {between}, n={judgement.count}, "
+            f"{judgement.elapsed_s:.1f} s: {word} its ceiling of {limit}"
+        )
+
+    def _remedy(self) -> str:
+        verdict = self.findings[-1].verdict if self.findings else "fail"
+        if verdict == "undecided":
+            return (
+                "what to do: give it more time (--wasm-latency-budget), move the ceiling away from the median, "
+                "or leave out --wasm-strict-latency"
+            )
+        return (
+            "what to do: find the phase that grew (--wasm-against=BASE.wasm compares with another artifact), or raise "
+            "the ceiling (--wasm-update-contract writes what was measured, with head-room)"
+        )
+
+
+class Median:
+    """The median of a measurement; comparing it with a limit judges it."""
+
+    def __init__(self, measurement: Measurement) -> None:
+        self.measurement = measurement
+
+    def __lt__(self, limit: Limit | str) -> bool:
+        if not isinstance(limit, Duration | FloorMultiple | str):
+            return NotImplemented
+        return self.measurement.holds(self.measurement.judge(limit))
+
+    __le__ = __lt__
+
+    def __repr__(self) -> str:
+        return f"<median {_ms(self.measurement.median_ns)}>"
+
+
+def _between(interval: Interval | None) -> str:
+    return f"[{interval.low / 1e6:.1f}, {interval.high / 1e6:.1f}] ms" if interval else "none"
+
+
+def _ms(elapsed_ns: float) -> str:
+    return f"{elapsed_ns / 1e6:.1f} ms"
+
+
+def against(
+    draw_base: Callable[[], Sample],
+    draw_head: Callable[[], Sample],
+    *,
+    rules: Rules,
+    rng: random.Random,
+    clock: Callable[[], float] = time.monotonic,
+) -> Finding:
+    """Hold cold starts of an artifact against those of its baseline, in pairs whose order is drawn by lot."""
+    seen: list[Sample] = []
+
+    def pair() -> tuple[int, int]:
+        if rng.random() < 0.5:
+            base, head = draw_base(), draw_head()
+        else:
+            head = draw_head()
+            base = draw_base()
+        seen.append(head)
+        return base.elapsed_ns, head.elapsed_ns
+
+    # The first start of each pays for what later ones find ready.
+    pair()
+    judgement = judge_pairs([], pair, rules, clock)
+    between = (
+        f"[{judgement.interval.low:.3f}, {judgement.interval.high:.3f}]" if judgement.interval else "none"
+    )
+    word = {"pass": "within", "fail": "BEYOND", "undecided": "undecided about"}[judgement.verdict]
+    sentence = (
+        f"{seen[0].runtime} {seen[0].kind}: {judgement.estimate:.3f} times the baseline, interval {between}, "
+        f"{judgement.count} pairs, {judgement.elapsed_s:.1f} s: {word} the margin of {rules.margin:.0%}"
+    )
+    return Finding(
+        seen[0].runtime, seen[0].kind, f"{1 + rules.margin:g}x baseline", judgement.verdict, sentence
+    )

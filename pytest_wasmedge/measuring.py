@@ -1,0 +1,175 @@
+"""What one pytest run measures, and by which rules: puts samplers, journal, seed and floor together."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from pytest_wasmedge import bundled
+from pytest_wasmedge.artifacts.floor import floor_artifact
+from pytest_wasmedge.errors import LatencyError, UnsupportedError
+from pytest_wasmedge.latency.gate import Rules
+from pytest_wasmedge.latency.journal import Journal, in_folder
+from pytest_wasmedge.latency.measurement import Finding, Measurement, against
+from pytest_wasmedge.latency.sampling import CacheState, Sample, cold_once, warm_once
+from pytest_wasmedge.latency.usage import density
+from pytest_wasmedge.model import Artifact, Invocation
+from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.session import WasmSession
+
+#: Samples taken before anything is judged; a ceiling takes as many more as it needs.
+COLD_SAMPLES, WARM_SAMPLES, FLOOR_SAMPLES = 5, 20, 5
+#: How many answers of a deployed edge are looked through for a cold one.
+_EDGE_ATTEMPTS = 30
+_ALIVE_SOURCE = b"sleep 1.5\n"
+
+
+class Measuring:
+    """Takes the measurements of one run; each sample is in the journal before the next one is taken.
+
+    ``samples_folder`` of None means that no journal is kept unless the command line names one.
+    """
+
+    def __init__(self, session: WasmSession, run: str, seed: int, samples_folder: Path | None) -> None:
+        self._session = session
+        self._run, self.seed = run, seed
+        self._rng = random.Random(seed)
+        self._folder = samples_folder
+
+    @cached_property
+    def rules(self) -> Rules:
+        """The error rates, divided over the runtimes of this run."""
+        options = self._session.options
+        rules = Rules(margin=options.margin, budget_s=options.latency_budget_s)
+        return rules.for_family(max(1, len(self._session.selected)))
+
+    @cached_property
+    def _journal(self) -> Journal | None:
+        options = self._session.options
+        if options.samples:
+            return Journal(options.started_in / options.samples, self._run, self.seed)
+        return in_folder(self._folder, self._run, self.seed) if self._folder else None
+
+    @cached_property
+    def _floor(self) -> Artifact:
+        return floor_artifact(folder("artifacts"))
+
+    def cold(self, host: Host, state: CacheState | None = None, first: int = COLD_SAMPLES) -> Measurement:
+        """Return cold starts of the artifact on this host's runtime, in its own cache state or the given one.
+
+        A deployed edge starts when it likes: those invocations count that were an isolate's first. Raises
+        UnsupportedError where there is no such start.
+        """
+        invocation = self._session.smallest_invocation(host)
+        if host.runtime.deployed:
+            if state is not None:
+                raise UnsupportedError(
+                    f"{host.runtime.name} is deployed: what it keeps cannot be taken from it."
+                )
+            return self._measurement(self._edge(host, invocation, "edge/cold"), 1)
+
+        def draw() -> Sample:
+            return self._kept(host, cold_once(host.runtime, host.artifact, host.limits, invocation, state))
+
+        def draw_floor() -> Sample:
+            sample = cold_once(host.runtime, self._floor, host.limits, Invocation(), state, name="floor")
+            return self._kept(host, sample)
+
+        return self._measurement(draw, first, draw_floor=draw_floor)
+
+    def floor(self, host: Host, first: int = FLOOR_SAMPLES) -> Measurement:
+        """Return cold starts of the artifact that does nothing: the runtime's own cost. Raises UnsupportedError."""
+        self._be_startable(host)
+
+        def draw() -> Sample:
+            sample = cold_once(host.runtime, self._floor, host.limits, Invocation(), name="floor")
+            return self._kept(host, sample)
+
+        draw()  # compiles it, where code is kept
+        return self._measurement(draw, first)
+
+    def warm(self, host: Host, workload: str = "tiny", first: int = WARM_SAMPLES) -> Measurement:
+        """Return invocations of a host that already served one. Raises LatencyError for an unknown workload."""
+        invocation = self._session.smallest_invocation(host)
+        if workload != "tiny":
+            invocation = Invocation(self._workload(workload))
+        told = host.invoke(invocation)
+        if host.runtime.deployed:
+            kind = "edge/warm" if told.invocation else "edge/unknown"
+            return self._measurement(self._edge(host, invocation, kind), first)
+
+        def draw() -> Sample:
+            return self._kept(host, warm_once(host, invocation, f"warm/{workload}"))
+
+        return self._measurement(draw, first)
+
+    def against(self, host: Host, baseline: Artifact) -> Finding:
+        """Hold cold starts of the artifact against those of the baseline. Raises UnsupportedError."""
+        self._be_startable(host)
+        invocation = self._session.smallest_invocation(host)
+
+        def draw(artifact: Artifact) -> Sample:
+            return self._kept(host, cold_once(host.runtime, artifact, host.limits, invocation))
+
+        return against(lambda: draw(baseline), lambda: draw(host.artifact), rules=self.rules, rng=self._rng)
+
+    def density_bytes(self, host: Host) -> int | None:
+        """Return what one more live guest costs in memory; None where only one can live at once."""
+        if not self._session.speaks_ruby(host):
+            return None
+        return density(host, Invocation(_ALIVE_SOURCE))
+
+    def _edge(self, host: Host, invocation: Invocation, wanted: str) -> Callable[[], Sample]:
+        """Return what invokes a deployed edge until it answers as wanted, by its count of invocations."""
+        from pytest_wasmedge.runtimes.remote import kind_of
+
+        # The probe may have been the first invocation of its isolate, and the only one for a long time.
+        probed = getattr(host.runtime, "probed", None)
+        earlier = [probed] if probed is not None else []
+
+        def draw() -> Sample:
+            for _ in range(_EDGE_ATTEMPTS):
+                if earlier:
+                    outcome = earlier.pop()
+                    sample = Sample(
+                        host.runtime.name, "", outcome.timings.elapsed_ns, invocation=outcome.invocation
+                    )
+                else:
+                    sample = warm_once(host, invocation)
+                sample = self._kept(host, replace(sample, kind=kind_of(sample.invocation)))
+                if sample.kind == wanted:
+                    return sample
+            raise UnsupportedError(
+                f"{host.runtime.name} gave no {wanted} among {_EDGE_ATTEMPTS} invocations: cold and warm are told "
+                "by its count of invocations (--wasm-remote-header), never by guess. Deploy it anew, or wait "
+                "until its isolates are gone."
+            )
+
+        return draw
+
+    def _be_startable(self, host: Host) -> None:
+        if host.runtime.deployed:
+            raise UnsupportedError(f"{host.runtime.name} is deployed: we do not start it.")
+
+    def _measurement(
+        self, draw: Callable[[], Sample], first: int, draw_floor: Callable[[], Sample] | None = None
+    ) -> Measurement:
+        strict = self._session.options.strict_latency
+        return Measurement(draw, first, rules=self.rules, rng=self._rng, draw_floor=draw_floor, strict=strict)
+
+    def _kept(self, host: Host, sample: Sample) -> Sample:
+        if self._journal:
+            version = self._session.pool.availability(host.runtime).version
+            self._journal.add(sample, runtime_version=version)
+        return sample
+
+    def _workload(self, name: str) -> bytes:
+        path = bundled.workloads() / f"{name}.rb"
+        if not path.exists():
+            there = ", ".join(sorted(path.stem for path in bundled.workloads().glob("*.rb")))
+            raise LatencyError(f"there is no workload {name!r}; there are: tiny, {there}.")
+        return path.read_bytes()

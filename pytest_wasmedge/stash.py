@@ -1,0 +1,83 @@
+"""What belongs to one pytest run and is made when first asked for. Imported at every pytest start."""
+
+from __future__ import annotations
+
+import secrets
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_wasmedge import options
+
+if TYPE_CHECKING:
+    from pytest_wasmedge.latency.measurement import Finding, Measurement
+    from pytest_wasmedge.latency.quiet import Quiet
+    from pytest_wasmedge.measuring import Measuring
+    from pytest_wasmedge.session import WasmSession
+
+#: What a test measured and found; both are kept on the test.
+MEASUREMENTS = pytest.StashKey[list["Measurement"]]()
+FINDINGS = pytest.StashKey[list["Finding"]]()
+_SESSION = pytest.StashKey["WasmSession"]()
+_MEASURING = pytest.StashKey["Measuring"]()
+_QUIET = pytest.StashKey["Quiet | None"]()
+
+
+def session(config: pytest.Config) -> WasmSession:
+    """Return what the run is about. Raises WasmEdgeError for a remote that cannot be one."""
+    if _SESSION not in config.stash:
+        from pytest_wasmedge.runtimes import builtin_runtimes, merge
+        from pytest_wasmedge.session import WasmSession, add_remotes
+
+        read = options.read(config.option, config.invocation_params.dir)
+        builtin = builtin_runtimes()
+        known = {runtime.name: runtime for runtime in builtin}
+        more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
+        corpora = config.hook.pytest_wasmedge_corpora(config=config)
+        merged = merge(builtin, [runtime for runtimes in more for runtime in runtimes])
+        config.stash[_SESSION] = WasmSession(
+            read,
+            add_remotes(merged, read),
+            [root for roots in corpora for root in roots],
+            contract_in=config.rootpath,
+        )
+    return config.stash[_SESSION]
+
+
+def measuring(config: pytest.Config) -> Measuring:
+    """Return what the run measures with; the workers of one run share its name and its seed."""
+    if _MEASURING not in config.stash:
+        from pytest_wasmedge.measuring import Measuring
+
+        run: str = getattr(config, "workerinput", {}).get("testrunuid", "")[:16] or secrets.token_hex(8)
+        seed = session(config).options.seed
+        cache = getattr(config, "cache", None)
+        config.stash[_MEASURING] = Measuring(
+            session(config),
+            run,
+            zlib.crc32(run.encode()) if seed is None else seed,
+            cache.mkdir("wasmedge-samples") if cache else None,
+        )
+    return config.stash[_MEASURING]
+
+
+def quiet(config: pytest.Config) -> Quiet | None:
+    """Return the machine's lock between measurements and tests; None where it has no place to lie in."""
+    if _QUIET not in config.stash:
+        from pytest_wasmedge.errors import ProvisionError
+        from pytest_wasmedge.latency.quiet import Quiet
+        from pytest_wasmedge.provision.cache import folder
+
+        try:
+            config.stash[_QUIET] = Quiet(folder("locks"))
+        except ProvisionError:
+            # Whatever needs the cache folder says so itself, and better.
+            config.stash[_QUIET] = None
+    return config.stash[_QUIET]
+
+
+def close(config: pytest.Config) -> None:
+    """Close every host of the run."""
+    if _SESSION in config.stash:
+        config.stash[_SESSION].close()

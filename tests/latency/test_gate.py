@@ -1,0 +1,182 @@
+"""Gates: pass, fail or undecided, after looks whose number is fixed beforehand. No clock runs here."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from pytest_wasmedge.latency.gate import Judgement, Rules, judge_ceiling, judge_pairs, spread
+
+RULES = Rules().for_family(6)
+
+
+class Clock:
+    """Goes only when told to; in seconds."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def noise(rng: random.Random, sd: float) -> float:
+    """Return a factor with a tail to the slow side, as starts have."""
+    return math.exp(rng.gauss(0, sd) + (rng.expovariate(5) if rng.random() < 0.03 else 0))
+
+
+def pairs_gate(ratio: float, sd: float, seed: int, rules: Rules = RULES, cost_s: float = 0.5) -> Judgement:
+    """Judge made-up starts of about 250 ms, the second of each pair so many times slower."""
+    rng, clock = random.Random(seed), Clock()
+
+    def draw() -> tuple[int, int]:
+        clock.now_s += cost_s
+        return round(25e7 * noise(rng, sd)), round(25e7 * ratio * noise(rng, sd))
+
+    return judge_pairs([], draw, rules, clock)
+
+
+def ceiling_gate(ceiling: float, seed: int, rules: Rules = RULES) -> Judgement:
+    """Judge made-up starts with a median of 250 ms against so many times that."""
+    rng, clock = random.Random(seed), Clock()
+
+    def draw() -> int:
+        clock.now_s += 0.3
+        return round(25e7 * noise(rng, 0.08))
+
+    return judge_ceiling([], draw, ceiling * 25e7, rules, clock)
+
+
+def verdicts(gate: Callable[[int], Judgement], count: int) -> Counter[str]:
+    """Count the verdicts of so many gates with seeds of their own."""
+    return Counter(gate(seed).verdict for seed in range(count))
+
+
+def test_an_equal_artifact_passes() -> None:
+    """The same against itself is never an alarm, and mostly passes with confidence."""
+    seen = verdicts(lambda seed: pairs_gate(1.0, 0.07, seed), 200)
+
+    assert seen["fail"] == 0
+    assert seen["pass"] > 150
+
+
+def test_a_slowdown_fails() -> None:
+    """10 % more with the noise of an idle machine, and 25 % with that of a busy one, is found within the budget."""
+    for ratio, sd in ((1.10, 0.07), (1.25, 0.12)):
+        found = [pairs_gate(ratio, sd, seed) for seed in range(100)]
+        assert sum(each.verdict == "fail" for each in found) >= 95
+        assert all(each.elapsed_s <= RULES.budget_s + 0.5 for each in found)
+
+
+def test_what_is_at_the_margin_does_not_pass() -> None:
+    """5 % more, the margin itself, is undecided; it passes no more often than the rules allow."""
+    seen = verdicts(lambda seed: pairs_gate(1.05, 0.07, seed), 200)
+
+    assert seen["pass"] <= 2
+    assert seen["fail"] <= 20
+    assert seen["undecided"] >= 175
+
+
+def test_without_a_margin_the_false_alarm_rate_holds() -> None:
+    """With a margin of 0 an equal artifact sits on the edge: it fails no more often than a false alarm may."""
+    rules = replace(Rules(), margin=0.0, most=60)
+    seen = verdicts(lambda seed: pairs_gate(1.0, 0.1, seed, rules, cost_s=0.1), 1000)
+
+    assert seen["fail"] <= 20
+
+
+def test_a_faster_artifact_passes_soon() -> None:
+    """What is clearly faster needs only the first look."""
+    judgement = pairs_gate(0.5, 0.1, 1)
+
+    assert (judgement.verdict, judgement.looks, judgement.count) == ("pass", 1, 16)
+    assert judgement.estimate == pytest.approx(0.5, rel=0.1)
+    assert judgement.interval is not None
+    assert judgement.interval.low < 0.5 < judgement.interval.high
+
+
+@pytest.mark.parametrize(("ceiling", "verdict"), [(1.2, "pass"), (0.8, "fail")])
+def test_a_ceiling_20_percent_away_is_decided(ceiling: float, verdict: str) -> None:
+    """20 % over or under the median is enough, every time."""
+    assert verdicts(lambda seed: ceiling_gate(ceiling, seed), 100) == {verdict: 100}
+
+
+def test_a_ceiling_at_the_median_is_undecided() -> None:
+    """Exactly at it there is nothing to decide, however many samples are taken."""
+    assert verdicts(lambda seed: ceiling_gate(1.0, seed), 200)["undecided"] >= 199
+
+
+def test_a_ceiling_allows_for_what_a_machine_wanders() -> None:
+    """A median that is sure to 0.1 % and 2 % over its ceiling is undecided: minutes differ by more."""
+    clock = Clock()
+    samples = [10**8 + n for n in range(400)]
+    judged = judge_ceiling(samples, lambda: 10**8, 0.98e8, RULES, clock)
+
+    assert judged.verdict == "undecided"
+    assert judge_ceiling(samples, lambda: 10**8, 0.96e8, RULES, clock).verdict == "fail"
+    assert judge_ceiling(samples, lambda: 10**8, 1.04e8, RULES, clock).verdict == "pass"
+
+
+def test_samples_already_taken_count() -> None:
+    """A ceiling starts from the samples that are there, and adds what it draws to them."""
+    samples = [100] * 12
+    drawn = []
+
+    def draw() -> int:
+        drawn.append(100)
+        return 100
+
+    judgement = judge_ceiling(samples, draw, 200, RULES, Clock())
+
+    assert (judgement.verdict, judgement.count, len(drawn), len(samples)) == ("pass", 16, 4, 16)
+
+
+def test_the_number_of_looks_is_bounded() -> None:
+    """What stays undecided is looked at four times, and the time is kept."""
+    judgement = pairs_gate(1.05, 0.3, 3)
+
+    assert (judgement.verdict, judgement.looks) == ("undecided", 4)
+    assert judgement.elapsed_s <= RULES.budget_s + 0.5
+
+
+def test_a_budget_for_two_samples() -> None:
+    """If the time is up before there is any interval, the gate is undecided, and says that it has none."""
+    judgement = pairs_gate(1.0, 0.1, 3, replace(RULES, budget_s=1.0))
+
+    assert (judgement.verdict, judgement.count, judgement.interval) == ("undecided", 2, None)
+
+
+def test_a_limit_in_place_of_the_margin() -> None:
+    """A multiple of the floor is a limit of the ratio itself, with the same error on both sides."""
+    rng = random.Random(5)
+
+    def judge(limit: float) -> str:
+        return judge_pairs(
+            [],
+            lambda: (round(1e8 * noise(rng, 0.1)), round(3e8 * noise(rng, 0.1))),
+            RULES,
+            Clock(),
+            limit,
+        ).verdict
+
+    assert (judge(3.6), judge(2.4)) == ("pass", "fail")
+
+
+def test_the_shown_interval_is_widened() -> None:
+    """The interval that is shown holds what another run, minutes later, may find."""
+    interval = spread([10**8] * 40, RULES)
+
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((10**8 / 1.03, 10**8 * 1.03))
+    assert spread([1, 2, 3], RULES) is None
+
+
+def test_errors_are_divided_over_a_family() -> None:
+    """Six runtimes share the error that one would have."""
+    assert Rules().for_family(5).false_alarm == pytest.approx(0.002)
+    assert Rules().for_family(5).margin == Rules().margin

@@ -1,0 +1,141 @@
+"""A measurement takes as many samples as its comparison needs, and explains what came of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import cycle
+
+import pytest
+
+from pytest_wasmedge.errors import LatencyError
+from pytest_wasmedge.latency.gate import Rules
+from pytest_wasmedge.latency.measurement import Measurement, against
+from pytest_wasmedge.latency.sampling import Sample
+from pytest_wasmedge.latency.units import FloorMultiple, ms
+
+
+def drawing(name: str, values_ms: list[float]) -> Callable[[], Sample]:
+    """Return what takes samples of these latencies, over and over."""
+    values: Iterator[float] = cycle(values_ms)
+    phases = {"spawn": 2_000_000, "run": 5_000_000}
+    return lambda: Sample("one", name, round(next(values) * 1e6), phases)
+
+
+def measured(values_ms: list[float], *, strict: bool = False, floor_ms: float | None = None) -> Measurement:
+    """Return a measurement with five samples so far; its clock stands still."""
+    return Measurement(
+        drawing("cold/no-cache", values_ms),
+        5,
+        rules=Rules(),
+        rng=random.Random(1),
+        strict=strict,
+        draw_floor=None if floor_ms is None else drawing("floor/no-cache", [floor_ms]),
+        clock=lambda: 0.0,
+    )
+
+
+STEADY = [20.0, 20.2, 19.8, 20.4, 19.6]
+
+
+def test_a_comparison_takes_what_it_needs() -> None:
+    """`median < limit` adds samples until it is sure; what was taken before counts."""
+    measurement = measured(STEADY)
+    assert len(measurement.elapsed_ns) == 5
+
+    assert measurement.median < ms(25)
+    assert len(measurement.elapsed_ns) == 16
+    assert measurement.median < "1s"
+    assert ms(30) > measurement.median
+    assert [finding.verdict for finding in measurement.findings] == ["pass"] * 3
+
+
+def test_a_failure_is_explained() -> None:
+    """The lines say median, interval, number, ceiling, phases, floor, and what to do."""
+    measurement = measured(STEADY, floor_ms=7)
+
+    assert not measurement.median < ms(15)
+    lines = measurement.explanation()
+    assert lines[0] == (
+        "one cold/no-cache: median 20.0 ms, 99 % interval [19.0, 21.0] ms, n=16, 0.0 s: OVER its ceiling of 15ms"
+    )
+    assert lines[1] == "phases: spawn 2.0 ms, run 5.0 ms"
+    assert lines[2] == (
+        "floor (an artifact that does nothing, n=5): 7.0 ms; the artifact costs 13.0 ms on top"
+    )
+    assert lines[3].startswith("what to do: find the phase that grew")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_undecided_passes_unless_strict(strict: bool) -> None:
+    """A median right at its ceiling is undecided; that holds, or not if everything must be decided."""
+    measurement = measured(STEADY, strict=strict)
+
+    assert (measurement.median < ms(20)) is not strict
+    assert measurement.findings[0].verdict == "undecided"
+    assert "undecided about its ceiling of 20ms" in measurement.findings[0].sentence
+    assert "--wasm-latency-budget" in measurement.explanation()[-1]
+
+
+def test_a_multiple_of_the_floor() -> None:
+    """It is judged in pairs with the floor, and says so in multiples."""
+    measurement = measured(STEADY, floor_ms=5)
+
+    assert measurement.median < FloorMultiple(5)
+    assert not measurement.median < "3x floor"
+    assert "median 4.00x floor" in measurement.findings[1].sentence
+    assert "OVER its ceiling of 3x floor" in measurement.findings[1].sentence
+
+
+def test_a_multiple_without_a_floor() -> None:
+    """What has no floor cannot be held against one."""
+    with pytest.raises(LatencyError, match="has no floor to be held against: give its ceiling in ms"):
+        measured(STEADY).judge("3x floor")
+
+
+def test_a_limit_without_a_unit() -> None:
+    """A bare number is a mistake, not a latency."""
+    with pytest.raises(TypeError):
+        assert measured(STEADY).median < 25  # type: ignore[operator]
+    with pytest.raises(LatencyError, match="'25' is no latency"):
+        assert measured(STEADY).median < "25"
+
+
+@pytest.mark.parametrize(("factor", "verdict", "words"), [
+    (1.0, "pass", "within the margin of 5%"),
+    (1.05, "undecided", "undecided about the margin of 5%"),
+    (1.3, "fail", "BEYOND the margin of 5%"),
+])  # fmt: skip
+def test_against_a_baseline(factor: float, verdict: str, words: str) -> None:
+    """Starts of two artifacts are compared in pairs; the first pair is not counted."""
+    rng = random.Random(2)
+    jitter = [rng.gauss(1, 0.01) for _ in range(997)]
+    finding = against(
+        drawing("cold/no-cache", [20 * each for each in jitter]),
+        drawing("cold/no-cache", [20 * factor * each for each in jitter[7:]]),
+        rules=Rules(most=100),
+        rng=random.Random(1),
+        clock=lambda: 0.0,
+    )
+
+    assert finding.verdict == verdict
+    assert words in finding.sentence
+    assert "times the baseline, interval [" in finding.sentence
+
+
+def test_the_order_in_a_pair_is_drawn_by_lot() -> None:
+    """Neither artifact always comes first, and the same seed draws the same order."""
+
+    def order(seed: int) -> str:
+        began: list[str] = []
+
+        def drawing_of(letter: str) -> Callable[[], Sample]:
+            return lambda: began.append(letter) or Sample("one", "cold/no-cache", 10**6)  # type: ignore[func-returns-value]
+
+        against(
+            drawing_of("b"), drawing_of("h"), rules=Rules(most=16), rng=random.Random(seed), clock=lambda: 0.0
+        )
+        return "".join(began)
+
+    assert order(1) == order(1) != order(2)
+    assert {order(1)[i : i + 2] for i in range(0, len(order(1)), 2)} == {"bh", "hb"}
