@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup conformance test lint format bench-overhead clean
+.PHONY: setup conformance test lint format bench-overhead bench-gate bench-clock clean
 
 # The environment, and the pinned runtimes in the user's cache. Idempotent: what is there is left alone.
 setup: .venv/.installed
@@ -35,6 +35,20 @@ format: .venv/.installed
 # What host.run costs beyond the raw calls: ratios, taken in one run.
 bench-overhead: setup
 	$(BIN)/python benchmarks/overhead.py
+
+# How often the gates are wrong: raw cold starts are recorded, gates drawn from them, others run for real. Takes
+# hours on an idle machine; each part can be stopped and goes on where it was.
+bench-gate: setup
+	$(BIN)/python -m benchmarks.gate record --condition idle
+	$(BIN)/python -m benchmarks.gate record --condition busy
+	$(BIN)/python -m benchmarks.gate replay
+	$(BIN)/python -m benchmarks.gate real --resume
+	$(BIN)/python -m benchmarks.gate ceilings --resume
+	$(BIN)/python -m benchmarks.gate report --into docs/latency.md
+
+# Our cold starts against those of hyperfine (a Debian package) on the same command line.
+bench-clock: setup
+	$(BIN)/python -m benchmarks.clock
 
 clean:
 	rm -rf .venv build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache

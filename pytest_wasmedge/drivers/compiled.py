@@ -12,7 +12,7 @@ from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.provision.cache import folder
 
 #: One compiled Ruby is about 60 MB; older ones go when there are more than this.
-KEPT_FILES = 16
+KEPT_FILES = 40
 
 
 def place_of(artifact: Artifact, engine: str, settings: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,9 +111,13 @@ def _in_state(runtime: Runtime, artifact: Artifact, state: CacheState) -> Iterat
     if state == runtime.cache_state:
         yield
     elif state == "evicted":
-        for path in (artifact.path, kept):
-            if path and path.exists():
-                _evict(path)
+        _evict(artifact.path)
+        if kept and kept.exists():
+            # What another host has mapped stays in memory: a copy is mapped by nobody.
+            fresh = kept.with_suffix(".fresh")
+            shutil.copy2(kept, fresh)
+            fresh.replace(kept)
+            _evict(kept)
         yield
     elif state == "no-cache" and kept:
         aside = kept.with_suffix(".aside")

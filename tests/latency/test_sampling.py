@@ -132,7 +132,9 @@ def test_a_start_after_an_eviction(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """evicted drops the artifact and the compiled code from the page cache, and nothing else."""
     dropped = []
     monkeypatch.setattr(
-        os, "posix_fadvise", lambda handle, *_: dropped.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        os,
+        "posix_fadvise",
+        lambda handle, *_: dropped.append(str(Path(f"/proc/self/fd/{handle}").readlink())),
     )
     runtime = Compiling(tmp_path / "code")
     runtime.code.write_bytes(b"kept")
