@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.recording import CONDITIONS, LIMITS, SMALLEST, Condition, alone, condition_of
-from benchmarks.slower import forget_code, slowed
+from benchmarks.slower import forget_code, slowed, write_anew
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, judge_ceiling, judge_pairs
 from pytest_wasmedge.latency.sampling import cold_once
@@ -122,6 +122,7 @@ class Pairs:
     def judge(self, trial: Trial, runtime: Runtime) -> Trial:
         """Return the trial with its verdict."""
         with alone(), condition_of(trial.condition):
+            write_anew(runtime, self._artifact)
             head, spins = self._head(trial, runtime)
 
             def pair() -> Pair:
@@ -132,6 +133,9 @@ class Pairs:
                 return _cold_ns(runtime, self._artifact), head_ns
 
             # The first start of each pays for what later ones find ready.
+            pair()
+            for each in {self._artifact, head}:
+                write_anew(runtime, each)
             pair()
             judgement = judge_pairs([], pair, self._rules, time.monotonic)
         return trial.judged(judgement, self._artifact, spins)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_wasmedge.errors import WasmEdgeError
-from pytest_wasmedge.latency.sampling import Sample, cold_once
+from pytest_wasmedge.latency.sampling import Sample, cold_once, refresh_code
 from pytest_wasmedge.latency.statistics import Interval, ratio_estimate, ratio_interval
 from pytest_wasmedge.model import Artifact, Invocation, Limits
 from pytest_wasmedge.reports.terminal import printable
@@ -105,6 +105,8 @@ class Ablation:
                 progress(f"checking {each.name} on {runtime.name}, which may compile it first")
                 if fault := _fault(runtime, each.artifact):
                     self.faults[runtime.name, index] = fault
+                else:
+                    refresh_code(runtime, each.artifact)
 
     def take_round(self, progress: Callable[[str], None]) -> None:
         """Take one sample of each; a start that fails is the last one of its variant on that runtime."""

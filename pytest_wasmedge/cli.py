@@ -31,6 +31,9 @@ VARIANTS = ("raw", "wizer", "O2", "Oz", "O2+wizer", "Oz+wizer", "wizer+O2", "wiz
 #: What is compared by default; the library is another artifact, not another way to build this one.
 COMPARED = VARIANTS[:-1]
 
+#: The shell's usual status for SIGTERM.
+_TERMINATED = 143
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the console script and return its exit status: 0, 1 for our errors, 2 for usage, 130 for Ctrl-C."""
@@ -243,20 +246,21 @@ def _compare(options: argparse.Namespace) -> int:
     seed: int = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     runtimes, availability = comparison.runtimes(options.runtimes, builtin_runtimes())
     keep = comparison.writer(options.json, seed, availability)
-    interrupted = False
+    status = 0
     with _progress(console) as progress:
         entries = comparison.entries(options.variants or COMPARED, VARIANTS, progress, console.print)
         ablation = Ablation(entries, runtimes, seed, keep)
         try:
             comparison.take(ablation, options.rounds, progress)
         except KeyboardInterrupt:
-            interrupted = True
+            status = 130
+        except SystemExit:
+            status = _TERMINATED
     for line, style in lines(entries, ablation.results(), availability, seed):
         console.print(line, style=style, markup=False)
-    if interrupted:
+    if status:
         _complain("interrupted; the table shows what was measured until then.")
-        return 130
-    return 1 if ablation.faults else 0
+    return status or (1 if ablation.faults else 0)
 
 
 # -- what the commands share ---------------------------------------------------------------------------------
@@ -289,7 +293,7 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
         yield
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +16,7 @@ from pytest_wasmedge.errors import LatencyError, UnsupportedError
 from pytest_wasmedge.latency.gate import Rules
 from pytest_wasmedge.latency.journal import Journal, in_folder
 from pytest_wasmedge.latency.measurement import Finding, Measurement, against
-from pytest_wasmedge.latency.sampling import CacheState, Sample, cold_once, warm_once
+from pytest_wasmedge.latency.sampling import CacheState, Sample, cold_once, refresh_code, warm_once
 from pytest_wasmedge.latency.usage import density
 from pytest_wasmedge.model import Artifact, Invocation
 from pytest_wasmedge.provision.cache import folder
@@ -72,6 +74,8 @@ class Measuring:
                 )
             return self._measurement(self._edge(host, invocation, "edge/cold"), 1)
 
+        refresh_code(host.runtime, host.artifact)
+
         def draw() -> Sample:
             return self._kept(host, cold_once(host.runtime, host.artifact, host.limits, invocation, state))
 
@@ -112,10 +116,18 @@ class Measuring:
         self._be_startable(host)
         invocation = self._session.smallest_invocation(host)
 
-        def draw(artifact: Artifact) -> Sample:
-            return self._kept(host, cold_once(host.runtime, artifact, host.limits, invocation))
+        with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
+            # Copies of one age, since that of a file shows in how fast it is read.
+            base, head = (_copied(each, Path(scratch)) for each in (baseline, host.artifact))
 
-        return against(lambda: draw(baseline), lambda: draw(host.artifact), rules=self.rules, rng=self._rng)
+            def draw(artifact: Artifact) -> Sample:
+                return self._kept(host, cold_once(host.runtime, artifact, host.limits, invocation))
+
+            for artifact in (base, head):
+                # One start each, unmeasured, so that code is kept of both, and of one age.
+                cold_once(host.runtime, artifact, host.limits, invocation)
+                refresh_code(host.runtime, artifact)
+            return against(lambda: draw(base), lambda: draw(head), rules=self.rules, rng=self._rng)
 
     def density_bytes(self, host: Host) -> int | None:
         """Return what one more live guest costs in memory; None where only one can live at once."""
@@ -173,3 +185,8 @@ class Measuring:
             there = ", ".join(sorted(path.stem for path in bundled.workloads().glob("*.rb")))
             raise LatencyError(f"there is no workload {name!r}; there are: tiny, {there}.")
         return path.read_bytes()
+
+
+def _copied(artifact: Artifact, place: Path) -> Artifact:
+    """Return the same artifact in a folder of its own, which may hold another copy of it already."""
+    return replace(artifact, path=Path(shutil.copy(artifact.path, tempfile.mkdtemp(dir=place))))

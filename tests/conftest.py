@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,18 @@ import pytest
 from pytest_wasmedge.artifacts.recipe import Tools
 from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.options import BUILTIN_ARTIFACT
+from pytest_wasmedge.provision.cache import ENV_CACHE, cache_root
 from pytest_wasmedge.session import open_artifact
 
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_cache() -> Iterator[None]:
+    """Share one cache folder with the runs inside tests, whose HOME is another: each would compile Ruby anew."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv(ENV_CACHE, str(cache_root()))
+        yield
 
 
 @pytest.fixture(scope="session")

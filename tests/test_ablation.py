@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -332,24 +333,27 @@ def test_the_command(tmp_path: Path, two_runtimes: list[Runtime], capsys: pytest
     assert {(each["seed"], each["variant"], each["kind"]) for each in taken} == {(5, path, "cold/no-cache")}
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupting_the_command_prints_what_there_is(
+    number: signal.Signals,
+    status: int,
     tmp_path: Path,
     two_runtimes: list[Runtime],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ctrl-C ends with 130, after the table of what was measured until then."""
+    """Ctrl-C and SIGTERM end it with the usual status, after the table of what was measured until then."""
     path = str(wat.artifact(tmp_path, wat.TRAP).path)
     take_round = Ablation.take_round
 
     def only_one(self: Ablation, progress: Callable[[str], None]) -> None:
         if self.rounds:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         take_round(self, progress)
 
     monkeypatch.setattr(Ablation, "take_round", only_one)
 
-    assert cli.main(["compare", path, "--runtimes", "two"]) == 130
+    assert cli.main(["compare", path, "--runtimes", "two"]) == status
     out, err = capsys.readouterr()
     assert out.splitlines()[4].split()[0] == "two"
     assert out.splitlines()[4].endswith("baseline")

@@ -13,7 +13,7 @@ from benchmarks import gate as command
 from benchmarks import recording, replay, tables, trials
 from benchmarks.recording import Series
 from benchmarks.replay import Replay, wilson
-from benchmarks.slower import NOTHING, slower
+from benchmarks.slower import NOTHING, slower, write_anew
 from pytest_wasmedge.artifacts.sections import exports
 from pytest_wasmedge.errors import ArtifactError, LatencyError
 from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict
@@ -93,6 +93,18 @@ def test_slower_needs_a_start() -> None:
     """A module without `_start` is refused."""
     with pytest.raises(ArtifactError, match="no function that it exports as _start"):
         slower(wat.assemble("(module)"), 5)
+
+
+def test_files_are_written_anew(tmp_path: Path) -> None:
+    """A file that is written anew is another file with the same bytes and permissions."""
+    artifact = wat.artifact(tmp_path, NOTHING)
+    artifact.path.chmod(0o600)
+    before = artifact.path.stat()
+    write_anew(FakeRuntime(), artifact)
+    artifact.verify()
+    after = artifact.path.stat()
+    assert after.st_ino != before.st_ino
+    assert after.st_mode == before.st_mode
 
 
 def test_busy_core_ends_with_the_measurement() -> None:

@@ -96,12 +96,19 @@ def judge_ceiling(
 
 
 def judge_pairs(
-    pairs: list[Pair], draw: Callable[[], Pair], rules: Rules, clock: Callable[[], float], limit: float = 0.0
+    pairs: list[Pair],
+    draw: Callable[[], Pair],
+    rules: Rules,
+    clock: Callable[[], float],
+    limit: float = 0.0,
+    *,
+    with_estimate: bool = True,
 ) -> Judgement:
     """Hold the ratio of pairs (baseline, head) against 1 + margin, or against ``limit`` if that is given.
 
     Fail needs two things: that the head is slower at all, with the error rate of a false alarm, and that it is
-    slower than the margin allows, with that of the margin.
+    slower than the margin allows, with that of the margin. Estimate and interval take longer than the verdict,
+    and can be left out (nan and None).
     """
     most = limit or 1 + rules.margin
 
@@ -114,8 +121,9 @@ def judge_pairs(
         return "fail" if slower and p_above(differences, math.log(most)) <= sure * share else "undecided"
 
     verdict, looks, elapsed_s = _look_by_look(pairs, draw, look, rules, clock)
-    interval = ratio_interval(pairs, rules.false_alarm)
-    return Judgement(verdict, most, ratio_estimate(pairs), interval, len(pairs), looks, elapsed_s)
+    estimate = ratio_estimate(pairs) if with_estimate else math.nan
+    interval = ratio_interval(pairs, rules.false_alarm) if with_estimate else None
+    return Judgement(verdict, most, estimate, interval, len(pairs), looks, elapsed_s)
 
 
 def spread(samples: Sequence[int], rules: Rules) -> Interval | None:

@@ -104,6 +104,20 @@ def warm_once(host: Host, invocation: Invocation, kind: str = "warm/tiny") -> Sa
     )
 
 
+def refresh_code(runtime: Runtime, artifact: Artifact) -> None:
+    """Write the compiled code that a runtime keeps once more, with the same bytes.
+
+    How long its pages have been in memory, and how they came there, shows in every start that maps them: a fifth
+    was seen between a file just written and the same one read back from disk. To be compared, all must be of
+    one age.
+    """
+    kept = runtime.kept_code(artifact)
+    if kept and kept.exists():
+        fresh = kept.with_suffix(".fresh")
+        shutil.copy2(kept, fresh)
+        fresh.replace(kept)
+
+
 @contextmanager
 def _in_state(runtime: Runtime, artifact: Artifact, state: CacheState) -> Iterator[None]:
     """Bring the files that a start reads into this state, and put back what was taken away."""
@@ -111,14 +125,15 @@ def _in_state(runtime: Runtime, artifact: Artifact, state: CacheState) -> Iterat
     if state == runtime.cache_state:
         yield
     elif state == "evicted":
-        _evict(artifact.path)
-        if kept and kept.exists():
-            # What another host has mapped stays in memory: a copy is mapped by nobody.
-            fresh = kept.with_suffix(".fresh")
-            shutil.copy2(kept, fresh)
-            fresh.replace(kept)
-            _evict(kept)
-        yield
+        # What another host has mapped stays in memory: a copy is mapped by nobody.
+        refresh_code(runtime, artifact)
+        for path in (artifact.path, kept):
+            if path and path.exists():
+                _evict(path)
+        try:
+            yield
+        finally:
+            refresh_code(runtime, artifact)
     elif state == "no-cache" and kept:
         aside = kept.with_suffix(".aside")
         with suppress(FileNotFoundError):

@@ -135,7 +135,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Of those with the optimiser, which takes minutes, one.
-@pytest.fixture(scope="module", params=["raw", "wizer", "stdlib", "O2"])
+@pytest.fixture(scope="module", params=["raw", "wizer", "stdlib"])
 def built(request: pytest.FixtureRequest, folder: Path, build_tools: Tools) -> Path:
     """Variants, built with the pinned tools."""
     steps: list[str] = []
