@@ -18,7 +18,7 @@ _NO_CEILING = ("floor/",)
 def find_stale(record: RunRecord, contract: Contract, cases: Sequence[Case]) -> None:
     """Note what the contract knows to diverge and does not: the run is red until those lines are deleted.
 
-    An entry is judged on a runtime only if every case that it names came to a verdict there in this run.
+    An entry is judged on a runtime only if every case that it names ran there, and none failed in another way.
     """
     for known in contract.known:
         names = [case.name for case in cases if fnmatchcase(case.name, known.case)]
@@ -62,9 +62,9 @@ def _runtimes_of(record: RunRecord, known: Known) -> list[str]:
 
 
 def _all_ran(record: RunRecord, known: Known, names: Sequence[str], runtime: str) -> bool:
-    ran = {
-        case
+    verdicts = {
+        case: verdict
         for (case, where), verdict in record.cases.items()
-        if where == runtime and verdict in ("passed", "failed", "known") and fnmatchcase(case, known.case)
+        if where == runtime and verdict != "skipped" and fnmatchcase(case, known.case)
     }
-    return bool(ran) and ran.issuperset(names)
+    return bool(verdicts) and "failed" not in verdicts.values() and verdicts.keys() >= set(names)

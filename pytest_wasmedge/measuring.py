@@ -23,8 +23,8 @@ from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.runtimes.base import Host
 from pytest_wasmedge.session import WasmSession
 
-#: Samples taken before anything is judged; a ceiling takes as many more as it needs.
-COLD_SAMPLES, WARM_SAMPLES, FLOOR_SAMPLES = 5, 20, 5
+#: Samples taken before anything is judged: enough for an interval. A ceiling takes as many more as it needs.
+COLD_SAMPLES, WARM_SAMPLES, FLOOR_SAMPLES = 12, 20, 12
 #: How many answers of a deployed edge are looked through for a cold one.
 _EDGE_ATTEMPTS = 30
 _ALIVE_SOURCE = b"sleep 1.5\n"
@@ -90,11 +90,10 @@ class Measuring:
         self._be_startable(host)
 
         def draw() -> Sample:
-            sample = cold_once(host.runtime, self._floor, host.limits, Invocation(), name="floor")
-            return self._kept(host, sample)
+            return cold_once(host.runtime, self._floor, host.limits, Invocation(), name="floor")
 
         draw()  # compiles it, where code is kept
-        return self._measurement(draw, first)
+        return self._measurement(lambda: self._kept(host, draw()), first)
 
     def warm(self, host: Host, workload: str = "tiny", first: int = WARM_SAMPLES) -> Measurement:
         """Return invocations of a host that already served one. Raises LatencyError for an unknown workload."""

@@ -87,6 +87,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     try:
         if _is_ours_in(getattr(metafunc, "_arg2fixturedefs", {}), "host"):
+            # A contract that cannot be read is told here, not when a test has failed.
+            _ = stash.session(metafunc.config).contract
             _parametrize_host(metafunc)
         if "wasm_case" in metafunc.fixturenames:
             _parametrize_case(metafunc)

@@ -69,8 +69,16 @@ def quiet(config: pytest.Config) -> Quiet | None:
         from pytest_wasmedge.latency.quiet import Quiet
         from pytest_wasmedge.provision.cache import folder
 
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+
+        def tell() -> None:
+            if reporter is not None:
+                reporter.write_line(
+                    "\nwaiting for another pytest on this machine that measures, or is tested on"
+                )
+
         try:
-            config.stash[_QUIET] = Quiet(folder("locks"))
+            config.stash[_QUIET] = Quiet(folder("locks"), tell)
         except ProvisionError:
             # Whatever needs the cache folder says so itself, and better.
             config.stash[_QUIET] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,21 +13,24 @@ ENV_HELD = "PYTEST_WASMEDGE_QUIET"
 #: Waits are this short so that a Ctrl-C is heard: SQLite, which the lock lies in, does not hear it.
 _HEARING_S = 0.5
 _POLL_S = 0.02
+_LONG_WAIT_S = 3.0
 
 
 class Quiet:
     """Many tests at once, or one measurement alone; whoever asks first is served first.
 
     Both files are locked by the system (filelock), so a process that dies lets go of them. One user's processes
-    are kept apart, whatever folder they run in; those of other users are not seen.
+    are kept apart, whatever folder they run in; those of other users are not seen. ``on_long_wait`` is called
+    once in each wait that takes more than three seconds.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_long_wait: Callable[[], None] = lambda: None) -> None:
         from filelock import FileLock, ReadWriteLock
 
         self._lock = ReadWriteLock(str(folder / "quiet.db"))
         # Held while waiting, so that tests that come later cannot keep a measurement waiting for ever.
         self._turnstile = FileLock(folder / "quiet.turnstile")
+        self._on_long_wait = on_long_wait
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -42,21 +46,32 @@ class Quiet:
 
     @contextmanager
     def _held(self, acquire: Callable[..., object]) -> Iterator[None]:
-        from filelock import Timeout
-
         if os.environ.get(ENV_HELD):
             yield
             return
-        with self._turnstile.acquire(poll_interval=_POLL_S):
-            while True:
-                try:
-                    acquire(timeout=_HEARING_S)
-                    break
-                except Timeout:
-                    continue
+        self._patiently(lambda: self._turnstile.acquire(timeout=_HEARING_S, poll_interval=_POLL_S))
+        try:
+            self._patiently(lambda: acquire(timeout=_HEARING_S))
+        finally:
+            self._turnstile.release()
         try:
             os.environ[ENV_HELD] = "1"
             yield
         finally:
-            del os.environ[ENV_HELD]
+            os.environ.pop(ENV_HELD, None)
             self._lock.release()
+
+    def _patiently(self, acquire: Callable[[], object]) -> None:
+        """Try until it is acquired, however long that takes."""
+        from filelock import Timeout
+
+        tell_at_s: float | None = time.monotonic() + _LONG_WAIT_S
+        while True:
+            try:
+                acquire()
+            except Timeout:
+                if tell_at_s is not None and time.monotonic() > tell_at_s:
+                    self._on_long_wait()
+                    tell_at_s = None
+            else:
+                return

@@ -24,6 +24,11 @@ CHANGED = "wasm_changed"
 DENSITY_BYTES = "wasm_density_bytes"
 HAZARD = "wasm_hazard"
 
+_FROM_BEST = ("skipped", "passed", "known", "failed")
+# A deployed edge is cold or warm by its own count.
+_COLD = ("cold/", "edge/cold")
+_WARM = ("warm/tiny", "edge/warm", "edge/unknown")
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
@@ -67,7 +72,12 @@ class RuntimeRecord:
     @property
     def cold(self) -> Latency | None:
         """Its cold start in its own cache state, which is the first that is measured; None if none was."""
-        return next((one for kind, one in self.latencies.items() if kind.startswith("cold/")), None)
+        return next((one for kind, one in self.latencies.items() if kind.startswith(_COLD)), None)
+
+    @property
+    def warm(self) -> Latency | None:
+        """Its smallest warm invocation; None if none was measured."""
+        return next((self.latencies[kind] for kind in _WARM if kind in self.latencies), None)
 
 
 @dataclass(slots=True)
@@ -128,7 +138,9 @@ class RunRecord:
                 row.latencies[latency.kind] = latency
         self.findings += [Finding(**raw) for raw in properties.get(FINDINGS, ())]
         if case := properties.get(CASE):
-            self.cases[case, name] = verdict
+            # A test with several parameters has one name: its worst verdict counts.
+            before_it = self.cases.get((case, name), verdict)
+            self.cases[case, name] = max(before_it, verdict, key=_FROM_BEST.index)
         if KNOWN in properties:
             self.known.add((properties[KNOWN], name))
         if CHANGED in properties:

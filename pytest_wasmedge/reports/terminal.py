@@ -107,8 +107,9 @@ def _latency(record: RunRecord) -> list[tuple[str, str]]:
 def _label(row: RuntimeRecord, kind: str) -> str:
     """Return the column of a kind: a runtime's own cold start and its floor, in whatever cache state, are one each."""
     name, _, variety = kind.partition("/")
-    own = row.cold is not None and row.cold.kind == kind
-    return name if own or name == "floor" else variety
+    if row.cold is not None and row.cold.kind == kind:
+        return "cold"
+    return name if name == "floor" else variety
 
 
 def _order(label: str) -> tuple[int, str]:
@@ -119,10 +120,6 @@ def _usage(row: RuntimeRecord) -> tuple[str, str, str]:
     cpu_ns = row.cold.cpu_ns if row.cold else None
     peak = row.cold.peak_memory_bytes if row.cold else None
     return _ms(cpu_ns), _mb(peak), _mb(row.density_bytes)
-
-
-def _median_of(row: RuntimeRecord, kind: str) -> int | None:
-    return row.latencies[kind].median_ns if kind in row.latencies else None
 
 
 def _mb(size_bytes: int | None) -> str:
@@ -138,7 +135,7 @@ def _cells(row: RuntimeRecord) -> tuple[str, ...]:
         engine,
         *map(str, counts),
         _ms(row.cold.median_ns if row.cold else None),
-        _ms(_median_of(row, "warm/tiny")),
+        _ms(row.warm.median_ns if row.warm else None),
     )
 
 

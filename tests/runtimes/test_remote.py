@@ -734,3 +734,54 @@ def test_real_tls_failure(deploy: Deploy) -> None:
     url = str(deploy(PLAIN, wat.ECHO).url).replace("http:", "https:")
 
     assert Remote("edge", url).probe().reason.startswith(f"no TLS connection to {url}")
+
+
+def test_real_worker_is_measured_by_its_count(
+    deploy: Deploy, tmp_path: Path, pytester: pytest.Pytester
+) -> None:
+    """In a pytest run the first invocation of an isolate is its cold start, all others are warm; nothing is started."""
+    url = deploy(PLAIN, wat.ECHO).url
+    pytester.makepyfile(
+        """
+        def test_cold(cold_start):
+            assert (cold_start.kind, len(cold_start.elapsed_ns)) == ("edge/cold", 1)
+
+        def test_warm(warm_latency):
+            assert (warm_latency.kind, len(warm_latency.elapsed_ns)) == ("edge/warm", 20)
+
+        def test_floor(cold_floor):
+            raise AssertionError("a floor was measured")
+
+        def test_stdout(host):
+            assert host.run(b"x").stdout == b"x"
+        """
+    )
+    result = pytester.runpytest_subprocess(
+        f"--wasm-remote=edge={url}",
+        "--wasm-remote-header=x-invocation",
+        "--runtimes=edge",
+        f"--wasm-artifact={program_of(tmp_path).path}",
+        "-rs",
+    )
+
+    result.assert_outcomes(passed=3, skipped=1)
+    result.stdout.re_match_lines(
+        [
+            r"edge +\S+ +deployed +3 +0 +1 +0 +\d+\.\d +\d+\.\d",
+            "edge does not tell ending and stderr: not checked there",
+            r"SKIPPED .* edge is deployed: we do not start it\.",
+        ]
+    )
+    again = pytester.runpytest_subprocess(
+        f"--wasm-remote=edge={url}",
+        "--wasm-remote-header=x-nothing",
+        "--runtimes=edge",
+        f"--wasm-artifact={program_of(tmp_path).path}",
+        "-rs",
+        "-k",
+        "cold",
+    )
+    again.assert_outcomes(skipped=1, deselected=3)
+    again.stdout.re_match_lines(
+        [r"SKIPPED .*edge gave no edge/cold among 30 invocations: cold and warm are told by .*"]
+    )
