@@ -29,8 +29,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None if session.baseline else True
     if collection_path.name == "test_artifact.py":
         return None if session.contract and session.contract.limits else True
-    compiling = session.contract and any(each.kind == "cold/no-cache" for each in session.contract.ceilings)
-    return None if compiling else True
+    return None if any(session.compiling_ceiling(each) for each in session.selected) else True
 
 
 @pytest.fixture(autouse=True)

@@ -110,6 +110,16 @@ class WasmSession:
         found = self.contract.ceiling(runtime.name, kind)
         return found.limit if found else None
 
+    def compiling_ceiling(self, runtime: Runtime) -> Limit | None:
+        """Return the ceiling of a start that compiles first, where that is another one; "*" means nobody here.
+
+        Such starts take up to half a minute each: they are measured for those who asked by name.
+        """
+        if self.contract is None or runtime.cache_state == "no-cache":
+            return None
+        found = self.contract.ceiling(runtime.name, "cold/no-cache")
+        return found.limit if found and found.runtime == runtime.name else None
+
     def known_divergence(self, case: str, runtimes: Sequence[str], fields: Collection[str]) -> Known | None:
         """Return the contract's entry that knows all of these fields to diverge, on a test's one runtime."""
         if self.contract is None or not fields or len(runtimes) != 1:

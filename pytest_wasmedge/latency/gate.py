@@ -36,15 +36,15 @@ _FIRST_LOOK = 16
 class Rules:
     """What a gate may get wrong, and how long it may take.
 
-    ``false_alarm``: the chance that what is equal (or under its ceiling) fails. ``false_pass``: that what is
-    beyond the limit passes. ``margin_error``: that a slowdown just within the margin fails. ``margin``: how much
+    ``false_alarm``: the chance that what is equal fails; at a ceiling, that it is decided to the wrong side.
+    ``false_pass``: that what is as slow as the margin passes. ``margin_error``: that it fails. ``margin``: how much
     slower than its baseline an artifact may be, 0.05 for 5 %. ``repeatability``: how far the median of one machine
     wanders from minute to minute, which no interval of one measurement can see; ceilings allow for it.
     ``most``: samples after which more tell nothing new.
     """
 
     false_alarm: float = 0.01
-    false_pass: float = 0.01
+    false_pass: float = 0.001
     margin_error: float = 0.05
     margin: float = 0.05
     repeatability: float = 0.03
@@ -82,12 +82,11 @@ def judge_ceiling(
     """
 
     def look(share: float) -> Verdict:
-        # Each side has its own error rate, so each has an interval of its own.
-        below = _widened(median_interval(samples, 2 * rules.false_pass * share), rules)
-        above = _widened(median_interval(samples, 2 * rules.false_alarm * share), rules)
-        if below and below.high < ceiling_ns:
+        # The error rate is that of each side, and the interval has two.
+        between = _widened(median_interval(samples, 2 * rules.false_alarm * share), rules)
+        if between and between.high < ceiling_ns:
             return "pass"
-        return "fail" if above and above.low > ceiling_ns else "undecided"
+        return "fail" if between and between.low > ceiling_ns else "undecided"
 
     verdict, looks, elapsed_s = _look_by_look(samples, draw, look, rules, clock)
     return Judgement(
@@ -114,7 +113,8 @@ def judge_pairs(
 
     def look(share: float) -> Verdict:
         differences = log_ratios(pairs)
-        if p_below(differences, math.log(most)) <= rules.false_pass * share:
+        good = rules.false_alarm if limit else rules.false_pass
+        if p_below(differences, math.log(most)) <= good * share:
             return "pass"
         sure = rules.false_alarm if limit else rules.margin_error
         slower = p_above(differences, 0.0) <= rules.false_alarm * share

@@ -91,10 +91,11 @@ def test_without_a_margin_the_false_alarm_rate_holds() -> None:
 
 
 def test_a_faster_artifact_passes_soon() -> None:
-    """What is clearly faster needs only the first look."""
+    """What is clearly faster needs only the second look, the first that can be sure enough."""
     judgement = pairs_gate(0.5, 0.1, 1)
 
-    assert (judgement.verdict, judgement.looks, judgement.count) == ("pass", 1, 16)
+    assert (judgement.verdict, judgement.looks) == ("pass", 2)
+    assert judgement.count < 40
     assert judgement.estimate == pytest.approx(0.5, rel=0.1)
     assert judgement.interval is not None
     assert judgement.interval.low < 0.5 < judgement.interval.high
