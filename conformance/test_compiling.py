@@ -1,4 +1,4 @@
-"""How long a start takes that has to compile first: measured only where the contract names the runtime, for it is long."""
+"""How long a start takes that has to compile first: only where the contract names the runtime, for it is long."""
 
 from __future__ import annotations
 
