@@ -663,6 +663,8 @@ def test_the_suite_is_collected_once(project: pytest.Pytester) -> None:
             "-q",
             ".",
             str(bundled.suite()),
+            # Else pytest takes the folder above both, and with it another project's contract.
+            f"--rootdir={project.path}",
         )
     )
 
