@@ -27,7 +27,7 @@ Verdict = Literal["pass", "fail", "undecided"]
 T = TypeVar("T")
 
 #: How the error is divided over the looks.
-_SHARES = (0.05, 0.10, 0.25, 0.60)
+_SHARES = (0.02, 0.08, 0.20, 0.70)
 #: Samples before the first look: with fewer, no interval is as sure as we want to be.
 _FIRST_LOOK = 16
 
