@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pytest_wasmedge.artifacts.sections import Export, exports
 from pytest_wasmedge.errors import ArtifactError, LatencyError
+from pytest_wasmedge.latency.sampling import refresh_code
 from pytest_wasmedge.model import Artifact, Invocation, Limits
 from pytest_wasmedge.runtimes.base import Runtime
 from pytest_wasmedge.wasm import inspect, load_artifact
@@ -147,12 +148,10 @@ def write_anew(runtime: Runtime, artifact: Artifact) -> None:
     A file that was read from disk is mapped with more page faults than one that was just written: wasmtime
     took about a fifth longer to start the same code. The files of a fair pair are of one age.
     """
-    for path in (artifact.path, runtime.kept_code(artifact)):
-        if path and path.exists():
-            part = path.with_suffix(".anew")
-            part.write_bytes(path.read_bytes())
-            shutil.copymode(path, part)
-            part.replace(path)
+    refresh_code(runtime, artifact)
+    part = artifact.path.with_suffix(".anew")
+    shutil.copy2(artifact.path, part)
+    part.replace(artifact.path)
 
 
 def _written(module: bytes, spins: int, folder: Path, name: str = "nothing") -> Artifact:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge import stash
+from pytest_wasmedge.contract import ArtifactLimits
 from pytest_wasmedge.latency.units import Limit
 from pytest_wasmedge.model import Invocation, Outcome
 from pytest_wasmedge.portability.compare import assert_same
@@ -28,7 +29,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.name == "test_baseline.py":
         return None if session.baseline else True
     if collection_path.name == "test_artifact.py":
-        return None if session.contract and session.contract.limits else True
+        return None if session.contract and session.contract.limits != ArtifactLimits() else True
     return None if any(session.compiling_ceiling(each) for each in session.selected) else True
 
 

@@ -39,7 +39,7 @@ LAYERS = (
     ("plugin", "cli"),
 )
 #: Not to be imported where every pytest start of everybody would pay for it.
-HEAVY = {"wasmtime", "httpx", "jinja2", "rich", "filelock", "platformdirs"}
+HEAVY = {"wasmtime", "httpx", "jinja2", "rich", "filelock", "platformdirs", "psutil", "tomlkit", "packaging"}
 #: Imported at every pytest start.
 AT_EVERY_START = (
     "__init__",

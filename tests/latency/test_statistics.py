@@ -7,6 +7,7 @@ import random
 from itertools import product
 
 import pytest
+from scipy import stats as scipy_stats  # type: ignore[import-untyped]
 
 from pytest_wasmedge.latency.statistics import (
     Interval,
@@ -17,8 +18,6 @@ from pytest_wasmedge.latency.statistics import (
     ratio_estimate,
     ratio_interval,
 )
-
-scipy_stats = pytest.importorskip("scipy.stats", reason="scipy is in the extra dev")
 
 
 @pytest.mark.parametrize(
