@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, NoReturn
 from pytest_wasmedge import __version__, doctor
 from pytest_wasmedge.doctor import folder_bytes, size_text
 from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
-from pytest_wasmedge.provision import TOOLS_OF_RUNTIME, build_tools, install, installed
+from pytest_wasmedge.provision import build_tools, install, installed
 from pytest_wasmedge.provision.cache import ENV_CACHE
 from pytest_wasmedge.provision.pins import in_order, pin, tool_names
+from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
         help="fetch pinned runtimes, verified, into your cache folder",
         description="Fetch what runtimes need, each at a pinned version: checked against its pinned digest, "
         "and started once before it counts as installed. What is already there is left alone.",
-        epilog=f"Runtimes: {', '.join(TOOLS_OF_RUNTIME)}. Single tools: {', '.join(_other_tools())}.",
+        epilog=f"Runtimes: {', '.join(builtin_names())}. Single tools: {', '.join(_other_tools())}.",
     )
     get.add_argument("names", nargs="*", metavar="NAME", help="runtimes or tools (default: every runtime)")
     get.set_defaults(action=_install, usage_error=get.error)
@@ -142,8 +143,6 @@ def _count(text: str) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from pytest_wasmedge.runtimes import builtin_runtimes
-
     findings = doctor.examine(builtin_runtimes())
     if options.json:
         print(json.dumps(findings, indent=2))
@@ -158,11 +157,13 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _install(options: argparse.Namespace) -> int:
-    names: list[str] = options.names or list(TOOLS_OF_RUNTIME)
+    names: list[str] = options.names or builtin_names()
     tools = _tools_for(names, options.usage_error)
     console = _console()
     if options.names:
-        for name in (name for name in names if TOOLS_OF_RUNTIME.get(name) == ()):
+        for name in (
+            runtime.name for runtime in builtin_runtimes() if runtime.name in names and not runtime.tools
+        ):
             console.print(
                 f"{name}: nothing to install, it is a Python package that came with pytest-wasmedge"
             )
@@ -174,17 +175,18 @@ def _install(options: argparse.Namespace) -> int:
 
 def _tools_for(names: Sequence[str], usage_error: Callable[[str], NoReturn]) -> list[str]:
     """Return the tools that these runtimes and tools need, what they depend on first."""
-    known = [*TOOLS_OF_RUNTIME, *_other_tools()]
+    tools_of = {runtime.name: runtime.tools for runtime in builtin_runtimes()}
+    known = [*tools_of, *_other_tools()]
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             hint = f" Did you mean {close[0]}?" if close else ""
             usage_error(f"unknown name {name!r}.{hint} Known: {', '.join(known)}.")
-    return in_order([tool for name in names for tool in TOOLS_OF_RUNTIME.get(name, (name,))])
+    return in_order([tool for name in names for tool in tools_of.get(name, (name,))])
 
 
 def _other_tools() -> list[str]:
-    return [tool for tool in tool_names() if tool not in TOOLS_OF_RUNTIME]
+    return [tool for tool in tool_names() if tool not in builtin_names()]
 
 
 def _install_one(tool: str, failed: Sequence[str], console: Console) -> bool:
@@ -240,7 +242,6 @@ def _build(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from pytest_wasmedge import comparison
     from pytest_wasmedge.ablation import Ablation, lines
-    from pytest_wasmedge.runtimes import builtin_runtimes
 
     console = _console()
     seed: int = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed

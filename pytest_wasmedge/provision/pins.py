@@ -9,22 +9,11 @@ import json
 import platform
 import sys
 import tomllib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pytest_wasmedge.errors import ProvisionError
-
-#: What each built-in runtime needs from us; ``wasmtime`` is a Python package that we depend on.
-TOOLS_OF_RUNTIME: Mapping[str, tuple[str, ...]] = {
-    "wasmtime": (),
-    "wasmtime-cli": ("wasmtime",),
-    "node": ("node", "shim"),
-    "deno": ("deno", "shim"),
-    "bun": ("bun", "shim"),
-    "workerd": ("workerd", "shim"),
-}
 
 #: What ``pytest-wasmedge build`` needs.
 BUILD_TOOLS = ("node", "binaryen", "wizer", "ruby")
@@ -96,6 +85,17 @@ def pin(name: str, on: str | None = None) -> Pin:
 def tool_names() -> list[str]:
     """Return the names of all pinned tools, in the order of pins.toml."""
     return list(_tables())
+
+
+def programs() -> list[str]:
+    """Return the tools that are programs which people may have already."""
+    return [name for name, table in _tables().items() if table["executable"] and table.get("findable", True)]
+
+
+def wheel_of(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """Return the Python module that carries this program, and the program's places relative to its folder."""
+    table = _tables()[name].get("wheel")
+    return (table["module"], tuple(table["places"])) if table else None
 
 
 def platforms_of(name: str) -> list[str]:

@@ -37,11 +37,14 @@ def merge(builtin: Iterable[Runtime], others: Iterable[Runtime]) -> dict[str, Ru
 def select(spec: str, known: Mapping[str, Runtime]) -> list[Runtime]:
     """Return the runtimes that ``all`` or ``NAME[,NAME…]`` asks for, each once, in the order asked.
 
+    ``all`` leaves out what is a yardstick only; that has to be named.
+
     Raises UnknownRuntimeError with the known names and the nearest one.
     """
     names = [name.strip() for name in spec.split(",") if name.strip()]
     if "all" in names:
-        return list(known.values())
+        named = [name for name in names if name in known]
+        return [each for each in known.values() if not each.yardstick or each.name in named]
     if not names:
         raise UnknownRuntimeError(f"no runtime is named in {spec!r}; known: {', '.join(known)}, or all.")
     for name in names:

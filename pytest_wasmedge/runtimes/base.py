@@ -91,7 +91,11 @@ class Runtime(ABC):
 
     ``name`` is what ``--runtimes`` takes, ``engine`` the WebAssembly engine inside. ``unchecked`` is what this
     runtime cannot tell of an outcome and is therefore not compared: a deployed edge may answer stdout alone.
-    ``deployed`` says that somebody else starts it, when they like.
+    ``deployed`` says that somebody else starts it, when they like. ``tools`` are the pinned tools
+    (provision/pins.toml) that `pytest-wasmedge install` fetches for it. A ``yardstick`` runs the same programs
+    without the artifact: it is never part of ``all``, and is there to be compared with. ``wrapped`` says that the
+    host runs the artifact inside another module, and how; the artifact's own bytes are in there unchanged or not
+    at all.
     """
 
     name: ClassVar[str]
@@ -99,6 +103,9 @@ class Runtime(ABC):
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     cache_state: ClassVar[CacheState] = "no-cache"
     deployed: ClassVar[bool] = False
+    tools: ClassVar[tuple[str, ...]] = ()
+    yardstick: ClassVar[bool] = False
+    wrapped: ClassVar[str] = ""
     unchecked: frozenset[OutcomeField] = frozenset()
 
     @abstractmethod

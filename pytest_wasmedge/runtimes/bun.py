@@ -18,6 +18,7 @@ class Bun(ServerRuntime):
     engine = "JavaScriptCore"
     capabilities = frozenset({"concurrent"})
     tool = "bun"
+    tools = ("bun", "shim")
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 1.4.5)
     minimum = (1, 3)
 

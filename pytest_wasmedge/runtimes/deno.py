@@ -18,6 +18,7 @@ class Deno(ServerRuntime):
     engine = "V8"
     capabilities = frozenset({"memory_limit", "concurrent"})
     tool = "deno"
+    tools = ("deno", "shim")
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 2.9.8)
     minimum = (2,)
 

@@ -18,6 +18,7 @@ class Node(ServerRuntime):
     engine = "V8"
     capabilities = frozenset({"memory_limit", "concurrent"})
     tool = "node"
+    tools = ("node", "shim")
     # The first with --permission.
     minimum = (22, 13)
 

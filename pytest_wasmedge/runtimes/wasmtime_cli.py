@@ -37,6 +37,7 @@ class WasmtimeCli(CommandRuntime):
     engine = "Cranelift"
     capabilities = frozenset({"memory_limit", "preopens"})
     cache_state = "code-cache"
+    tools = ("wasmtime",)
 
     def probe(self) -> Availability:
         install = install_command(self.name)

@@ -21,6 +21,7 @@ class Workerd(ServerRuntime):
     engine = "V8"
     capabilities = frozenset({"memory_limit"})
     tool = "workerd"
+    tools = ("workerd", "shim")
     limits_itself = False
 
     def missing(self) -> str:

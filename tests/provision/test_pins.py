@@ -11,6 +11,7 @@ import pytest
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import pins
+from pytest_wasmedge.runtimes import builtin_runtimes
 
 PLATFORMS = ("linux-x86_64", "linux-aarch64", "macos-arm64", "macos-x86_64")
 
@@ -62,7 +63,7 @@ def test_what_a_tool_needs_comes_first() -> None:
 
 def test_every_runtime_needs_only_pinned_tools() -> None:
     """What the built-in runtimes and the build need is pinned."""
-    needed = {tool for tools in pins.TOOLS_OF_RUNTIME.values() for tool in tools} | set(pins.BUILD_TOOLS)
+    needed = {tool for runtime in builtin_runtimes() for tool in runtime.tools} | set(pins.BUILD_TOOLS)
 
     assert needed == set(pins.tool_names())
 
