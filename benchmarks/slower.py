@@ -50,7 +50,7 @@ _LOOP = (
 #: The first guess of a spin's cost; how often a calibration starts a host with and without spins: at least so
 #: often, and for as long as this, but no more than that.
 _GUESS_NS = 2.0
-_STARTS, _LEAST_S, _MOST_STARTS = 15, 5.0, 300
+_STARTS, _LEAST_S, _MOST_STARTS = 12, 3.0, 300
 _PASSES = 2
 
 
