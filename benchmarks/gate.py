@@ -84,7 +84,7 @@ def _real(options: argparse.Namespace) -> int:
     runtimes = {runtime.name: runtime for runtime in _runtimes(names, required=True)}
     done = trials.judged_before(options.out, "pairs", artifact, options.resume)
     plan = trials.plan_pairs(chosen, options.seed, options.scale)
-    left = [trial for trial in plan if trial.key not in done]
+    left = [trial for trial in plan if trial.key not in done and trial.against in options.slowdowns]
     _expect(len(left), "gates", _REAL_GATE_S)
     with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
         # Another lot each time it goes on, so that no order is drawn twice.
@@ -198,6 +198,14 @@ def _parser() -> argparse.ArgumentParser:
     real.set_defaults(run=_real)
     real.add_argument("--classes", nargs="+", choices=("in-process", "HTTP"), default=("in-process", "HTTP"))
     real.add_argument("--http", default=HTTP, help="runtimes that take turns (default: %(default)s)")
+    real.add_argument(
+        "--slowdowns",
+        nargs="+",
+        type=float,
+        choices=tuple(trials.GATES),
+        default=tuple(trials.GATES),
+        help="gates of these slowdowns only: 0 is none (default: all)",
+    )
     real.add_argument("--scale", type=float, default=1.0, help="so many times the gates that are due")
 
     ceilings = commands.add_parser("ceilings", help="judge ceilings around the median")
