@@ -22,7 +22,9 @@ _STDOUT_IS_ENOUGH = ("test_stdout", "test_latency", "test_baseline")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what was not asked for: a comparison without a baseline, limits that no contract sets."""
+    """Leave out what was not asked for: a comparison without a baseline, limits that no contract sets, programs."""
+    if collection_path.name == "test_wasi_testsuite.py":
+        return None if config.option.wasm_corpus else True
     if collection_path.name not in ("test_baseline.py", "test_compiling.py", "test_artifact.py"):
         return None
     session = stash.session(config)

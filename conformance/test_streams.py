@@ -109,7 +109,7 @@ def test_not_a_terminal(ruby: Host) -> None:
     """No standard stream claims to be a terminal, and so nothing is coloured."""
     outcome = ruby.run("p [$stdin, $stdout, $stderr].map(&:tty?), STDOUT.isatty\n")
 
-    assert outcome.stdout == b"[false, false, false]\nfalse\n"
+    assert_same(outcome, Outcome(b"[false, false, false]\nfalse\n", b"", exited(0)))
 
 
 def test_stdin_is_at_its_end(ruby: Host) -> None:

@@ -1,9 +1,8 @@
-"""The console script ``pytest-wasmedge``: doctor, install, build, compare."""
+"""The console script ``pytest-wasmedge``: doctor, install, build, export, compare, bisect."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import random
 import signal
@@ -14,14 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from pytest_wasmedge import __version__, doctor
 from pytest_wasmedge.doctor import folder_bytes, size_text
 from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
-from pytest_wasmedge.provision import build_tools, install, installed
+from pytest_wasmedge.installing import install_exact, other_tools, tools_for
+from pytest_wasmedge.provision import build_tools, install, install_command, installed
 from pytest_wasmedge.provision.cache import ENV_CACHE
-from pytest_wasmedge.provision.pins import in_order, pin, tool_names
+from pytest_wasmedge.provision.pins import pin, pinned_here
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
 
 if TYPE_CHECKING:
@@ -73,10 +73,16 @@ def parser() -> argparse.ArgumentParser:
         "install",
         help="fetch pinned runtimes, verified, into your cache folder",
         description="Fetch what runtimes need, each at a pinned version: checked against its pinned digest, "
-        "and started once before it counts as installed. What is already there is left alone.",
-        epilog=f"Runtimes: {', '.join(builtin_names())}. Single tools: {', '.join(_other_tools())}.",
+        "and started once before it counts as installed. What is already there is left alone. NAME@VERSION "
+        "fetches another version beside it, checked against what the registry states.",
+        epilog=f"Runtimes: {', '.join(builtin_names())}. Single tools: {', '.join(other_tools())}.",
     )
-    get.add_argument("names", nargs="*", metavar="NAME", help="runtimes or tools (default: every runtime)")
+    get.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME[@VERSION]",
+        help="runtimes or tools (default: every runtime); deno@2.7 is the newest deno 2.7",
+    )
     get.set_defaults(action=_install, usage_error=get.error)
 
     make = commands.add_parser(
@@ -100,6 +106,19 @@ def parser() -> argparse.ArgumentParser:
         help="the file to write (default: ruby-worker.wasm or ruby-worker-VARIANT.wasm in this folder)",
     )
     make.set_defaults(action=_build)
+
+    ship = commands.add_parser(
+        "export",
+        help="write a folder with our glue and an artifact that can be deployed as it is",
+        description="Write a folder that can be deployed as it is, and say how it stands against the platform's "
+        "published limits. Deployed, it takes stdin as the body of a POST and answers stdout; "
+        "`pytest --wasm-remote=URL` checks all of it. Other files in the folder stay.",
+    )
+    ship.add_argument("target", choices=("cloudflare", "deno", "workerd"), help="where to deploy to")
+    ship.add_argument("--artifact", metavar="PATH", help="the .wasm file (default: the built-in Ruby)")
+    ship.add_argument("--output", type=Path, metavar="DIR", help="the folder (default: ./ARTIFACT-TARGET)")
+    ship.add_argument("--force", action="store_true", help="also write into what is not an earlier export")
+    ship.set_defaults(action=_export)
 
     rank = commands.add_parser(
         "compare",
@@ -129,6 +148,23 @@ def parser() -> argparse.ArgumentParser:
         "--json", type=Path, metavar="FILE", help="append the raw samples to this file, as JSON lines"
     )
     rank.set_defaults(action=_compare)
+
+    seek = commands.add_parser(
+        "bisect",
+        help="find the version of a runtime in which an outcome changed",
+        description="Run one program on published versions of a runtime, half of what is left at a time, and name "
+        "the first whose outcome is not that of --good. Installs the versions that it tries; one that cannot be "
+        "installed or started is skipped.",
+    )
+    seek.add_argument("--runtime", required=True, metavar="NAME", help="the runtime, without a version")
+    seek.add_argument("--good", required=True, metavar="VERSION", help="the older version, or its beginning")
+    seek.add_argument("--bad", required=True, metavar="VERSION", help="the newer version, or its beginning")
+    program = seek.add_mutually_exclusive_group()
+    program.add_argument("--case", metavar="NAME", help="a case of the bundled corpus: errors/stack_overflow")
+    program.add_argument("--source", type=Path, metavar="FILE", help="a program to run: it becomes stdin")
+    seek.add_argument("--artifact", metavar="PATH", help="the .wasm file to run (default: the built-in Ruby)")
+    seek.add_argument("--json", action="store_true", help="print one JSON object instead of the steps")
+    seek.set_defaults(action=_bisect, usage_error=seek.error)
     return top
 
 
@@ -158,35 +194,44 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _install(options: argparse.Namespace) -> int:
     names: list[str] = options.names or builtin_names()
-    tools = _tools_for(names, options.usage_error)
+    exact = [name for name in names if "@" in name]
+    tools = tools_for(names, options.usage_error)
     console = _console()
-    if options.names:
-        for name in (
-            runtime.name for runtime in builtin_runtimes() if runtime.name in names and not runtime.tools
-        ):
-            console.print(
-                f"{name}: nothing to install, it is a Python package that came with pytest-wasmedge"
-            )
+    if not options.names:
+        for tool in (tool for tool in tools if not pinned_here(tool)):
+            console.print(f"{tool}: not pinned for this platform, left out", style="yellow")
+        tools = [tool for tool in tools if pinned_here(tool)]
     failed: list[str] = []
     for tool in tools:
         failed += [] if _install_one(tool, failed, console) else [tool]
+    for name in exact:
+        failed += [] if _install_exact(name, console) else [name]
+    for runtime in (each for each in builtin_runtimes() if each.name in options.names):
+        found = runtime.probe()
+        if found.install and not found.install.startswith(install_command("")):
+            console.print(
+                f"{runtime.name}: {found.reason}; get it with `{found.install}`", style="yellow", markup=False
+            )
+        elif not runtime.tools:
+            console.print(f"{runtime.name}: nothing to install ({found.path})", markup=False)
     return 1 if failed else 0
 
 
-def _tools_for(names: Sequence[str], usage_error: Callable[[str], NoReturn]) -> list[str]:
-    """Return the tools that these runtimes and tools need, what they depend on first."""
-    tools_of = {runtime.name: runtime.tools for runtime in builtin_runtimes()}
-    known = [*tools_of, *_other_tools()]
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            usage_error(f"unknown name {name!r}.{hint} Known: {', '.join(known)}.")
-    return in_order([tool for name in names for tool in tools_of.get(name, (name,))])
-
-
-def _other_tools() -> list[str]:
-    return [tool for tool in tool_names() if tool not in builtin_names()]
+def _install_exact(name: str, console: Console) -> bool:
+    """Install NAME@VERSION and print what became of it; True unless it failed."""
+    started = time.monotonic()
+    try:
+        with _progress(console) as progress:
+            label, place, was_there = install_exact(name, progress)
+    except WasmEdgeError as error:
+        _complain(str(error))
+        return False
+    size = size_text(folder_bytes(place))
+    if was_there:
+        console.print(f"{label}: already there ({size})")
+    else:
+        console.print(f"{label}: installed ({size}, {time.monotonic() - started:.1f} s)", style="green")
+    return True
 
 
 def _install_one(tool: str, failed: Sequence[str], console: Console) -> bool:
@@ -236,6 +281,25 @@ def _build(options: argparse.Namespace) -> int:
     return 0
 
 
+# -- export --------------------------------------------------------------------------------------------------
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pytest_wasmedge import export
+    from pytest_wasmedge.options import BUILTIN_ARTIFACT
+    from pytest_wasmedge.session import open_artifact
+
+    artifact = open_artifact(options.artifact or BUILTIN_ARTIFACT, Path.cwd())
+    console = _console()
+    with _progress(console) as progress:
+        exported = export.export(
+            options.target, artifact, options.output, force=options.force, progress=progress
+        )
+    for line, style in export.lines(exported):
+        console.print(line, style=style, markup=False)
+    return 0
+
+
 # -- compare -------------------------------------------------------------------------------------------------
 
 
@@ -262,6 +326,30 @@ def _compare(options: argparse.Namespace) -> int:
     if status:
         _complain("interrupted; the table shows what was measured until then.")
     return status or (1 if ablation.faults else 0)
+
+
+# -- bisect --------------------------------------------------------------------------------------------------
+
+
+def _bisect(options: argparse.Namespace) -> int:
+    from pytest_wasmedge import bisecting
+    from pytest_wasmedge.options import BUILTIN_ARTIFACT
+    from pytest_wasmedge.session import open_artifact
+
+    if not (options.case or options.source or options.artifact):
+        options.usage_error("say what to run: --case NAME, --source FILE, or --artifact PATH")
+    runtime = bisecting.runtime_named(options.runtime, builtin_runtimes())
+    program = bisecting.find_case(options.case) if options.case else options.source
+    artifact = open_artifact(options.artifact or BUILTIN_ARTIFACT, Path.cwd())
+    console = _console()
+    say = (lambda _: None) if options.json else (lambda text: console.print(text, markup=False))
+    with _progress(console) as progress:
+        report = bisecting.bisect(runtime, artifact, program, (options.good, options.bad), say, progress)
+    if options.json:
+        print(json.dumps(report.as_json(), indent=2))
+    for line, style in [] if options.json else bisecting.lines(report):
+        console.print(line, style=style, markup=False)
+    return 0
 
 
 # -- what the commands share ---------------------------------------------------------------------------------

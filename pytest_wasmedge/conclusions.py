@@ -9,13 +9,14 @@ from pathlib import Path
 from pytest_wasmedge.contract import Contract, Known
 from pytest_wasmedge.contract.update import MeasuredCeiling, update_contract
 from pytest_wasmedge.portability.corpus import Case
+from pytest_wasmedge.portability.testsuite import Program
 from pytest_wasmedge.reports.record import RunRecord
 
 #: Kinds that are no ceilings: the floor is the runtime's own.
 _NO_CEILING = ("floor/",)
 
 
-def find_stale(record: RunRecord, contract: Contract, cases: Sequence[Case]) -> None:
+def find_stale(record: RunRecord, contract: Contract, cases: Sequence[Case | Program]) -> None:
     """Note what the contract knows to diverge and does not: the run is red until those lines are deleted.
 
     An entry is judged on a runtime only if every case that it names ran there, and none failed in another way.

@@ -14,7 +14,8 @@ from pytest_wasmedge import __version__
 from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
 from pytest_wasmedge.provision import install_command
 from pytest_wasmedge.provision.cache import cache_root
-from pytest_wasmedge.provision.pins import this_platform
+from pytest_wasmedge.provision.pins import pin, this_platform
+from pytest_wasmedge.provision.versions import installed_versions
 
 if TYPE_CHECKING:
     from pytest_wasmedge.runtimes.base import Availability, Runtime
@@ -36,7 +37,12 @@ def examine(runtimes: Sequence[Runtime]) -> dict[str, Any]:
         "cache": cache,
         "artifact": _builtin_artifact(),
         "runtimes": [
-            {"name": runtime.name, "engine": runtime.engine, **asdict(_probe(runtime))}
+            {
+                "name": runtime.name,
+                "engine": runtime.engine,
+                **asdict(_probe(runtime)),
+                "versions": _versions(runtime),
+            }
             for runtime in runtimes
         ],
     }
@@ -70,9 +76,12 @@ def lines(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:
         rows.append((runtime["name"], runtime["version"] if here else "-", engine, origin))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     styles = ["bold", *("green" if runtime["available"] else "yellow" for runtime in runtimes)]
-    for row, style in zip(rows, styles, strict=True):
+    installed = [(), *(runtime.get("versions", ()) for runtime in runtimes)]
+    for row, style, versions in zip(rows, styles, installed, strict=True):
         cells = [cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)]
         yield "  ".join(cells).rstrip(), style
+        if versions:
+            yield f"  also installed: {', '.join(f'{row[0]}@{version}' for version in versions)}", ""
     yield "", ""
 
     missing = [runtime for runtime in runtimes if not runtime["available"]]
@@ -95,6 +104,17 @@ def _probe(runtime: Runtime) -> Availability:
         return runtime.probe()
     except Exception as error:  # one broken runtime must not hide the others
         return Availability(False, reason=f"its probe failed: {type(error).__name__}: {error}")
+
+
+def _versions(runtime: Runtime) -> list[str]:
+    """Return the exact versions of this runtime that are installed beside the pinned one."""
+    try:
+        if not runtime.tool:
+            return []
+        return [each for each in installed_versions(runtime.tool) if each != pin(runtime.tool).version]
+    except ProvisionError:
+        # The line about the cache, or the probe, says what is wrong.
+        return []
 
 
 def _builtin_artifact() -> dict[str, Any]:

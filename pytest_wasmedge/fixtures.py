@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_wasmedge.latency.measurement import Finding, Measurement
     from pytest_wasmedge.measuring import Measuring
     from pytest_wasmedge.model import Artifact
+    from pytest_wasmedge.portability.testsuite import Program
     from pytest_wasmedge.runtimes.base import Host
     from pytest_wasmedge.session import Reference, WasmSession
 
@@ -46,6 +48,24 @@ def hosts(wasm_session: WasmSession) -> Iterator[dict[str, Host]]:
     yield {runtime.name: wasm_session.pool.acquire(runtime) for runtime in wasm_session.available}
     for runtime in wasm_session.available:
         wasm_session.pool.release(runtime)
+
+
+@pytest.fixture
+def program_host(
+    request: pytest.FixtureRequest, wasm_program: Program, wasm_session: WasmSession
+) -> Iterator[Host]:
+    """A started host that holds a program of --wasm-corpus, for this test alone."""
+    from pytest_wasmedge.errors import RuntimeUnavailableError
+
+    with ExitStack() as starting:
+        try:
+            runtime = wasm_session.known[request.param]
+            started = starting.enter_context(wasm_session.program_host(wasm_program, runtime))
+        except RuntimeUnavailableError as error:
+            from pytest_wasmedge.reports.terminal import printable
+
+            pytest.skip(printable(str(error)))
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ class Options:
     samples: str = ""
     remote: tuple[str, ...] = ()
     remote_header: str = ""
+    corpora: tuple[str, ...] = ()
     started_in: Path = field(default_factory=Path.cwd)
 
 
@@ -42,7 +43,8 @@ def add(group: Any) -> None:
         "--runtimes",
         default="",
         metavar="all|NAME[,NAME…]",
-        help="runtimes that `host` stands for (default: wasmtime, in this process); "
+        help="runtimes that `host` stands for (default: wasmtime, in this process), as they are here or in a version "
+        "that is fetched: deno@2.7; "
         "`pytest-wasmedge doctor` lists them",
     )
     group.addoption(
@@ -68,6 +70,13 @@ def add(group: Any) -> None:
         "--wasm-conformance",
         action="store_true",
         help="also collect the conformance suite that comes with the plugin",
+    )
+    group.addoption(
+        "--wasm-corpus",
+        action="append",
+        default=[],
+        metavar="FORMAT:PATH",
+        help="also run the programs of this folder, each its own artifact; the format is wasi-testsuite; repeatable",
     )
     group.addoption(
         "--wasm-update-golden",
@@ -158,6 +167,7 @@ def given(option: argparse.Namespace) -> bool:
     return bool(
         option.runtimes
         or option.wasm_conformance
+        or option.wasm_corpus
         or option.wasm_require
         or option.wasm_reference
         or option.wasm_update_golden
@@ -188,5 +198,6 @@ def read(option: argparse.Namespace, started_in: Path) -> Options:
         option.wasm_samples,
         tuple(option.wasm_remote),
         option.wasm_remote_header,
+        tuple(option.wasm_corpus),
         started_in,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,16 +38,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
     # The built-in ones are known by their file names; others must be asked for, which imports the runtimes.
     others = config.hook.pytest_wasmedge_runtimes.get_hookimpls()
-    names = list(stash.session(config).known) if others else builtin_names()
+    names = _known_names(config) if others else builtin_names()
     named = config.stash[_NAMED] = {f"{name.replace('-', '_')}_host": name for name in names}
     config.pluginmanager.register(fixtures, "wasmedge-fixtures")
     config.pluginmanager.register(fixtures.named(named), "wasmedge-named-fixtures")
-    if config.option.wasm_conformance:
+    if config.option.wasm_conformance or config.option.wasm_corpus:
         from pytest_wasmedge import bundled
 
-        suite = str(bundled.suite())
-        if suite not in config.args:
-            config.args.append(suite)
+        suite = bundled.suite()
+        _collect_also(config, suite if config.option.wasm_conformance else suite / "test_wasi_testsuite.py")
     if hasattr(config, "workerinput"):
         return
     recorder = Recorder(config)
@@ -61,6 +61,31 @@ def pytest_configure(config: pytest.Config) -> None:
             from pytest_wasmedge.reports.terminal import printable
 
             raise pytest.UsageError(printable(str(error))) from error
+
+
+def _known_names(config: pytest.Config) -> list[str]:
+    from pytest_wasmedge.errors import WasmEdgeError
+
+    try:
+        return list(stash.session(config).known)
+    except WasmEdgeError as error:
+        from pytest_wasmedge.reports.terminal import printable
+
+        raise pytest.UsageError(printable(str(error))) from error
+
+
+def _collect_also(config: pytest.Config, place: Path) -> None:
+    """Add a part of the suite to what is collected, unless it is in there already."""
+    given = (config.invocation_params.dir / arg.partition("::")[0] for arg in config.args)
+    if not any(place.resolve().is_relative_to(each.resolve()) for each in given):
+        config.args.append(str(place))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist which exact versions this run is about: it asks nobody."""
+    if options.given(node.config.option):
+        node.workerinput[stash.VERSIONS] = stash.session(node.config).resolver.resolved
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -81,7 +106,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if not {"host", "wasm_case"}.intersection(metafunc.fixturenames):
+    if not {"host", "wasm_case", "program_host"}.intersection(metafunc.fixturenames):
         return
     from pytest_wasmedge.errors import WasmEdgeError
 
@@ -92,6 +117,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             _parametrize_host(metafunc)
         if "wasm_case" in metafunc.fixturenames:
             _parametrize_case(metafunc)
+        if _is_ours_in(getattr(metafunc, "_arg2fixturedefs", {}), "program_host"):
+            _parametrize_program(metafunc)
     except WasmEdgeError as error:
         from pytest_wasmedge.reports.terminal import printable
 
@@ -110,14 +137,12 @@ def _is_ours_in(definitions: Mapping[str, Sequence[Any]], fixture: str) -> bool:
 
 def _parametrize_host(metafunc: pytest.Metafunc) -> None:
     marked = [name for mark in metafunc.definition.iter_markers("runtimes") for name in mark.args]
-    selected = [runtime.name for runtime in stash.session(metafunc.config).selected]
-    wanted = (
-        [runtime.name for runtime in stash.session(metafunc.config).named(marked)] if marked else selected
-    )
-    names = [name for name in selected if name in wanted]
+    session = stash.session(metafunc.config)
+    names = [runtime.name for runtime in (session.marked(marked) if marked else session.selected)]
     params: list[Any] = list(names)
     if not names:
-        reason = f"is for {', '.join(wanted)}; --runtimes selects {', '.join(selected)}"
+        selected = ", ".join(runtime.name for runtime in session.selected)
+        reason = f"is for {', '.join(marked)}; --runtimes selects {selected}"
         params = [pytest.param("none", marks=pytest.mark.skip(reason=reason))]
     metafunc.parametrize("host", params, indirect=True, scope="session", ids=names or ["none"])
 
@@ -132,6 +157,26 @@ def _parametrize_case(metafunc: pytest.Metafunc) -> None:
         if (not topics or case.topic in topics) and case.topic not in excluded
     ]
     metafunc.parametrize("wasm_case", cases, ids=[case.name for case in cases])
+
+
+def _parametrize_program(metafunc: pytest.Metafunc) -> None:
+    """Run each program on every selected runtime; one that can give no folders is left out, by its name."""
+    session = stash.session(metafunc.config)
+    _ = session.contract
+    params = []
+    for runtime in session.selected:
+        if "preopens" in runtime.capabilities:
+            params += [
+                pytest.param(program, runtime.name, id=f"{program.short_name}-{runtime.name}")
+                for program in session.programs
+            ]
+        elif session.programs:
+            reason = (
+                f"{runtime.name} cannot give folders to a guest: {len(session.programs)} programs left out"
+            )
+            left_out = pytest.mark.skip(reason=reason)
+            params.append(pytest.param(None, runtime.name, marks=left_out, id=f"left_out-{runtime.name}"))
+    metafunc.parametrize(("wasm_program", "program_host"), params, indirect=["program_host"])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -200,7 +245,8 @@ def _tell(
     error = None if call.excinfo is None else call.excinfo.value
     fields = record.fields_of(error)
     callspec = getattr(item, "callspec", None)
-    case = getattr(callspec.params.get("wasm_case") if callspec else None, "name", "")
+    given = callspec.params if callspec else {}
+    case = getattr(given.get("wasm_case") or given.get("wasm_program"), "name", "")
     name = case or getattr(item, "originalname", item.name)
     report.user_properties.append((record.CASE, name))
     known = stash.session(item.config).known_divergence(name, names, fields) if report.failed else None
@@ -216,8 +262,9 @@ def _runtimes_of(item: pytest.Item) -> list[str]:
     """Return the names of the runtimes that a test ran on, or would have."""
     definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     callspec = getattr(item, "callspec", None)
-    if callspec and _is_ours_in(definitions, "host"):
-        return [callspec.params["host"]]
+    for fixture in ("host", "program_host"):
+        if callspec and _is_ours_in(definitions, fixture):
+            return [callspec.params[fixture]]
     if _is_ours_in(definitions, "hosts"):
         return [runtime.name for runtime in stash.session(item.config).available]
     named = item.config.stash.get(_NAMED, {})

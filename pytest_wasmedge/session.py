@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_wasmedge import bundled
-from pytest_wasmedge.errors import ArtifactError, RuntimeUnavailableError, WasmEdgeError
-from pytest_wasmedge.model import Artifact, Invocation, Outcome
+from pytest_wasmedge.errors import ArtifactError, CorpusError, RuntimeUnavailableError, WasmEdgeError
+from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome
 from pytest_wasmedge.options import BUILTIN_ARTIFACT, CONTRACT, GOLDEN, Options
 from pytest_wasmedge.pool import HostPool, explain
 from pytest_wasmedge.portability.corpus import Case
+from pytest_wasmedge.provision.versions import Resolver, newest
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.runtimes import DEFAULT, select
-from pytest_wasmedge.runtimes.base import Host, Runtime
+from pytest_wasmedge.runtimes.base import Host, Runtime, base_name
 
 if TYPE_CHECKING:
     from pytest_wasmedge.contract import Contract, Known
     from pytest_wasmedge.latency.units import Limit
+    from pytest_wasmedge.portability.testsuite import Program
 
 
 class WasmSession:
@@ -33,18 +35,21 @@ class WasmSession:
         corpora: Sequence[Path] = (),
         *,
         contract_in: Path | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self.options = options
-        self.known = known
+        #: By name; a version of one is added when it is selected.
+        self.known = dict(known)
+        self.resolver = resolver or Resolver()
         self._contract_in = contract_in
         self._speaks_ruby: bool | None = None
         self._corpora = (bundled.ruby_corpus(), *corpora)
 
     @cached_property
     def selected(self) -> list[Runtime]:
-        """The runtimes that `host` stands for. Raises UnknownRuntimeError."""
+        """The runtimes that `host` stands for, exact versions installed. Raises WasmEdgeError."""
         if self.options.runtimes:
-            return select(self.options.runtimes, self.known)
+            return self._select(self.options.runtimes)
         return [each for each in self.known.values() if each.name == DEFAULT or each.deployed]
 
     @property
@@ -52,9 +57,18 @@ class WasmSession:
         """Those of the selected that can run here."""
         return [runtime for runtime in self.selected if self.pool.availability(runtime).available]
 
-    def named(self, names: Sequence[str]) -> list[Runtime]:
-        """Return the known runtimes of these names. Raises UnknownRuntimeError."""
-        return select(",".join(names), self.known)
+    def marked(self, names: Sequence[str]) -> list[Runtime]:
+        """Return those of the selected that a test's mark means. Raises UnknownRuntimeError.
+
+        A name means every version of it that is selected, ``deno@2.7`` those that begin so. A mark installs nothing.
+        """
+        _ = select(",".join(name if name in self.known else base_name(name) for name in names), self.known)
+        return [runtime for runtime in self.selected if any(_means(name, runtime) for name in names)]
+
+    def _select(self, spec: str) -> list[Runtime]:
+        found = select(spec, self.known, self.resolver)
+        self.known |= {runtime.name: runtime for runtime in found}
+        return found
 
     @cached_property
     def artifact(self) -> Artifact:
@@ -118,7 +132,7 @@ class WasmSession:
         if self.contract is None or runtime.cache_state == "no-cache":
             return None
         found = self.contract.ceiling(runtime.name, "cold/no-cache")
-        return found.limit if found and found.runtime == runtime.name else None
+        return found.limit if found and found.runtime in (runtime.name, base_name(runtime.name)) else None
 
     def known_divergence(self, case: str, runtimes: Sequence[str], fields: Collection[str]) -> Known | None:
         """Return the contract's entry that knows all of these fields to diverge, on a test's one runtime."""
@@ -145,11 +159,51 @@ class WasmSession:
         return tuple(case for root in self._corpora for case in load_corpus(root))
 
     @cached_property
+    def programs(self) -> tuple[Program, ...]:
+        """All programs of ``--wasm-corpus``. Raises CorpusError."""
+        from pytest_wasmedge.portability.testsuite import read_corpus
+
+        found = [
+            program for spec in self.options.corpora for program in read_corpus(spec, self.options.started_in)
+        ]
+        paths: dict[str, Path] = {}
+        for program in found:
+            if program.name in paths:
+                raise CorpusError(
+                    f"{paths[program.name]} and {program.path} are both called {program.name}. "
+                    "Give one --wasm-corpus with the folder above them."
+                )
+            paths[program.name] = program.path
+        return tuple(found)
+
+    @contextmanager
+    def program_host(self, program: Program, runtime: Runtime) -> Iterator[Host]:
+        """Start a host of a program for one test, and keep nothing of it: the compiled artifact needs the room.
+
+        Raises RuntimeUnavailableError, ArtifactError or HostStartError.
+        """
+        from pytest_wasmedge.wasm import load_artifact
+
+        availability = self.pool.availability(runtime)
+        if not availability.available:
+            raise RuntimeUnavailableError(explain(runtime, availability))
+        artifact = load_artifact(program.path, name=program.short_name)
+        kept = runtime.kept_code(artifact)
+        had_code = kept is not None and kept.exists()
+        try:
+            with runtime.start(artifact, Limits()) as host:
+                artifact.verify()
+                yield host
+        finally:
+            if kept is not None and not had_code:
+                kept.unlink(missing_ok=True)
+
+    @cached_property
     def reference(self) -> Reference:
         """What outcomes are held against. Raises WasmEdgeError for a name that is not one runtime."""
         name = self.options.reference or (GOLDEN if self.artifact.builtin else "")
         if name not in ("", GOLDEN):
-            runtimes = select(name, self.known)
+            runtimes = self._select(name)
             if len(runtimes) > 1:
                 raise WasmEdgeError(
                     f"--wasm-reference={name} names {len(runtimes)} runtimes: name one, or golden."
@@ -181,8 +235,8 @@ class WasmSession:
 
     def check(self) -> None:
         """Find out before any test runs what the command line asks and cannot have. Raises WasmEdgeError."""
-        _ = self.contract, self.baseline
-        required = select(self.options.require, self.known) if self.options.require else []
+        _ = self.contract, self.baseline, self.programs
+        required = self._select(self.options.require) if self.options.require else []
         named = [] if "all" in self.options.runtimes.split(",") else list(self.selected)
         if self.options.reference not in ("", GOLDEN):
             named.append(self.reference.runtime)
@@ -210,6 +264,7 @@ class WasmSession:
         record = RunRecord(self.artifact, str(self.reference), self.baseline)
         for runtime in self.selected:
             record.add_runtime(runtime, self.pool.availability(runtime))
+        record.closing += [(note, "warn") for note in self.resolver.notes]
         return record
 
     def conclude(self, record: RunRecord) -> None:
@@ -217,7 +272,7 @@ class WasmSession:
         from pytest_wasmedge import conclusions
 
         if self.contract is not None:
-            conclusions.find_stale(record, self.contract, self.cases)
+            conclusions.find_stale(record, self.contract, (*self.cases, *self.programs))
         if self.options.update_contract and self.contract_path is not None:
             conclusions.write_ceilings(record, self.contract_path)
 
@@ -263,6 +318,14 @@ def add_remotes(known: Mapping[str, Runtime], options: Options) -> dict[str, Run
 
     found = remotes(options.remote, invocation_header=options.remote_header or DEFAULT_HEADER, taken=known)
     return dict(known) | {runtime.name: runtime for runtime in found}
+
+
+def _means(name: str, runtime: Runtime) -> bool:
+    """True if this name in a mark means this runtime."""
+    base, _, version = name.partition("@")
+    if name in ("all", runtime.name):
+        return True
+    return base == base_name(runtime.name) and (not version or newest(version, [runtime.version]) is not None)
 
 
 def _answers_ruby(host: Host) -> bool:

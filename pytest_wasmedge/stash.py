@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import zlib
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,18 @@ if TYPE_CHECKING:
 #: What a test measured and found; both are kept on the test.
 MEASUREMENTS = pytest.StashKey[list["Measurement"]]()
 FINDINGS = pytest.StashKey[list["Finding"]]()
+#: The key of what a worker of pytest-xdist is told about exact versions.
+VERSIONS = "wasm_versions"
 _SESSION = pytest.StashKey["WasmSession"]()
 _MEASURING = pytest.StashKey["Measuring"]()
 _QUIET = pytest.StashKey["Quiet | None"]()
 
 
 def session(config: pytest.Config) -> WasmSession:
-    """Return what the run is about. Raises WasmEdgeError for a remote that cannot be one."""
+    """Return what the run is about. Raises WasmEdgeError for a remote, or glue of the user's, that is none."""
     if _SESSION not in config.stash:
+        from pytest_wasmedge import own_glue
+        from pytest_wasmedge.provision.versions import Resolver
         from pytest_wasmedge.runtimes import builtin_runtimes, merge
         from pytest_wasmedge.session import WasmSession, add_remotes
 
@@ -35,14 +40,21 @@ def session(config: pytest.Config) -> WasmSession:
         known = {runtime.name: runtime for runtime in builtin}
         more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
         corpora = config.hook.pytest_wasmedge_corpora(config=config)
-        merged = merge(builtin, [runtime for runtimes in more for runtime in runtimes])
+        theirs = [runtime for runtimes in more for runtime in runtimes]
+        merged = merge(builtin, [*own_glue.runtimes(config.rootpath), *theirs])
         config.stash[_SESSION] = WasmSession(
             read,
             add_remotes(merged, read),
             [root for roots in corpora for root in roots],
             contract_in=config.rootpath,
+            resolver=Resolver(getattr(config, "workerinput", {}).get(VERSIONS), _say),
         )
     return config.stash[_SESSION]
+
+
+def _say(text: str) -> None:
+    """Tell what takes long before pytest has a reporter; on stderr, since stdout may be read by a program."""
+    sys.stderr.write(f"pytest-wasmedge: {text}\n")
 
 
 def measuring(config: pytest.Config) -> Measuring:

@@ -23,8 +23,10 @@ COMMANDS = [
     if line.startswith("$ ")
 ]
 EXAMPLES = re.findall(r"```python\n# (test_\w+\.py)\n(.*?)```", README, re.DOTALL)
-# Bounds what a command that collects the whole suite does here; CI runs all of it with `make conformance`.
+# Bounds what a command that collects the whole suite, or measures on every runtime, does here; CI runs all of the
+# suite with `make conformance`, and the examples of latency run on few runtimes.
 SOME_OF_THE_SUITE = "test_sum or test_failure or test_agreement or test_status_arrives or test_starts"
+OUTCOMES_ALONE = "test_sum or test_failure or test_agreement"
 
 
 @pytest.fixture
@@ -52,6 +54,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def test_pytest_commands(project: Path, command: str) -> None:
     """Each pytest command of the README ends well in a project that holds the README's example."""
     bound = ["-k", SOME_OF_THE_SUITE] if "--wasm-conformance" in command else []
+    bound = ["-k", OUTCOMES_ALONE] if "--runtimes=all" in command else bound
     # Samples for a moment: here it counts that the command works.
     bound += ["--wasm-latency-budget=5"]
     ended = run([*shlex.split(command), *bound, "-p", "no:cacheprovider"], project)

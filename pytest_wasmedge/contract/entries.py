@@ -15,6 +15,7 @@ from pytest_wasmedge.contract.limits import ArtifactLimits
 from pytest_wasmedge.contract.source import nearest
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import Duration, FloorMultiple
+from pytest_wasmedge.runtimes.base import base_name
 
 #: What a ceiling can be of: the cold start in each cache state, and the warm invocations.
 KINDS = (
@@ -48,7 +49,7 @@ class Ceiling:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeRange:
-    """A runtime (or ``*``), in certain versions or in all (None)."""
+    """A runtime (or ``*``), in certain versions or in all (None); ``deno`` is ``deno@2.9.6`` too."""
 
     name: str
     versions: SpecifierSet | None = None
@@ -56,7 +57,7 @@ class RuntimeRange:
 
     def matches(self, runtime: str, version: str | None) -> bool:
         """Return whether this is meant; a version that cannot be read is in no range."""
-        if self.name not in (runtime, ANY):
+        if self.name not in (runtime, base_name(runtime), ANY):
             return False
         if self.versions is None:
             return True
@@ -108,8 +109,11 @@ class Contract:
     drafts: tuple[Known, ...] = ()
 
     def ceiling(self, runtime: str, kind: str) -> Ceiling | None:
-        """Return the runtime's own ceiling of this kind, else the one for all others, else None."""
-        for name in (runtime, ANY):
+        """Return the runtime's own ceiling of this kind, else the one for all others, else None.
+
+        That of ``deno@2.9.6`` is the one of ``deno``, unless it has its own.
+        """
+        for name in (runtime, base_name(runtime), ANY):
             for each in self.ceilings:
                 if (each.runtime, each.kind) == (name, kind):
                     return each
@@ -133,7 +137,7 @@ class Contract:
     def check_runtimes(self, known: Collection[str]) -> None:
         """Raise ContractError if a runtime is named that is not among these."""
         for name, line in self.runtime_names().items():
-            if name not in known:
+            if name not in known and base_name(name) not in known:
                 raise ContractError(
                     f'{self.path}:{line}: there is no runtime "{name}"; {nearest(name, known)}'
                 )

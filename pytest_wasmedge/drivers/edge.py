@@ -73,13 +73,16 @@ class Reply:
 class Edge:
     """The way to one worker; may be used by several threads. Raises EdgeError if the token cannot be sent."""
 
-    def __init__(self, url: Url, transport: Transport | None = None) -> None:
+    def __init__(
+        self, url: Url, transport: Transport | None = None, more_headers: Mapping[str, str] | None = None
+    ) -> None:
         self.url = url
         self._token = os.environ.get(TOKEN_VARIABLE, "").strip()
         headers = {
             "user-agent": "pytest-wasmedge",
             "accept-encoding": "identity",
             "content-type": "application/octet-stream",
+            **(more_headers or {}),
         }
         local = _is_loopback(url.host)
         if self._token:

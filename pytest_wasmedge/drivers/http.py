@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
-from pytest_wasmedge.model import Ending, EndingKind, Invocation, host_failed
+from pytest_wasmedge.errors import UnsupportedError
+from pytest_wasmedge.model import Ending, EndingKind, Invocation, exited, host_failed
 
 if TYPE_CHECKING:
     import httpx
 
 SECRET_HEADER = "pytest-wasmedge-secret"
+#: In which an answer may tell the invocation's number.
+INVOCATION_HEADER = "pytest-wasmedge-invocation"
 
 #: Shorter than the time after which any of the hosts closes an idle connection (workerd: 5 s).
 _IDLE_CONNECTION_S = 4.0
@@ -26,13 +32,19 @@ Failure = Literal["late", "not received", "broken"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response, taken apart."""
+    """A response, taken apart.
+
+    ``runs_on``: the guest may still be running, and is to be stopped. ``by_log``: how it ended is known from a log
+    that does not say whose end it was.
+    """
 
     ending: Ending
     stdout: bytes = b""
     stderr: bytes = b""
     invocation: int = 0
     phases_ns: Mapping[str, int] = field(default_factory=dict)
+    runs_on: bool = False
+    by_log: bool = False
 
 
 def request_body(invocation: Invocation, timeout_s: float) -> bytes:
@@ -43,6 +55,76 @@ def request_body(invocation: Invocation, timeout_s: float) -> bytes:
         "timeout_ms": max(1, round(timeout_s * 1000)),
     }
     return b"".join((json.dumps(head).encode(), b"\n", invocation.stdin))
+
+
+class Served(Protocol):
+    """A started server, as far as asking it goes."""
+
+    client: httpx.Client
+    url: str
+    log: Path
+
+
+class Framed:
+    """How a host is asked: in our own format, in which the whole outcome comes back."""
+
+    def body(self, name: str, invocation: Invocation, timeout_s: float) -> bytes:
+        """Return the body of the request. Raises UnsupportedError for what it has no place for."""
+        return request_body(invocation, timeout_s)
+
+    def ask(
+        self, name: str, server: Served, body: bytes, timeout_s: float, output_bytes: int
+    ) -> tuple[int, Answer]:
+        """Post once; return the nanoseconds until the answer was complete, and the answer.
+
+        Raises httpx.HTTPError; what had come of the answer by then is `heard` in its request's extensions.
+        """
+        import httpx
+
+        began_ns = time.perf_counter_ns()
+        response = server.client.post(server.url, content=body, timeout=httpx.Timeout(timeout_s))
+        return time.perf_counter_ns() - began_ns, read_answer(name, response)
+
+
+class Plain(Framed):
+    """The plain contract: the body of the request is stdin, that of a 2xx answer is stdout, and no more is told."""
+
+    def body(self, name: str, invocation: Invocation, timeout_s: float) -> bytes:
+        asked = (["arguments"] if invocation.args else []) + (["an environment"] if invocation.env else [])
+        if asked:
+            raise UnsupportedError(
+                f"{name} cannot give {' or '.join(asked)} to a guest: its own glue takes stdin alone; "
+                "mark the test with runtimes(...) to run it where they can be given."
+            )
+        return invocation.stdin
+
+    def ask(
+        self, name: str, server: Served, body: bytes, timeout_s: float, output_bytes: int
+    ) -> tuple[int, Answer]:
+        import httpx
+
+        content = bytearray()
+        began_ns = time.perf_counter_ns()
+        deadline_ns = began_ns + round(timeout_s * 1e9)
+        # Piece by piece: an answer that somebody else's glue sends may have no end.
+        limit = httpx.Timeout(timeout_s)
+        with server.client.stream("POST", server.url, content=body, timeout=limit) as response:
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > output_bytes:
+                    break
+                if time.perf_counter_ns() > deadline_ns:
+                    raise httpx.ReadTimeout("the answer did not end", request=response.request)
+            elapsed_ns = time.perf_counter_ns() - began_ns
+        told = response.headers.get(INVOCATION_HEADER, "")
+        number = int(told) if re.fullmatch(r"[0-9]{1,18}", told) else 0
+        if not response.is_success:
+            ending = host_failed(f"{name} answered HTTP {response.status_code}: {bytes(content[:200])!r}")
+            return elapsed_ns, Answer(ending, invocation=number)
+        ending = exited(0)
+        if len(content) > output_bytes:
+            ending = host_failed(f"output limit of {output_bytes} bytes reached")
+        return elapsed_ns, Answer(ending, bytes(content[:output_bytes]), invocation=number)
 
 
 def open_client(secret: str) -> httpx.Client:
@@ -67,6 +149,12 @@ def failure_of(error: httpx.HTTPError) -> Failure:
         (httpx.HTTPError, "broken"),
     )
     return next(failure for kind, failure in table if isinstance(error, kind))
+
+
+def heard_of(error: httpx.HTTPError) -> tuple[bytes, bytes]:
+    """Return what had come of both streams when the answer broke off."""
+    heard = error.request.extensions.get("heard")
+    return (bytes(heard.stdout), bytes(heard.stderr)) if heard else (b"", b"")
 
 
 def read_answer(name: str, response: httpx.Response) -> Answer:

@@ -7,19 +7,23 @@ import contextlib
 import json
 import os
 import queue
+import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.model import Ending, host_failed, out_of_memory
 
 # Runs beside us, in a session of its own. It learns of every process group and folder through its stdin; when
 # that closes, we are gone (even by kill -9), and it removes what is still on the list.
@@ -85,6 +89,11 @@ class _Reaper:
 
 
 _reaper = _Reaper()
+
+#: A start is not told more finely than this.
+_KNOCK_S = 0.002
+
+_OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate memory|allocation failed", re.IGNORECASE)
 
 
 class Workspace:
@@ -201,17 +210,90 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def read_lines(stdout: IO[bytes], log: Path, announced: queue.SimpleQueue[dict[str, Any] | None]) -> None:
-    """Pass on the line that announces the port, and None at the end; all other lines go to the log."""
-    with stdout, log.open("ab", buffering=0) as file:
+#: What a program says once it listens: its ``port``, and perhaps ``phases_ns``.
+Announcement = Mapping[str, Any]
+Announced = queue.SimpleQueue[Announcement | None]
+
+
+def announcements(
+    name: str,
+    process: subprocess.Popen[bytes],
+    log: Path,
+    read: Callable[[bytes], Announcement | None],
+    port: int = 0,
+) -> Announced:
+    """Return where the program's announcement arrives, and None when it says no more.
+
+    What `read` makes nothing of goes to the log. A program that was told its ``port`` announces nothing itself:
+    it listens once it takes a connection there.
+    """
+    assert process.stdout
+    announced: Announced = queue.SimpleQueue()
+    jobs: dict[str, tuple[Callable[..., None], tuple[object, ...]]] = {
+        "stdout": (_read_lines, (process, log, read, announced)),
+    }
+    if port:
+        jobs["knock"] = (_knock, (process, port, announced))
+    for job, (target, args) in jobs.items():
+        threading.Thread(target=target, args=args, name=f"{name}-{job}", daemon=True).start()
+    return announced
+
+
+def _read_lines(
+    process: subprocess.Popen[bytes],
+    log: Path,
+    read: Callable[[bytes], Announcement | None],
+    announced: Announced,
+) -> None:
+    assert process.stdout
+    with process.stdout as stdout, log.open("ab", buffering=0) as file:
         for line in stdout:
-            with contextlib.suppress(ValueError):
-                said = json.loads(line)
-                if isinstance(said, dict) and isinstance(said.get("port"), int):
-                    announced.put(said)
-                    continue
-            file.write(line)
+            said = read(line)
+            if said is None:
+                file.write(line)
+            else:
+                announced.put(said)
     announced.put(None)
+    _end_with(process)
+
+
+def _end_with(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a program, and then end what it had started, which could go on to answer in its place."""
+    if hasattr(os, "waitid"):
+        # The number of the group is not given to others as long as nobody has taken note of the end; who has
+        # done so before us has looked after the rest too.
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            _kill_group(process)
+    else:
+        process.wait()
+        _kill_group(process)
+
+
+def _knock(process: subprocess.Popen[bytes], port: int, announced: Announced) -> None:
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as knocked:
+            # Where nobody listens, a connection can by chance come out at its own other end.
+            if knocked.getsockname() != knocked.getpeername():
+                announced.put({"port": port})
+                return
+        time.sleep(_KNOCK_S)
+
+
+def read_json(line: bytes) -> Announcement | None:
+    """Return what a line of JSON announces; None for every other line."""
+    with contextlib.suppress(ValueError):
+        said = json.loads(line)
+        if isinstance(said, dict) and isinstance(said.get("port"), int):
+            return said
+    return None
+
+
+def free_port() -> int:
+    """Return a port of loopback that the system has free now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
 
 
 def how_it_ended(process: subprocess.Popen[bytes]) -> str:
@@ -220,6 +302,11 @@ def how_it_ended(process: subprocess.Popen[bytes]) -> str:
     if status is None:
         return "closed its stdout"
     return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+
+
+def ending_by_log(detail: str, said: str) -> Ending:
+    """Tell a host that had not enough memory, by its own last words, from one that failed."""
+    return (out_of_memory if _OUT_OF_MEMORY.search(said) else host_failed)(detail)
 
 
 def tail(log: Path, lines: int = 12) -> str:

@@ -5,41 +5,41 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-import re
 import secrets
 import subprocess
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pytest_wasmedge.drivers.http import (
     Answer,
+    Framed,
     failure_of,
+    heard_of,
     open_client,
-    read_answer,
     read_phases,
-    request_body,
     with_transfer,
 )
-from pytest_wasmedge.drivers.process import Workspace, how_it_ended, read_lines, spawn, stop, tail
+from pytest_wasmedge.drivers.process import (
+    Announcement,
+    Workspace,
+    announcements,
+    ending_by_log,
+    free_port,
+    how_it_ended,
+    read_json,
+    spawn,
+    stop,
+    tail,
+)
 from pytest_wasmedge.drivers.turns import Turns
 from pytest_wasmedge.drivers.versions import Versions, ask, numbers
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError, UnsupportedError
-from pytest_wasmedge.model import (
-    Artifact,
-    Ending,
-    Invocation,
-    Limits,
-    Outcome,
-    Timings,
-    host_failed,
-    out_of_memory,
-    timed_out,
-)
+from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, Outcome, Timings, timed_out
 from pytest_wasmedge.provision import Found, find, install_command
 from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
 
@@ -54,7 +54,6 @@ _BACKSTOP_S = 5.0
 #: How long a process may take to end after its connections broke, so that its own last words are reported.
 _DYING_S = 2.0
 _PAGE_BYTES = 1 << 16
-_OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate memory|allocation failed", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +80,16 @@ class Launch:
 class ServerRuntime(Runtime):
     """A runtime that is started once per host and answers over HTTP. It describes; ServerHost does.
 
-    The program prints one line of JSON with its ``port`` on stdout once it listens. ``limits_itself`` says
-    whether it can answer for a guest at the time limit; if not, the process is killed and started again.
-    ``stops_guests`` says whether that guest has then really stopped; if not, it would go on to take a core,
-    and the process is replaced as soon as nobody else needs it.
+    The program prints one line of JSON with its ``port`` on stdout once it listens; `announcement` reads other
+    words (on stderr too if it ``announces_in_log``), `told_port` tells it the port instead. ``wire`` is how it is
+    asked. ``limits_itself`` says whether it can answer for a guest at the time limit; if not, the process is killed
+    and started again. ``stops_guests`` says whether that guest has then really stopped; if not, it would go on
+    to take a core, and the process is replaced as soon as nobody else needs it.
     """
 
-    tool: ClassVar[str]
     minimum: ClassVar[tuple[int, ...]] = ()
+    wire: ClassVar[Framed] = Framed()
+    announces_in_log: ClassVar[bool] = False
     limits_itself: ClassVar[bool] = True
     stops_guests: ClassVar[bool] = True
 
@@ -109,6 +110,14 @@ class ServerRuntime(Runtime):
         folder = str(workspace)
         return {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "NO_COLOR": "1"}
 
+    def announcement(self, line: bytes) -> Announcement | None:
+        """Return what a line of the program's stdout announces, its ``port`` at least; None for its log."""
+        return read_json(line)
+
+    def told_port(self, port: int) -> Mapping[str, str]:
+        """Return the environment that makes the program listen on this port; nothing if it announces its own."""
+        return {}
+
     def greeting(self, launch: Launch) -> bytes:
         """Return what is written to the program's stdin, which then stays open until the host is closed."""
         settings = {
@@ -121,7 +130,7 @@ class ServerRuntime(Runtime):
 
     def locate(self) -> Found | None:
         """Return the program. Raises ProvisionError."""
-        return find(self.tool)
+        return find(self.tool, self.version)
 
     def missing(self) -> str:
         """Say what else is needed and not there; empty if nothing."""
@@ -142,6 +151,8 @@ class ServerRuntime(Runtime):
         if numbers(versions.version) < self.minimum:
             wanted = ".".join(map(str, self.minimum))
             missing = f"{found.path} is {self.tool} {versions.version}, at least {wanted} is needed"
+            # Of a version that was asked for there is no newer one to install.
+            install = "" if self.version else install
         if missing:
             return Availability(False, told.version, told.engine_version, missing, install, told.path)
         return told
@@ -184,7 +195,7 @@ class ServerHost(Host):
                 "runtimes(...) to run it where folders can be given."
             )
         timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
-        body = request_body(invocation, timeout_s)
+        body = self.runtime.wire.body(self.runtime.name, invocation, timeout_s)
         with self._slots, self._turns.together():
             outcome = self._attempt(body, timeout_s, alone=False)
         if outcome is None:
@@ -215,16 +226,18 @@ class ServerHost(Host):
         patience_s = timeout_s + _BACKSTOP_S if self.runtime.limits_itself else timeout_s
         began_ns = time.perf_counter_ns()
         try:
-            response = server.client.post(server.url, content=body, timeout=httpx.Timeout(patience_s))
-            elapsed_ns = time.perf_counter_ns() - began_ns
-            answer = read_answer(self.runtime.name, response)
-            if answer.ending.kind == "timed_out" and not self.runtime.stops_guests:
+            elapsed_ns, answer = self.runtime.wire.ask(
+                self.runtime.name, server, body, patience_s, self.limits.output_bytes
+            )
+            if answer.by_log and attempt.shared and not alone:
+                return None
+            if answer.runs_on or (answer.ending.kind == "timed_out" and not self.runtime.stops_guests):
                 self._replace(server)
             return self._outcome(answer, elapsed_ns)
         except httpx.HTTPError as error:
             elapsed_ns = time.perf_counter_ns() - began_ns
             ending = self._ending_of(error, server, attempt, alone)
-            return None if ending is None else self._outcome(Answer(ending), elapsed_ns)
+            return None if ending is None else self._outcome(Answer(ending, *heard_of(error)), elapsed_ns)
         finally:
             self._leave(server, attempt)
 
@@ -262,7 +275,7 @@ class ServerHost(Host):
             detail = f"{self.runtime.name} {how} during the invocation; its log ends:\n{said}"
         else:
             detail = f"{self.runtime.name} answered nonsense ({type(error).__name__}: {error}) and was killed"
-        return (out_of_memory if _OUT_OF_MEMORY.search(said) else host_failed)(detail)
+        return ending_by_log(detail, said)
 
     def _enter(self) -> tuple[_Server, _Attempt]:
         with self._lock:
@@ -316,23 +329,21 @@ class ServerHost(Host):
         launch.artifact_link.symlink_to(artifact.path.absolute())
         # What a host before this one wrote says nothing about this one.
         log.unlink(missing_ok=True)
+        port = free_port()
+        told = self.runtime.told_port(port)
         began_ns = time.perf_counter_ns()
         with log.open("ab") as stderr:
             process = spawn(
                 self.runtime.argv(launch),
-                env=self.runtime.environment(launch.workspace),
+                env={**self.runtime.environment(launch.workspace), **told},
                 cwd=launch.workspace,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=stderr,
+                stderr=subprocess.STDOUT if self.runtime.announces_in_log else stderr,
             )
         try:
             assert process.stdin
-            assert process.stdout
-            announced: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-            threading.Thread(
-                target=read_lines, args=(process.stdout, log, announced), name=f"{name}-stdout", daemon=True
-            ).start()
+            announced = announcements(name, process, log, self.runtime.announcement, port if told else 0)
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(self.runtime.greeting(launch))
                 process.stdin.flush()

@@ -13,6 +13,7 @@ from pathlib import Path
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.install import executable, installed
 from pytest_wasmedge.provision.pins import programs, wheel_of
+from pytest_wasmedge.provision.versions import program
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,16 @@ class Found:
     origin: str
 
 
-def find(name: str) -> Found | None:
+def find(name: str, version: str = "") -> Found | None:
     """Return the program of this tool, or None if there is none.
 
     The order: ``PYTEST_WASMEDGE_<NAME>``, what `install` put into the cache, the extra installed in this
-    Python environment, PATH. Raises ProvisionError if the variable names no program or the cache is unsafe.
+    Python environment, PATH. An exact ``version`` is one that `install` put into the cache, and no other. Raises
+    ProvisionError if the variable names no program or the cache is unsafe.
     """
+    if version:
+        exact = program(name, version)
+        return Found(exact, "pytest-wasmedge install") if exact else None
     if name not in programs():
         raise ProvisionError(f"{name!r} is no program to look for; these are: {', '.join(programs())}.")
     if given := _given(name):

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.cache import folder
-from pytest_wasmedge.provision.clients import deno_env, fetch_npm, fetch_pypi, last_words
-from pytest_wasmedge.provision.pins import Pin, pin
+from pytest_wasmedge.provision.clients import deno_env, fetch_locked, fetch_npm, fetch_pypi, last_words
+from pytest_wasmedge.provision.debian import fetch_debian
+from pytest_wasmedge.provision.pins import DebianPin, Pin, pin, pinned_here
 
 Progress = Callable[[str], None]
 
@@ -24,6 +25,8 @@ SMOKE_TIMEOUT_S = 60.0
 
 def installed(name: str) -> Path | None:
     """Return the folder of this tool if its present pin is installed. Raises ProvisionError."""
+    if not pinned_here(name):
+        return None
     place = folder("tools") / pin(name).folder_name
     return place if place.is_dir() else None
 
@@ -42,32 +45,47 @@ def install(name: str, progress: Progress = lambda _: None) -> Path:
     ``progress`` is told what is going on. Safe to call from several processes at once. Raises
     ProvisionError; whatever goes wrong, nothing half-installed stays.
     """
-    wanted = pin(name)
+    return install_pin(pin(name), progress)
+
+
+def install_pin(wanted: Pin, progress: Progress = lambda _: None) -> Path:
+    """Install exactly this, as `install` does."""
+    name = wanted.name
     for need in wanted.needs:
         install(need, progress)
-    tools = folder("tools")
-    place = tools / wanted.folder_name
-    with _lock(
-        tools / f"{name}.install-lock", lambda: progress(f"waiting for another installation of {name}")
-    ):
-        if place.is_dir():
-            return place
-        # We hold the lock, so these were left by a process that was killed.
-        for litter in tools.glob(f".{name}.*"):
-            shutil.rmtree(litter, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=tools))
-        try:
+    place = folder("tools") / wanted.folder_name
+    with working_folder(name, progress) as work:
+        if not place.is_dir():
             progress(f"fetching {wanted.package} {wanted.version} from {wanted.source}")
             if wanted.source == "pypi":
                 package = fetch_pypi(wanted, work)
+            elif isinstance(wanted, DebianPin):
+                package = fetch_debian(wanted, work)
+            elif wanted.lock:
+                package = fetch_locked(wanted, wanted.lock, work, executable("deno"))
             else:
                 package = fetch_npm(wanted, work, executable("deno"))
             progress(f"checking that {name} {wanted.version} runs")
             _prove(wanted, package, work)
             package.rename(place)
+    return place
+
+
+@contextmanager
+def working_folder(name: str, progress: Progress) -> Iterator[Path]:
+    """Hold the lock of this tool, and yield an empty folder beside the tools that is gone afterwards."""
+    tools = folder("tools")
+    with _lock(
+        tools / f"{name}.install-lock", lambda: progress(f"waiting for another installation of {name}")
+    ):
+        # We hold the lock, so these were left by a process that was killed.
+        for litter in tools.glob(f".{name}.*"):
+            shutil.rmtree(litter, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=tools))
+        try:
+            yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    return place
 
 
 def _prove(wanted: Pin, package: Path, work: Path) -> None:
@@ -75,8 +93,7 @@ def _prove(wanted: Pin, package: Path, work: Path) -> None:
     entry = package / wanted.entry
     if not entry.is_file():
         raise ProvisionError(
-            f"{wanted.package} {wanted.version} holds no {wanted.entry}: "
-            f"the pin of {wanted.name} is wrong, please report it."
+            f"{wanted.package} {wanted.version} holds no {wanted.entry}, so it was not installed. {wanted.if_odd}"
         )
     if wanted.executable:
         entry.chmod(entry.stat().st_mode | 0o700)
@@ -111,14 +128,15 @@ def _prove(wanted: Pin, package: Path, work: Path) -> None:
 
 def _fault(wanted: Pin, argv: list[str]) -> str:
     return (
-        f"{wanted.name} {wanted.version} is what was pinned, but it does not run here: `{shlex.join(argv)}`"
+        f"{wanted.name} {wanted.version} came as it is {wanted.known_from}, but it does not run here: "
+        f"`{shlex.join(argv)}`"
     )
 
 
 def _remedy(wanted: Pin) -> str:
     return (
-        "It was not installed. This machine may lack what it needs (processor, system libraries); "
-        f"PYTEST_WASMEDGE_{wanted.name.upper()}=PATH takes one of your own."
+        "It was not installed. This machine may lack what it needs (processor, system libraries). "
+        f"{wanted.way_out}"
     )
 
 

@@ -9,11 +9,15 @@ import json
 import platform
 import sys
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pytest_wasmedge.errors import ProvisionError
+from pytest_wasmedge.provision.cache import folder
+
+#: One folder per tool that has dependencies, with the lock file that names all of them.
+LOCKS = Path(__file__).with_name("locks")
 
 #: What ``pytest-wasmedge build`` needs.
 BUILD_TOOLS = ("node", "binaryen", "wizer", "ruby")
@@ -31,16 +35,34 @@ class Smoke:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One tool on one platform. ``digest`` is ``sha256:HEX`` of the wheel or npm's ``sha512-BASE64``."""
+    """One tool on one platform.
+
+    ``digest`` is ``sha256:HEX`` of the wheel, npm's ``sha512-BASE64`` of a package that has no dependencies, or
+    ``sha256:HEX`` of the lock file of one that has.
+    """
 
     name: str
-    source: Literal["pypi", "npm"]
+    source: Literal["pypi", "npm", "debian"]
     package: str
     version: str
     digest: str
     entry: str
     executable: bool
     smoke: Smoke
+
+    #: How we know what it should be; no field, since those make the name of its folder.
+    known_from: ClassVar[str] = "pinned"
+
+    @property
+    def way_out(self) -> str:
+        """What to do if it does not run here."""
+        variable = f"PYTEST_WASMEDGE_{self.name.upper().replace('-', '_')}"
+        return f"{variable}=PATH takes one of your own."
+
+    @property
+    def if_odd(self) -> str:
+        """What to do if its entry is not there."""
+        return f"The pin of {self.name} is wrong, please report it."
 
     @property
     def folder_name(self) -> str:
@@ -49,11 +71,66 @@ class Pin:
         return f"{self.name}-{self.version}-{fingerprint[:8]}"
 
     @property
+    def lock(self) -> Path | None:
+        """The lock file of an npm package that has dependencies: each of them with version and integrity."""
+        locked = self.source == "npm" and self.digest.startswith("sha256:")
+        return LOCKS / self.name / "deno.lock" if locked else None
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """The tools that must be installed first: npm's client, and what runs the smoke test."""
         client = ("deno",) if self.source == "npm" else ()
         runner = () if self.smoke.runner in ("self", *client) else (self.smoke.runner,)
         return (*client, *runner)
+
+
+@dataclass(frozen=True, slots=True)
+class Deb:
+    """One Debian package: ``digest`` is the ``sha256:HEX`` of its .deb."""
+
+    package: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class DebianPin(Pin):
+    """A program from a suite of Debian, with every package that it needs: its own first, whose digest is the pin's."""
+
+    platform: str
+    suite: str
+    debs: tuple[Deb, ...]
+
+
+class Exact(Pin):
+    """A tool in another version than the pinned one: ``digest`` is what the registry stated when first asked.
+
+    Its package is taken to be laid out, and its program to be called, like those of the pinned version.
+    """
+
+    known_from: ClassVar[str] = "recorded"
+
+    @property
+    def way_out(self) -> str:
+        """What to do if it does not run here."""
+        return "Other versions of it may run."
+
+    @property
+    def if_odd(self) -> str:
+        """What to do if its entry is not there."""
+        return "That version is packed in another way than the pinned one: ask for another."
+
+    @property
+    def lock(self) -> Path | None:
+        """The lock file that was made when this version was first asked for, if it has dependencies."""
+        return folder("tools") / f"{self.name}-{self.version}.deno.lock" if super().lock else None
+
+
+def exact(name: str, version: str, digest: str) -> Exact:
+    """Return this tool in another version than the pinned one. Raises ProvisionError if it is not pinned."""
+    pinned = pin(name)
+    same = {each.name: getattr(pinned, each.name) for each in fields(pinned)}
+    return Exact(**same | {"version": version, "digest": digest})
 
 
 def pin(name: str, on: str | None = None) -> Pin:
@@ -70,16 +147,24 @@ def pin(name: str, on: str | None = None) -> Pin:
             f"{name} is not pinned for {on} (only for {', '.join(table['platforms'])}). "
             f"Install it yourself and set PYTEST_WASMEDGE_{name.upper()} to its path."
         )
-    return Pin(
-        name=name,
-        source=table["source"],
-        package=here.get("package") or table["package"],
-        version=here.get("version") or table["version"],
-        digest=here["digest"],
-        entry=table["entry"],
-        executable=table["executable"],
-        smoke=Smoke(**{**table["smoke"], "argv": tuple(table["smoke"]["argv"])}),
-    )
+    debs = tuple(Deb(*line.split()) for line in here.get("debs", ()))
+    common = {
+        "name": name,
+        "source": table["source"],
+        "package": here.get("package") or table["package"],
+        "version": here.get("version") or table["version"],
+        "digest": debs[0].digest if debs else here["digest"],
+        "entry": table["entry"],
+        "executable": table["executable"],
+        "smoke": Smoke(**{**table["smoke"], "argv": tuple(table["smoke"]["argv"])}),
+    }
+    return DebianPin(**common, platform=on, suite=table["suite"], debs=debs) if debs else Pin(**common)
+
+
+def pinned_here(name: str) -> bool:
+    """True unless this tool is pinned for other platforms alone."""
+    table = _tables().get(name)
+    return table is None or not {"any", this_platform()}.isdisjoint(table["platforms"])
 
 
 def tool_names() -> list[str]:
@@ -107,7 +192,9 @@ def in_order(names: list[str]) -> list[str]:
     """Return these tools and what they need, each once, needs first. Raises ProvisionError."""
     ordered: list[str] = []
     for name in names:
-        ordered += [tool for tool in (*in_order(list(pin(name).needs)), name) if tool not in ordered]
+        # What is not pinned for this platform is told when it is installed, not before all others.
+        needs = list(pin(name).needs) if pinned_here(name) else []
+        ordered += [tool for tool in (*in_order(needs), name) if tool not in ordered]
     return ordered
 
 

@@ -62,6 +62,7 @@ class RuntimeRecord:
     divergences: int = 0
     density_bytes: int | None = None
     unchecked: frozenset[str] = frozenset()
+    wrapped: str = ""
     latencies: dict[str, Latency] = field(default_factory=dict)
 
     @property
@@ -116,7 +117,11 @@ class RunRecord:
     def add_runtime(self, runtime: Runtime, availability: Availability) -> None:
         """List a runtime, whether it can run or not."""
         self.runtimes[runtime.name] = RuntimeRecord(
-            runtime.name, runtime.engine, availability, unchecked=runtime.unchecked
+            runtime.name,
+            runtime.engine,
+            availability,
+            unchecked=runtime.unchecked,
+            wrapped=runtime.wrapped,
         )
 
     def add_test(self, name: str, verdict: str, properties: dict[str, Any], test: str = "") -> None:

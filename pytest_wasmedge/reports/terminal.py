@@ -51,6 +51,8 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
         if row.unchecked and row.ran:
             fields = " and ".join(sorted(row.unchecked))
             lines.append((f"{row.name} does not tell {fields}: not checked there", "warn"))
+        if row.wrapped and row.ran:
+            lines.append((f"{row.name}: wrapped, not unchanged ({row.wrapped})", "plain"))
     for hazard, names in record.hazards.items():
         where = "every runtime run" if len(names) == len(rows) else ", ".join(names)
         lines.append((f"known hazard of this artifact: {hazard} (seen on {where})", "warn"))

@@ -6,9 +6,13 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from pytest_wasmedge.errors import UnknownRuntimeError
-from pytest_wasmedge.runtimes.base import Runtime
+from pytest_wasmedge.runtimes.base import Runtime, base_name
+
+if TYPE_CHECKING:
+    from pytest_wasmedge.provision.versions import Resolver
 
 DEFAULT = "wasmtime"
 # The classes that all share, and the runtime that is made for each URL given.
@@ -34,22 +38,43 @@ def merge(builtin: Iterable[Runtime], others: Iterable[Runtime]) -> dict[str, Ru
     return {runtime.name: runtime for runtime in (*builtin, *others)}
 
 
-def select(spec: str, known: Mapping[str, Runtime]) -> list[Runtime]:
-    """Return the runtimes that ``all`` or ``NAME[,NAME…]`` asks for, each once, in the order asked.
+def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = None) -> list[Runtime]:
+    """Return the runtimes that ``all`` or ``NAME[@VERSION][,NAME[@VERSION]…]`` asks for, each once, in that order.
 
-    ``all`` leaves out what is a yardstick only; that has to be named.
+    ``all`` leaves out what is a yardstick only, and exact versions; those have to be named. A version, or the
+    beginning of one, is found and installed by the resolver.
 
-    Raises UnknownRuntimeError with the known names and the nearest one.
+    Raises UnknownRuntimeError with the known names and the nearest one, UnsupportedError for a runtime that has no
+    versions, ProvisionError for a version that cannot be had.
     """
     names = [name.strip() for name in spec.split(",") if name.strip()]
-    if "all" in names:
-        named = [name for name in names if name in known]
-        return [each for each in known.values() if not each.yardstick or each.name in named]
     if not names:
         raise UnknownRuntimeError(f"no runtime is named in {spec!r}; known: {', '.join(known)}, or all.")
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise UnknownRuntimeError(f"unknown runtime {name!r}.{hint} Known: {', '.join(known)}, or all.")
-    return [known[name] for name in dict.fromkeys(names)]
+        if name != "all" and name not in known and base_name(name) not in known:
+            raise _unknown(name, known)
+    named = [
+        known[name] if name in known else _bound(name, known, resolver) for name in names if name != "all"
+    ]
+    if "all" in names:
+        usual = [each for each in known.values() if not each.yardstick and not each.version]
+        named = [*usual, *named]
+    return list({runtime.name: runtime for runtime in named}.values())
+
+
+def _unknown(name: str, known: Mapping[str, Runtime]) -> UnknownRuntimeError:
+    near = difflib.get_close_matches(base_name(name), known, n=1)
+    hint = f" Did you mean {near[0]}{name.removeprefix(base_name(name))}?" if near else ""
+    return UnknownRuntimeError(f"unknown runtime {name!r}.{hint} Known: {', '.join(known)}, or all.")
+
+
+def _bound(name: str, known: Mapping[str, Runtime], resolver: Resolver | None) -> Runtime:
+    """Return a known runtime in the version that this name asks for, installed."""
+    runtime, version = known[base_name(name)], name.partition("@")[2]
+    if runtime.tool:
+        if resolver is None:
+            from pytest_wasmedge.provision.versions import Resolver
+
+            resolver = Resolver()
+        version = resolver.provide(runtime.tool, version, runtime.tools)
+    return known.get(f"{runtime.name}@{version}") or runtime.at(version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import ClassVar, Literal, Self
 
+from pytest_wasmedge.errors import UnsupportedError
 from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome
 
 #: What a host can do beyond the plain contract; the suite asks, and skips by name what is missing.
@@ -20,6 +22,11 @@ OutcomeField = Literal["stdout", "stderr", "ending"]
 
 #: Whether compiled code was at hand when a host started: part of the name of every cold start.
 CacheState = Literal["no-cache", "code-cache"]
+
+
+def base_name(name: str) -> str:
+    """Return the name of the runtime itself: ``deno`` of ``deno@2.9.6``."""
+    return name.partition("@")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,10 @@ class Runtime(ABC):
     without the artifact: it is never part of ``all``, and is there to be compared with. ``wrapped`` says that the
     host runs the artifact inside another module, and how; the artifact's own bytes are in there unchanged or not
     at all.
+
+    ``tool`` is the pinned tool that is its program, for a runtime that can be had in exact versions: it finds the
+    program with ``find(self.tool, self.version)``. ``version`` is the one that it is bound to, empty for the one
+    that is here.
     """
 
     name: ClassVar[str]
@@ -104,9 +115,26 @@ class Runtime(ABC):
     cache_state: ClassVar[CacheState] = "no-cache"
     deployed: ClassVar[bool] = False
     tools: ClassVar[tuple[str, ...]] = ()
+    tool: ClassVar[str] = ""
     yardstick: ClassVar[bool] = False
     wrapped: ClassVar[str] = ""
     unchecked: frozenset[OutcomeField] = frozenset()
+    version: str = ""
+
+    def at(self, version: str) -> Runtime:
+        """Return this runtime bound to one exact version of its tool: it is called NAME@VERSION.
+
+        Raises UnsupportedError if it cannot be had in versions.
+        """
+        if not self.tool:
+            raise UnsupportedError(
+                f"{self.name}@{version}: {self.name} cannot be had in versions, only as it is here; "
+                f"ask for {self.name}."
+            )
+        bound = copy.copy(self)
+        bound.name = f"{self.name}@{version}"  # type: ignore[misc]  # a class variable elsewhere
+        bound.version = version
+        return bound
 
     @abstractmethod
     def probe(self) -> Availability:

@@ -1,8 +1,8 @@
 """A deployed edge: a URL that answers already, and that we neither start nor stop.
 
-The plain contract: the body of a POST is stdin, the body of a 2xx answer is stdout. A worker that sends
-``pytest-wasmedge-wire: 1`` with all of its answers speaks our framed format instead (drivers.http), with
-arguments, environment, stderr and ending. There is one Remote for each ``--wasm-remote``.
+The plain contract: the body of a POST is stdin, the body of a 2xx answer is stdout. All of our requests say
+``pytest-wasmedge-wire: 1``: a worker that says the same with all of its answers to them speaks our framed format
+(drivers.http), with arguments, environment, stderr and ending. There is one Remote for each ``--wasm-remote``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pytest_wasmedge.drivers.edge import (
     read_url,
     shown,
 )
-from pytest_wasmedge.drivers.http import Answer, request_body, with_transfer
+from pytest_wasmedge.drivers.http import INVOCATION_HEADER, Answer, request_body, with_transfer
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError, WasmEdgeError
 from pytest_wasmedge.model import (
     Artifact,
@@ -42,7 +42,7 @@ Kind = Literal["edge/cold", "edge/warm", "edge/unknown"]
 
 #: Headers of an answer: the invocation's number (its name is an option; our own glue sends this one), the
 #: SHA-256 of the artifact that the worker holds, and the version of the framed format, if it speaks that.
-DEFAULT_HEADER = "pytest-wasmedge-invocation"
+DEFAULT_HEADER = INVOCATION_HEADER
 ARTIFACT_HEADER = "x-pytest-wasmedge-artifact"
 WIRE_HEADER, WIRE_VERSION = "pytest-wasmedge-wire", "1"
 
@@ -185,7 +185,7 @@ class Remote(Runtime):
                 f"{artifact.name}, {artifact.sha256}. Deploy that, or give --wasm-artifact what is deployed."
             )
         try:
-            return RemoteHost(self, artifact, limits, self._contract.framed, Edge(self.url, self._transport))
+            return RemoteHost(self, artifact, limits, self._contract.framed, self._edge())
         except EdgeError as error:
             raise HostStartError(f"{self.name}: {error}.") from error
 
@@ -214,9 +214,12 @@ class Remote(Runtime):
             _told(reply),
         )
 
+    def _edge(self) -> Edge:
+        return Edge(self.url, self._transport, {WIRE_HEADER: WIRE_VERSION})
+
     def _find_out(self) -> None:
         """Ask with an empty body, and set what is known then. Raises EdgeError."""
-        edge = Edge(self.url, self._transport)
+        edge = self._edge()
         try:
             reply = edge.post(b"", PROBE_TIMEOUT_S, _PROBE_BYTES)
             wire = reply.header(WIRE_HEADER)

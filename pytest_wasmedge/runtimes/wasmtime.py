@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_wasmedge.drivers.compiled import compiled, place_of
 from pytest_wasmedge.drivers.inprocess import InProcessHost, Run, Ticker, ticks
 from pytest_wasmedge.drivers.preopens import granted
-from pytest_wasmedge.errors import HostStartError, ProvisionError
+from pytest_wasmedge.errors import HostStartError, ProvisionError, UnsupportedError
 from pytest_wasmedge.model import (
     ARGV0,
     Artifact,
@@ -52,6 +52,13 @@ class Wasmtime(Runtime):
                 False, reason="the Python package wasmtime is missing", install="pip install wasmtime"
             )
         return Availability(True, version, version, path="Python package")
+
+    def at(self, version: str) -> Runtime:
+        raise UnsupportedError(
+            f"{self.name}@{version}: {self.name} runs in this process, in the version of this Python environment "
+            f"({self.probe().version or 'none'}). Run pytest in an environment with another one, or ask for another "
+            "runtime of the same engine that is a program."
+        )
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         return WasmtimeHost(self, artifact, limits)

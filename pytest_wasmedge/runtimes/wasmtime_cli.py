@@ -37,12 +37,13 @@ class WasmtimeCli(CommandRuntime):
     engine = "Cranelift"
     capabilities = frozenset({"memory_limit", "preopens"})
     cache_state = "code-cache"
+    tool = "wasmtime"
     tools = ("wasmtime",)
 
     def probe(self) -> Availability:
         install = install_command(self.name)
         try:
-            found = find("wasmtime")
+            found = find(self.tool, self.version)
         except ProvisionError as error:
             return Availability(False, reason=str(error))
         if found is None:
@@ -54,7 +55,7 @@ class WasmtimeCli(CommandRuntime):
         return Availability(True, version, version, path=f"{found.path} ({found.origin})")
 
     def executable(self) -> Path:
-        found = find("wasmtime")
+        found = find(self.tool, self.version)
         if found is None:
             raise RuntimeUnavailableError(
                 f"no wasmtime command found; get it with `{install_command(self.name)}`."

@@ -31,12 +31,9 @@ class Workerd(ServerRuntime):
         link = launch.workspace / "glue"
         link.unlink(missing_ok=True)
         link.symlink_to(prepare.glue_folder())
-        # The first module is the one that serves.
-        names = sorted(prepare.module_names(), key=lambda name: (name != "workerd.mjs", name))
         modules = "\n".join(
             f"    (name = {_text(name)}, esModule = embed {_text(f'glue/{name}')}),"
-            for name in names
-            if name not in ("server.mjs", "worker.mjs")
+            for name in prepare.worker_modules()
         )
         config = launch.workspace / "config.capnp"
         config.write_text(

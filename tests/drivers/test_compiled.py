@@ -127,6 +127,15 @@ def test_the_oldest_go(cache: Path) -> None:
     assert kept == {"0", "Z", *letters[2:]}
 
 
+def test_one_that_goes_meanwhile(cache: Path) -> None:
+    """Code that another process removes while the oldest is looked for disturbs nobody."""
+    compiled(artifact(), "engine 1", "", lambda path: None)
+    # Listed, and not there when it is looked at.
+    (cache / "gone.cwasm").symlink_to(cache / "nowhere")
+
+    assert compiled(artifact("b"), "engine 1", "", lambda path: None).exists()
+
+
 def test_only_the_user_can_read_or_write(cache: Path) -> None:
     """Compiled code is native code: folder and files are the user's alone."""
     place = compiled(artifact(), "engine 1", "", lambda path: None)

@@ -183,12 +183,14 @@ def test_what_the_contract_knows_and_what_a_runtime_does_not_tell() -> None:
     run = new()
     edge = fake("edge", "deployed")
     edge.unchecked = frozenset({"stderr", "ending"})
+    edge.wrapped = "in a component"  # type: ignore[misc]
     run.add_runtime(edge, Availability(True, "1.0"))
     run.add_test("edge", "known", {})
     run.stale.append("portability.toml:3: errors/deep no longer diverges on edge 1.0: delete lines 3 to 8.")
 
-    assert table(run)[-3:] == [
+    assert table(run)[-4:] == [
         ("known divergences, by the contract: edge 1", "warn"),
         ("edge does not tell ending and stderr: not checked there", "warn"),
+        ("edge: wrapped, not unchanged (in a component)", "plain"),
         ("portability.toml:3: errors/deep no longer diverges on edge 1.0: delete lines 3 to 8.", "bad"),
     ]

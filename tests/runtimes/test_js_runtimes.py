@@ -1,4 +1,4 @@
-"""Node, Deno, Bun and workerd as they really are."""
+"""What is particular to Node, Deno, Bun and workerd; test_runtime_contract.py asks what all runtimes promise."""
 
 from __future__ import annotations
 
@@ -8,26 +8,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from types import MappingProxyType
 from typing import cast
 
 import httpx
 import pytest
 
 from pytest_wasmedge.drivers.server import MAX_WORKERS, ServerHost, ServerRuntime
-from pytest_wasmedge.errors import HostStartError
-from pytest_wasmedge.model import (
-    ARGV0,
-    Artifact,
-    Ending,
-    Invocation,
-    Limits,
-    exited,
-    host_failed,
-    out_of_memory,
-    timed_out,
-    trapped,
-)
+from pytest_wasmedge.model import ARGV0, Artifact, Limits, exited, host_failed, timed_out
 from pytest_wasmedge.runtimes.bun import Bun
 from pytest_wasmedge.runtimes.deno import Deno
 from pytest_wasmedge.runtimes.glue import prepare
@@ -36,7 +23,6 @@ from pytest_wasmedge.runtimes.workerd import Workerd
 from tests import waiting, wat
 
 RUNTIMES: tuple[type[ServerRuntime], ...] = (Node, Deno, Bun, Workerd)
-ALL_BYTES = bytes(range(256))
 
 StartProgram = Callable[..., ServerHost]
 
@@ -78,38 +64,6 @@ def test_versions_are_told_by_the_runtime(js: ServerRuntime) -> None:
     assert bool(availability.engine_version) == (js.name != "workerd")
 
 
-def test_streams_are_binary_safe_and_apart(ruby: ServerHost) -> None:
-    """All byte values pass stdout and stderr, neither a newline nor a byte more or less."""
-    outcome = ruby.run("b = (0..255).to_a.pack('C*'); $stdout.binmode.write(b); $stderr.write(b.reverse)")
-
-    assert outcome.ending == exited(0)
-    assert outcome.stdout == ALL_BYTES
-    assert outcome.stderr == ALL_BYTES[::-1]
-
-
-def test_64_mb_of_stdout(ruby: ServerHost) -> None:
-    """64 MiB arrive whole."""
-    outcome = ruby.run("s = 'x' * (1 << 20); 64.times { $stdout.write(s) }")
-
-    assert outcome.ending == exited(0)
-    assert outcome.stdout == b"x" * (64 << 20)
-
-
-def test_16_mb_of_stdin(start_program: StartProgram) -> None:
-    """16 MiB of stdin are read to the last byte, and come back unchanged."""
-    stdin = ALL_BYTES * (1 << 16)
-
-    assert start_program(wat.ECHO).run(stdin).stdout == stdin
-
-
-def test_a_million_small_writes(start_program: StartProgram) -> None:
-    """16 MiB in pieces, with stderr beside, arrive in order and apart."""
-    outcome = start_program(wat.pours(16 << 20, 1 << 20)).run()
-
-    assert outcome.stdout == b"o" * (16 << 20)
-    assert outcome.stderr == b"e" * (1 << 20)
-
-
 def test_streams_are_pipes(ruby: ServerHost) -> None:
     """The standard streams are no terminals, of unknown type, and have no position."""
     outcome = ruby.run(
@@ -121,41 +75,6 @@ def test_streams_are_pipes(ruby: ServerHost) -> None:
     pipe = "[Errno::ESPIPE, Errno::ESPIPE, Errno::ESPIPE]"
     expected = ["[false, false, false]", '["unknown", "unknown", "unknown"]', pipe, pipe]
     assert outcome.stdout_text.splitlines() == expected
-
-
-@pytest.mark.parametrize(
-    ("program", "ending"),
-    [
-        (wat.command(""), exited(0)),
-        (wat.exits(3), exited(3)),
-        (wat.exits(255), exited(255)),
-        (wat.TRAP, trapped()),
-        (wat.DIVIDES_BY_ZERO, trapped()),
-        (wat.OVERFLOWS_THE_STACK, trapped()),
-    ],
-    ids=["returns", "exits-3", "exits-255", "unreachable", "division", "stack"],
-)
-def test_ending(start_program: StartProgram, program: str, ending: Ending) -> None:
-    """Each way to end is told as what it is, and the host goes on."""
-    host = start_program(program)
-    first, second = host.run(), host.run()
-
-    assert (first.ending, second.ending) == (ending, ending)
-    assert (first.invocation, second.invocation) == (1, 2)
-    if program == wat.OVERFLOWS_THE_STACK:
-        assert first.ending.detail == "stack overflow"
-
-
-@pytest.mark.parametrize("program", [wat.SPIN, wat.sleeps(3600)], ids=["spins", "sleeps"])
-def test_time_limit(start_program: StartProgram, program: str) -> None:
-    """A guest that does not end is stopped at its time limit, whatever it is doing."""
-    assert start_program(program).run(timeout_s=0.3).ending == timed_out()
-
-
-def test_next_invocation_after_a_runaway(ruby: ServerHost) -> None:
-    """A runaway guest costs nobody else anything."""
-    assert ruby.run("loop {}", timeout_s=1).ending == timed_out()
-    assert ruby.run("puts 1").stdout == b"1\n"
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to look at another process")
@@ -179,17 +98,6 @@ def test_a_runaway_takes_no_core_afterwards(ruby: ServerHost, source: str) -> No
     waiting.until(rests, "the host's process rests")
 
 
-def test_runaway_beside_others(ruby: ServerHost) -> None:
-    """Whoever runs beside a runaway ends as itself."""
-    with ThreadPoolExecutor() as pool:
-        others = [pool.submit(ruby.run, f"puts {i}") for i in range(4)]
-        runaway = pool.submit(ruby.run, "loop {}", timeout_s=1)
-        others += [pool.submit(ruby.run, f"puts {i}") for i in range(4, 8)]
-
-    assert runaway.result().ending == timed_out()
-    assert [other.result().stdout for other in others] == [b"%d\n" % i for i in range(8)]
-
-
 def test_sleep_passes_time(ruby: ServerHost) -> None:
     """A guest that slept sees that time has passed, on both clocks."""
     outcome = ruby.run(
@@ -198,15 +106,6 @@ def test_sleep_passes_time(ruby: ServerHost) -> None:
     )
 
     assert outcome.stdout == b"[true, true]\n"
-
-
-def test_memory_limit_at_the_start(js: ServerRuntime, start_program: StartProgram) -> None:
-    """A guest that needs more memory than the limit to start is out of memory."""
-    if "memory_limit" not in js.capabilities:
-        pytest.skip(f"{js.name} has no memory limit")
-
-    outcome = start_program(wat.command("", pages=600), memory_bytes=32 << 20).run()
-    assert outcome.ending == out_of_memory()
 
 
 def test_memory_limit_later(js: ServerRuntime, builtin_artifact: Artifact) -> None:
@@ -228,26 +127,6 @@ def test_output_limit(start_program: StartProgram) -> None:
     assert outcome.ending == host_failed()
     assert outcome.ending.detail == f"output limit of {(1 << 20) + 4096} bytes reached"
     assert len(outcome.stdout) + len(outcome.stderr) <= (1 << 20) + 4096
-
-
-def test_arguments_and_environment(start_program: StartProgram) -> None:
-    """Both arrive as UTF-8 whatever the letters, and there is nothing else."""
-    arguments = start_program(wat.ARGUMENTS).invoke(Invocation(args=("--help", "größe ☃ 日本", "")))
-    given = start_program(wat.ENVIRONMENT).run(env=MappingProxyType({"GRÖSSE": "☃=1", "EMPTY": ""}))
-
-    expected = [ARGV0.encode(), b"--help", "größe ☃ 日本".encode(), b""]
-    assert arguments.stdout.split(b"\0")[:-1] == expected
-    assert sorted(given.stdout.split(b"\0")[:-1]) == [b"EMPTY=", "GRÖSSE=☃=1".encode()]
-
-
-def test_nothing_is_granted(ruby: ServerHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guest has no environment, no files, and cannot load a network library."""
-    monkeypatch.setenv("HOST_SECRET", "1")
-    outcome = ruby.run(
-        "p ENV.to_h, Dir.glob('/*'), (File.read('/etc/passwd') rescue $!.class), defined?(Socket)"
-    )
-
-    assert outcome.stdout == b"{}\n[]\nErrno::ENOENT\nnil\n"
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to look at another process")
@@ -323,17 +202,6 @@ def test_phases_are_told(ruby: ServerHost, js: ServerRuntime) -> None:
     assert all(ns > 0 for ns in ruby.start_phases_ns.values())
 
 
-def test_host_killed_from_outside(start_program: StartProgram) -> None:
-    """After kill -9 of the host the next invocation works, and counting starts again."""
-    host = start_program(wat.ECHO)
-    host.run(b"one")
-    host._server.process.send_signal(signal.SIGKILL)
-    host._server.process.wait()
-
-    outcome = host.run(b"two")
-    assert (outcome.stdout, outcome.invocation) == (b"two", 1)
-
-
 def test_host_killed_in_mid_run(start_program: StartProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     """kill -9 during an invocation is the host's failure, with the signal in its detail."""
     host = start_program(wat.SPIN)
@@ -355,19 +223,6 @@ def test_host_killed_in_mid_run(start_program: StartProgram, monkeypatch: pytest
     assert "was ended by signal 9 during the invocation" in outcome.ending.detail
 
 
-def test_closing_leaves_nothing(start_program: StartProgram) -> None:
-    """No process and no folder of a closed host stays."""
-    host = start_program(wat.ECHO)
-    host.run(b"x")
-    process, folder = host._server.process, host._workspace.path
-    host.close()
-
-    assert process.poll() is not None
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
-    assert not folder.exists()
-
-
 def test_host_ends_with_its_stdin(js: ServerRuntime, start_program: StartProgram) -> None:
     """A host whose parent is gone ends by itself."""
     if js.name == "workerd":
@@ -378,26 +233,6 @@ def test_host_ends_with_its_stdin(js: ServerRuntime, start_program: StartProgram
     process.stdin.close()
 
     assert process.wait(10) == 0
-
-
-def test_odd_paths(js: ServerRuntime, tmp_path: Path) -> None:
-    """The artifact may lie in a folder with any name."""
-    folder = tmp_path / "a, \"b\" 'c' ü %41 #"
-    folder.mkdir()
-
-    with js.start(wat.artifact(folder, wat.ECHO), Limits()) as host:
-        assert host.run(b"here").stdout == b"here"
-
-
-def test_unsound_module(js: ServerRuntime, tmp_path: Path) -> None:
-    """A module that the engine refuses is a start error that shows what the engine said."""
-    sound = wat.assemble(wat.command("(drop (i32.const 1))"))
-    broken = wat.artifact(tmp_path, sound.replace(b"\x41\x01\x1a\x0b", b"\x41\x01\x6a\x0b"))
-
-    with pytest.raises(
-        HostStartError, match=r"(?s)could not start with .*(CompileError|compile|parse|valid)"
-    ):
-        js.start(broken, Limits())
 
 
 def test_glue_is_prepared_once(js: ServerRuntime) -> None:

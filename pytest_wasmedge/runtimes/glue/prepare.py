@@ -12,6 +12,8 @@ from pytest_wasmedge.provision import install_command, installed
 from pytest_wasmedge.provision.cache import folder
 
 _HERE = Path(__file__).parent
+#: What a worker in workerd needs of ours.
+_WORKER = ("workerd.mjs", "guest.mjs", "wire.mjs")
 
 
 def missing() -> str:
@@ -46,9 +48,9 @@ def glue_folder() -> Path:
     return place
 
 
-def module_names() -> list[str]:
-    """Return the names of all modules in the folder, such as ``guest.mjs`` and ``shim/wasi.js``."""
-    return [name for name in _files() if name.endswith("js")]
+def worker_modules() -> list[str]:
+    """Return the names of the modules that a Cloudflare worker is made of, the one that serves first."""
+    return [*_WORKER, *(name for name in _files() if name.startswith("shim/"))]
 
 
 def _files() -> dict[str, bytes]:

@@ -1,0 +1,252 @@
+"""What a page in a browser loads from us on loopback and answers to: files, a stream of jobs, their results."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import queue
+import secrets
+import socket
+import struct
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from pytest_wasmedge.drivers.http import read_phases
+
+#: How long who has not told the secret yet may keep a connection.
+_STRANGER_S = 10.0
+#: How often a silent stream shows that it lives: before a browser gives it up (300 s were seen), and while somebody
+#: waits for a result often enough to learn that the page is gone, since one browser closes the connection of a page
+#: whose process has died only when something is to be passed on to it.
+_SIGN_OF_LIFE_S, _BUSY_SIGN_OF_LIFE_S = 60.0, 1.0
+_HEAD = struct.Struct(">II")
+_INDEX = """<!doctype html><html lang="en" data-output-bytes="%d"><meta charset="utf-8">
+<link rel="icon" href="data:,"><title>pytest-wasmedge</title><script type="module" src="page.mjs"></script></html>
+"""
+_MODULE = "text/javascript; charset=utf-8"
+_TYPES = {"": "text/html; charset=utf-8", "artifact.wasm": "application/wasm"}
+_HEADERS = {
+    # For the modules, which every worker loads anew; the browser's cache goes with its profile.
+    "cache-control": "max-age=86400",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    # The page may load from here, compile WebAssembly, and nothing else.
+    "content-security-policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; "
+    "connect-src 'self'; worker-src 'self'; img-src data:",
+    # Only a page that is isolated like this may wait in a worker (SharedArrayBuffer), so that a guest can sleep.
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class PageLostError(Exception):
+    """The page is gone, or says that it cannot serve; the text is a clause about the browser."""
+
+
+class PageServer:
+    """Serves one page under a secret path, and knows whether it is there. Close it when the browser has ended.
+
+    ``ready`` is done when the page has compiled the artifact: the phases of that in nanoseconds, or PageLostError.
+    """
+
+    def __init__(self, glue: Path, artifact: Path, output_bytes: int) -> None:
+        self.ready: Future[Mapping[str, int]] = Future()
+        self.secret = secrets.token_urlsafe(24)
+        self.files: dict[str, Path | bytes] = {
+            path.relative_to(glue).as_posix(): path for path in glue.rglob("*js")
+        }
+        self.files |= {"": (_INDEX % output_bytes).encode(), "artifact.wasm": artifact}
+        self.frames: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._jobs: dict[int, Future[bytes]] = {}
+        self._last_number = 0
+        self._lost = ""
+        self._closed = False
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.page = self
+        self._port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._serve, name="pytest-wasmedge-page", daemon=True)
+        self._thread.start()
+
+    @property
+    def authority(self) -> str:
+        """What the page's requests must name as their host."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def url(self) -> str:
+        """Where the page is; whoever knows this may speak for it."""
+        return f"http://{self.authority}/{self.secret}/"
+
+    @property
+    def lost(self) -> bool:
+        """True once the page is gone, or has said that it cannot serve."""
+        return bool(self._lost)
+
+    @property
+    def busy(self) -> bool:
+        """True while somebody waits for a result."""
+        return bool(self._jobs)
+
+    def post(self, body: bytes) -> Future[bytes]:
+        """Send a job to the page; the result is its framed answer, or PageLostError."""
+        job: Future[bytes] = Future()
+        with self._lock:
+            if self._lost:
+                job.set_exception(PageLostError(self._lost))
+                return job
+            self._last_number += 1
+            self._jobs[self._last_number] = job
+            self.frames.put(_HEAD.pack(self._last_number, len(body)) + body)
+        return job
+
+    def opened(self, phases_ns: Mapping[str, int]) -> bool:
+        """Note that the page takes jobs now; False if it does already or is lost."""
+        with self._lock:
+            if self._lost or self.ready.done():
+                return False
+            self.ready.set_result(phases_ns)
+            return True
+
+    def answered(self, number: int, content: bytes) -> bool:
+        """Note the answer to a job; False if nobody waits for it."""
+        with self._lock:
+            job = self._jobs.pop(number, None)
+        if job:
+            job.set_result(content)
+        return job is not None
+
+    def lose(self, how: str) -> None:
+        """Let all who wait for the page know that it is lost; only the first word counts."""
+        with self._lock:
+            if self._lost:
+                return
+            self._lost = how
+            waiting: list[Future[Any]] = [*self._jobs.values()]
+            self._jobs.clear()
+            if not self.ready.done():
+                waiting.append(self.ready)
+        self.frames.put(None)
+        for each in waiting:
+            each.set_exception(PageLostError(how))
+
+    def close(self) -> None:
+        """Listen no more; harmless when called again."""
+        self.lose("was closed")
+        if not self._closed:
+            self._closed = True
+            # Its thread waits for a connection, and sees then that this was the last.
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self._port)).close()
+            self._thread.join()
+            self._server.server_close()
+
+    def _serve(self) -> None:
+        while not self._closed:
+            self._server.handle_request()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    page: PageServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that broke needs no report: who waits for an answer learns of it from the stream."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    timeout = _STRANGER_S
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged: a path holds the secret."""
+
+    def send_error(self, *_: object) -> None:
+        """Whatever else is asked gets what a stranger gets."""
+        self._refuse()
+
+    def do_GET(self) -> None:
+        name = self._name()
+        file = None if name is None else self.server.page.files.get(name)
+        if name is None or file is None:
+            self._refuse()
+            return
+        content = file if isinstance(file, bytes) else file.read_bytes()
+        self._answer(200, _TYPES.get(name, _MODULE), content)
+
+    def do_POST(self) -> None:
+        name = self._name()
+        if name is None:
+            self._refuse()
+            return
+        content = self.rfile.read(int(self.headers.get("content-length") or 0))
+        page, (what, _, number) = self.server.page, name.partition("/")
+        if what == "results" and number.isdecimal() and page.answered(int(number), content):
+            self._answer(204)
+        elif name == "failed":
+            page.lose(f"could not load it: {content.decode('utf-8', 'backslashreplace')[:2000]}")
+            self._answer(204)
+        elif name == "jobs" and page.opened(read_phases(json.loads(content).get("phases_ns"))):
+            self._stream()
+        else:
+            self._refuse()
+
+    def _name(self) -> str | None:
+        """Return what is asked for, without the secret path; None for a stranger."""
+        page = self.server.page
+        _, secret, name = [*self.path.split("/", 2), "", ""][:3]
+        known = hmac.compare_digest(secret.encode(), page.secret.encode())
+        if not known or self.headers.get("host") != page.authority:
+            return None
+        self.connection.settimeout(None)
+        return name
+
+    def _stream(self) -> None:
+        """Send jobs until the page is gone, which the end of this connection tells at once."""
+        page = self.server.page
+        self._answer(200, "application/octet-stream", None)
+        threading.Thread(target=self._watch, name="pytest-wasmedge-stream", daemon=True).start()
+        try:
+            while True:
+                try:
+                    frame = page.frames.get(timeout=_BUSY_SIGN_OF_LIFE_S if page.busy else _SIGN_OF_LIFE_S)
+                except queue.Empty:
+                    frame = _HEAD.pack(0, 0)
+                if frame is None:
+                    return
+                self.wfile.write(frame)
+        finally:
+            page.lose("broke off")
+
+    def _watch(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.connection.recv(1)
+        self.server.page.lose("lost its page")
+
+    def _refuse(self) -> None:
+        self.close_connection = True
+        self._answer(404, content=b"")
+
+    def _answer(self, status: int, kind: str = "", content: bytes | None = b"") -> None:
+        """Send a whole response, or, for content None, the head of one that ends with its connection."""
+        self.send_response_only(status)
+        headers = _HEADERS if kind == _MODULE else _HEADERS | {"cache-control": "no-store"}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if kind:
+            self.send_header("content-type", kind)
+        if content is None or self.close_connection:
+            self.send_header("connection", "close")
+        if content is not None and status != 204:
+            self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        if content:
+            self.wfile.write(content)

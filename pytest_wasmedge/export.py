@@ -1,0 +1,314 @@
+"""Writes folders that can be deployed as they are: our glue, the WASI shim and the artifact, and how they stand."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from pytest_wasmedge import __version__
+from pytest_wasmedge.contract.limits import gzip_size
+from pytest_wasmedge.contract.presets import presets
+from pytest_wasmedge.errors import WasmEdgeError
+from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.provision import installed
+from pytest_wasmedge.runtimes.glue import prepare
+from pytest_wasmedge.wasm import inspect
+
+_GLUE = Path(prepare.__file__).parent
+_TEMPLATES = _GLUE / "export"
+_NOTICE = Path(__file__).parent / "artifacts" / "ruby-worker.NOTICE.txt"
+#: Says that a folder is an export, and what we wrote there.
+MARKER = ".pytest-wasmedge-export.json"
+SECRET_VARIABLE = "PYTEST_WASMEDGE_SECRET"
+
+# What the platforms allow in the name of a worker.
+_NAME_CHARACTERS = 54
+
+
+class ExportError(WasmEdgeError):
+    """A folder cannot be written as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A place to deploy to: its own files, the limits that it publishes or why there are none, and its commands."""
+
+    title: str
+    files: tuple[str, ...]
+    presets: tuple[str, ...]
+    try_it: str
+    deploy: str
+    secret: str
+    stops: str
+    no_limits: str = ""
+
+
+TARGETS: Mapping[str, Target] = {
+    "cloudflare": Target(
+        "Cloudflare Workers",
+        ("worker.mjs", "wrangler.jsonc"),
+        ("cloudflare-workers-free", "cloudflare-workers-paid"),
+        "npx wrangler dev",
+        "npx wrangler deploy",
+        f"`npx wrangler secret put {SECRET_VARIABLE}`",
+        "`wrangler dev` has none for processor time.",
+    ),
+    "deno": Target(
+        "Deno Deploy",
+        ("main.ts", "deno.json"),
+        (),
+        "DENO_SERVE_ADDRESS=tcp:127.0.0.1:8000 deno task start",
+        "deno deploy",
+        f"set {SECRET_VARIABLE} among the environment variables of the app",
+        "a Deno of your own has none.",
+        "no published limits were found; those of its predecessor, Deploy Classic, were 1 GB and 512 MB of memory",
+    ),
+    "workerd": Target(
+        "workerd",
+        ("worker.mjs", "config.capnp"),
+        (),
+        "workerd serve config.capnp",
+        "workerd serve config.capnp --socket-addr=http=*:8080",
+        f"start it with {SECRET_VARIABLE} in its environment",
+        "workerd of its own has none: put a proxy with a time limit before it, or stop it with SIGKILL.",
+        "the limits are those of your machine; its config.capnp gives a guest 1 GiB of memory",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A folder that was written. ``sizes`` are each file's bytes, and its bytes under gzip level 9."""
+
+    target: Target
+    folder: Path
+    artifact: Artifact
+    sizes: Mapping[str, tuple[int, int]]
+    memory_pages: int
+
+
+def export(
+    name: str,
+    artifact: Artifact,
+    output: Path | None = None,
+    *,
+    force: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Write the folder for this target; the default one is ``ARTIFACT-TARGET`` in the current folder.
+
+    An earlier export is brought up to date, whatever else is in its folder stays. Raises ExportError for a folder
+    that is not an earlier export, or was changed since, unless ``force``; RuntimeUnavailableError without the shim.
+    """
+    target = TARGETS[name]
+    folder = output or Path(f"{_worker_name(artifact)}-{name}")
+    files = _files(name, target, artifact)
+    with _told_as_ours(folder):
+        before = _written_before(folder)
+        if not force:
+            _be_free(folder, before)
+        progress(f"writing {folder}")
+        _write(folder, files, before, name, artifact)
+    progress("compressing, to know the size")
+    sizes = {path: (len(content), gzip_size(content)) for path, content in files.items()}
+    module = inspect(files["artifact.wasm"], str(artifact.path))
+    return Exported(target, folder, artifact, sizes, module.memory_min_pages or 0)
+
+
+def lines(exported: Exported) -> Iterator[tuple[str, str]]:
+    """Yield the lines of the report, and the style of each."""
+    target, artifact = exported.target, exported.artifact
+    yield f"{exported.folder}: {artifact.name} for {target.title}, sha256 {artifact.sha256}", "bold"
+    total = _total(exported)
+    rows = [("file", "bytes", "gzip")]
+    rows += [
+        (path, f"{size:,}", f"{gzipped:,}") for path, (size, gzipped) in (*exported.sizes.items(), total)
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for path, size, gzipped in rows:
+        yield f"  {path:<{widths[0]}}  {size:>{widths[1]}}  {gzipped:>{widths[2]}}", ""
+    yield from _limits(exported, *total[1])
+    yield (
+        f"Open to everybody: whoever knows its URL can run programs there, until there is a secret: "
+        f"{target.secret.replace('`', '')}.",
+        "yellow",
+    )
+    yield "Next:", "bold"
+    yield f"  cd {_quoted(str(exported.folder))}", ""
+    yield f"  {target.try_it}", ""
+    yield f"  {target.deploy}", ""
+    yield "  curl --data-binary @program.rb URL", ""
+    yield (
+        "  PYTEST_WASMEDGE_REMOTE_TOKEN=SECRET pytest --wasm-remote=URL --wasm-artifact=artifact.wasm "
+        "--wasm-conformance",
+        "",
+    )
+
+
+def _limits(exported: Exported, total_bytes: int, gzip_bytes: int) -> Iterator[tuple[str, str]]:
+    if not exported.target.presets:
+        yield f"{exported.target.title}: {exported.target.no_limits}.", ""
+    measured = {
+        "bytes": (total_bytes, "bytes"),
+        "gzip_bytes": (gzip_bytes, "bytes under gzip"),
+        "memory_pages": (exported.memory_pages, "pages of memory that it declares"),
+    }
+    for name in exported.target.presets:
+        preset = presets()[name]
+        parts, over = [], False
+        for key, limit in preset.limits.items():
+            value, unit = measured[key]
+            over = over or value > limit.value
+            parts.append(f"{value:,} of {limit.value:,} {unit}")
+        verdict = "OVER ITS LIMITS" if over else "within its limits"
+        yield (
+            f"{preset.title}: {verdict}: {'; '.join(parts)} ({preset.source}, read {preset.read})",
+            "red" if over else "green",
+        )
+
+
+def _total(exported: Exported) -> tuple[str, tuple[int, int]]:
+    columns = zip(*exported.sizes.values(), strict=True)
+    size, gzipped = (sum(column) for column in columns)
+    return "all together", (size, gzipped)
+
+
+# -- what is written -----------------------------------------------------------------------------------------
+
+
+def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
+    """Return the content of each file, by its path in the folder."""
+    glue = prepare.glue_folder()
+    modules = ["edge.mjs", *(module for module in prepare.worker_modules() if module != "workerd.mjs")]
+    if "worker.mjs" in target.files:
+        # Where the bytes of a compiled module cannot be read, its digest must be told.
+        modules = ["worker.mjs", "artifact.mjs", *modules]
+    words = {
+        "name": _worker_name(artifact),
+        "artifact": artifact.name,
+        "sha256": artifact.sha256,
+        "target": name,
+        "version": __version__,
+        "modules": "\n".join(
+            f"    (name = {json.dumps(module)}, esModule = embed {json.dumps(module)})," for module in modules
+        ),
+        **{field: getattr(target, field) for field in ("title", "try_it", "deploy", "secret", "stops")},
+    }
+    artifact.verify()
+    files = {"artifact.wasm": artifact.path.read_bytes()}
+    for path in (*target.files, "README.md"):
+        text = (_TEMPLATES / path).read_text(encoding="utf-8")
+        # A dollar stands for itself in JavaScript.
+        filled = Template(text).substitute(words) if path.endswith((".md", ".jsonc", ".capnp")) else text
+        files[path] = filled.encode()
+    for path in modules:
+        if path == "artifact.mjs":
+            files[path] = f'export const SHA256 = "{artifact.sha256}";\n'.encode()
+        else:
+            files[path] = ((_TEMPLATES if path in ("edge.mjs", "worker.mjs") else glue) / path).read_bytes()
+    shim = installed("shim")
+    assert shim
+    files |= {f"shim/{path.name}": path.read_bytes() for path in sorted(shim.glob("LICENSE*"))}
+    if artifact.builtin:
+        files["artifact.NOTICE.txt"] = _NOTICE.read_bytes()
+    return files
+
+
+def _worker_name(artifact: Artifact) -> str:
+    """Return the artifact's name in what may be the name of a worker: a-z, 0-9 and -."""
+    name = re.sub(r"[^a-z0-9]+", "-", artifact.name.lower().removesuffix(".wasm"))
+    return name[:_NAME_CHARACTERS].strip("-") or "artifact"
+
+
+def _quoted(text: str) -> str:
+    return (
+        text if re.fullmatch(r"[\w@%+=:,./-]+", text, re.ASCII) else "'" + text.replace("'", "'\"'\"'") + "'"
+    )
+
+
+# -- the folder ----------------------------------------------------------------------------------------------
+
+
+def _written_before(folder: Path) -> dict[str, str] | None:
+    """Return the digests of what an earlier export wrote there; None if there was none."""
+    try:
+        told = json.loads((folder / MARKER).read_bytes())
+        files = told["files"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, LookupError):
+        return None
+    inside = isinstance(files, dict) and all(
+        isinstance(digest, str) and ".." not in Path(path).parts and not Path(path).is_absolute()
+        for path, digest in files.items()
+    )
+    return files if inside else None
+
+
+def _be_free(folder: Path, before: Mapping[str, str] | None) -> None:
+    """Raise ExportError if writing there would take something that is not ours."""
+    if before is None:
+        if folder.exists() and any(folder.iterdir()):
+            raise ExportError(
+                f"{folder} is there and not an earlier export: give another --output, or --force to write into it."
+            )
+        return
+    changed = [
+        path
+        for path, digest in before.items()
+        if (folder / path).exists() and hashlib.sha256((folder / path).read_bytes()).hexdigest() != digest
+    ]
+    if changed:
+        raise ExportError(
+            f"{folder}: {', '.join(sorted(changed))} changed since the last export: give another --output, "
+            "or --force to lose the changes."
+        )
+
+
+def _write(
+    folder: Path, files: Mapping[str, bytes], before: Mapping[str, str] | None, name: str, artifact: Artifact
+) -> None:
+    marker = {
+        "target": name,
+        "pytest_wasmedge": __version__,
+        "artifact_sha256": artifact.sha256,
+        "files": {path: hashlib.sha256(content).hexdigest() for path, content in files.items()},
+    }
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    # Complete before anything there changes: a full disk or Ctrl-C leaves what was.
+    work = Path(tempfile.mkdtemp(prefix=".pytest-wasmedge-", dir=folder))
+    try:
+        for path, content in {**files, MARKER: json.dumps(marker, indent=2).encode() + b"\n"}.items():
+            (work / path).parent.mkdir(exist_ok=True)
+            (work / path).write_bytes(content)
+        for path in before or {}:
+            if path not in files:
+                (folder / path).unlink(missing_ok=True)
+        for path in (*files, MARKER):
+            (folder / path).parent.mkdir(exist_ok=True)
+            (work / path).replace(folder / path)
+    except BaseException:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _told_as_ours(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ExportError(
+            f"{folder} cannot be written ({error.strerror or error}): give another --output."
+        ) from error

@@ -1,0 +1,69 @@
+"""Deno with its own node:wasi: a new process per invocation, with permission for its files alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.errors import UnsupportedError
+from pytest_wasmedge.runtimes.glue.nodewasi import NodeWasiRuntime, Script
+
+
+class DenoWasi(NodeWasiRuntime):
+    """``deno run nodewasi.mjs``; its WASI asks for Deno's permissions too, so each folder is granted twice.
+
+    It tells every guest that the standard streams are terminals, pipes or not: Ruby colours its SyntaxErrors.
+    """
+
+    name = "deno-wasi"
+    tool = "deno"
+    tools = ("deno",)
+    # The first with more of node:wasi than its name.
+    minimum = (2, 8)
+
+    def command(self, script: Script) -> Sequence[str]:
+        # A preopened folder is opened by its path without links.
+        folders = {path for folder in script.folders for path in (folder, folder.resolve())}
+        if any("," in str(folder) for folder in folders):
+            raise UnsupportedError(
+                f"{self.name}: cannot grant {', '.join(map(str, script.folders))}: Deno takes a comma in a path for "
+                "the end of it. Use a folder without commas."
+            )
+        return [
+            str(script.executable),
+            "run",
+            "--quiet",
+            "--no-code-cache",
+            "--no-prompt",
+            "--no-config",
+            "--no-lock",
+            "--no-remote",
+            "--no-npm",
+            f"--allow-read={_list(script.artifact, script.file, *folders)}",
+            f"--allow-write={_list(script.file, *folders)}",
+            f"--v8-flags=--wasm-max-mem-pages={script.memory_pages}",
+            str(script.script),
+            str(script.artifact),
+            str(script.file),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        # It keeps nothing where it cannot: a cache would have to be removed while a killed process still writes it.
+        return {"DENO_DIR": os.devnull, "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
+
+    def version_argv(self, executable: Path) -> Sequence[str]:
+        return [str(executable), "--version"]
+
+    def read_versions(self, said: str) -> Versions:
+        told = dict(re.findall(r"^(deno|v8) (\S+)", said, re.MULTILINE))
+        return Versions(told["deno"], told["v8"])
+
+
+def _list(*paths: Path) -> str:
+    return ",".join(map(str, paths))
+
+
+RUNTIME = DenoWasi

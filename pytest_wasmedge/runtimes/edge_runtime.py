@@ -1,0 +1,62 @@
+"""edge-runtime, in which Vercel's tools run edge functions: a sandbox of Node.js, stopped by a kill alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_wasmedge.drivers.server import Launch, ServerRuntime
+from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.runtimes.glue import nodes, prepare
+
+
+class EdgeRuntime(ServerRuntime):
+    """``node edgeruntime.mjs``, which puts the worker and the compiled artifact into the sandbox and serves it."""
+
+    name = "edge-runtime"
+    engine = "V8"
+    capabilities = frozenset({"memory_limit"})
+    tool = "edge-runtime"
+    tools = ("node", "shim", "edge-runtime")
+    minimum = (4,)
+    limits_itself = False
+
+    def missing(self) -> str:
+        return prepare.missing()
+
+    def argv(self, launch: Launch) -> Sequence[str]:
+        glue, node = prepare.glue_folder(), nodes.node()
+        return [
+            str(node),
+            "--permission",
+            # Before 25 the permission model knew nothing of the network, nor this option.
+            *(["--allow-net"] if nodes.version(node) >= (25,) else []),
+            f"--allow-fs-read={glue}",
+            f"--allow-fs-read={_packages(launch.executable)}",
+            f"--allow-fs-read={launch.artifact_link}",
+            # For modules inside of the sandbox.
+            "--experimental-vm-modules",
+            "--disable-warning=ExperimentalWarning",
+            f"--wasm-max-mem-pages={launch.memory_pages}",
+            str(glue / "edgeruntime.mjs"),
+            str(launch.executable.resolve()),
+        ]
+
+    def version_argv(self, executable: Path) -> Sequence[str]:
+        script = prepare.glue_folder() / "edgeruntime.mjs"
+        return [str(nodes.node()), str(script), str(executable.resolve()), "versions"]
+
+    def read_versions(self, said: str) -> Versions:
+        told = json.loads(said)
+        return Versions(told["version"], told["engine_version"])
+
+
+def _packages(executable: Path) -> Path:
+    """Return the outermost ``node_modules`` that it lies in, where what it depends on is too."""
+    resolved = executable.resolve()
+    around = [folder for folder in resolved.parents if folder.name == "node_modules"]
+    return around[-1] if around else resolved.parents[2]
+
+
+RUNTIME = EdgeRuntime

@@ -1,0 +1,103 @@
+"""Firefox, headless: each invocation in a dedicated worker of a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch
+from pytest_wasmedge.drivers.versions import Versions, ask
+from pytest_wasmedge.runtimes.glue import prepare
+
+_PREFERENCES: Mapping[str, bool | int | str] = {
+    # Nothing of a first run, nothing to be asked.
+    "browser.aboutwelcome.enabled": False,
+    "browser.shell.checkDefaultBrowser": False,
+    "browser.startup.homepage_override.mstone": "ignore",
+    "datareporting.policy.dataSubmissionEnabled": False,
+    "termsofuse.bypassNotification": True,
+    "browser.warnOnQuit": False,
+    # No network but loopback: no name is ever resolved.
+    "network.dns.disabled": True,
+    "network.proxy.type": 0,
+    "network.captive-portal-service.enabled": False,
+    "network.connectivity-service.enabled": False,
+    "network.prefetch-next": False,
+    "network.http.speculative-parallel-limit": 0,
+    # Nothing that keeps itself up to date, and no report to anybody.
+    "app.normandy.enabled": False,
+    "app.update.disabledForTesting": True,
+    "browser.newtabpage.enabled": False,
+    "browser.newtabpage.activity-stream.feeds.system.topstories": False,
+    "browser.region.network.url": "",
+    "browser.safebrowsing.malware.enabled": False,
+    "browser.safebrowsing.phishing.enabled": False,
+    "browser.search.update": False,
+    "dom.push.connection.enabled": False,
+    "extensions.getAddons.cache.enabled": False,
+    "extensions.systemAddon.update.enabled": False,
+    "extensions.update.enabled": False,
+    "media.gmp-manager.updateEnabled": False,
+    "security.certerrors.mitm.priming.enabled": False,
+    "services.settings.server": "data:,",
+    "signon.autofillForms": False,
+    "toolkit.telemetry.enabled": False,
+    "toolkit.telemetry.server": "data:,",
+    # One page is all there is.
+    "browser.sessionstore.resume_from_crash": False,
+    "browser.tabs.unloadOnLowMemory": False,
+    "browser.pagethumbnails.capturing_disabled": True,
+    "dom.ipc.processCount": 1,
+    "dom.ipc.processPrelaunch.enabled": False,
+    "extensions.enabledScopes": 0,
+    # A guest may compute for as long as its time limit allows.
+    "dom.max_script_run_time": 0,
+    "dom.ipc.processHangMonitor": False,
+    "dom.ipc.reportProcessHangs": False,
+    "dom.timeout.enable_budget_timer_throttling": False,
+}
+
+
+class Firefox(BrowserRuntime):
+    """``firefox --headless`` with a profile of ours; its WebAssembly memory cannot be limited."""
+
+    name = "firefox"
+    engine = "SpiderMonkey"
+    capabilities = frozenset({"concurrent"})
+    tools = ("shim",)
+    commands = ("firefox-esr", "firefox")
+    remedy = "apt install firefox-esr"
+    # The first with workers that are modules.
+    minimum = (114,)
+
+    def missing(self) -> str:
+        return prepare.missing()
+
+    def glue(self) -> Path:
+        return prepare.glue_folder()
+
+    def argv(self, launch: Launch) -> Sequence[str]:
+        # The page is the profile's home page, since a command line is visible to every user of the machine.
+        preferences = {**_PREFERENCES, "browser.startup.page": 1, "browser.startup.homepage": launch.url}
+        lines = (
+            f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in preferences.items()
+        )
+        (launch.profile / "user.js").write_text("".join(lines), encoding="utf-8")
+        return [str(launch.executable), "--headless", "--no-remote", "--profile", str(launch.profile)]
+
+    def environment(self, workspace: Path) -> dict[str, str]:
+        return super().environment(workspace) | {"MOZ_CRASHREPORTER_DISABLE": "1"}
+
+    def versions(self, executable: Path) -> Versions:
+        return ask([str(executable), "--version"], self.environment, _read)
+
+
+def _read(said: str) -> Versions:
+    """Read ``Mozilla Firefox 153.7.0esr``; its engine bears the same number."""
+    version = re.findall(r"^Mozilla Firefox (\d[\w.]*)", said, re.MULTILINE)[0]
+    return Versions(version, version.removesuffix("esr"))
+
+
+RUNTIME = Firefox

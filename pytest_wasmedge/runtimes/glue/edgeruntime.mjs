@@ -1,0 +1,77 @@
+// The host in Vercel's edge-runtime: the worker and the guest live in its sandbox, this file in Node beside it.
+//
+// With `versions` behind the path of edge-runtime it tells them and ends. Otherwise it reads one line {secret, artifact,
+// output_bytes} on stdin, prints one line {port, phases_ns} on stdout, and exits when stdin closes.
+
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import process from "node:process";
+import vm from "node:vm";
+import { firstLine } from "./stdin.mjs";
+
+const [path, asked] = process.argv.slice(2);
+// The program lies in edge-runtime/dist/cli, what can be imported two folders above.
+const require = createRequire(path);
+
+// The sandbox takes scripts only, so that people bundle theirs; modules made by hand come to the same.
+async function moduleIn(context, name, given) {
+  const modules = new Map();
+  const find = (specifier, from) => {
+    if (specifier in given) return given[specifier];
+    const identifier = new URL(specifier, from.identifier).href;
+    if (!modules.has(identifier)) {
+      const source = readFileSync(new URL(identifier), "utf8");
+      modules.set(identifier, new vm.SourceTextModule(source, { context, identifier }));
+    }
+    return modules.get(identifier);
+  };
+  const module = find(name, { identifier: import.meta.url });
+  await module.link(find);
+  await module.evaluate();
+  return module.namespace.default;
+}
+
+function valueIn(context, value) {
+  return new vm.SyntheticModule(["default"], function () { this.setExport("default", value); }, { context });
+}
+
+async function main() {
+  const settings = JSON.parse(await firstLine());
+  const { EdgeRuntime, createHandler } = require("../..");
+  const phases_ns = {};
+  let began = performance.now();
+  const phase = (name) => {
+    const now = performance.now();
+    phases_ns[name] = Math.round((now - began) * 1e6);
+    began = now;
+  };
+  const bytes = readFileSync(settings.artifact);
+  phase("load");
+  // As Vercel gives it to a function that imports `artifact.wasm?module`.
+  const artifact = await WebAssembly.compile(bytes);
+  phase("compile");
+
+  const runtime = new EdgeRuntime();
+  const given = { "./artifact.wasm": valueIn(runtime.context, artifact) };
+  const worker = await moduleIn(runtime.context, "./workerd.mjs", given);
+  const bindings = { SECRET: settings.secret, OUTPUT_BYTES: settings.output_bytes, CLOCK_RUNS: true };
+  runtime.context.addEventListener("fetch", (event) => event.respondWith(worker.fetch(event.request, bindings)));
+
+  const server = createServer(createHandler({ runtime }).handler);
+  // A connection is closed by the client alone, or a request could meet its end.
+  server.keepAliveTimeout = server.requestTimeout = server.headersTimeout = 0;
+  server.listen(0, "127.0.0.1", () => {
+    process.stdout.write(`${JSON.stringify({ port: server.address().port, phases_ns })}\n`);
+  });
+}
+
+if (asked === "versions") {
+  const { version } = require("../../package.json");
+  process.stdout.write(`${JSON.stringify({ version, engine_version: process.versions.v8 })}\n`);
+} else {
+  main().catch((error) => {
+    console.error(`${error?.name}: ${error?.message}`);
+    process.exit(1);
+  });
+}

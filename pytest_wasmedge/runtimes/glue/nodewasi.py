@@ -1,0 +1,146 @@
+"""Runs an artifact under a JavaScript runtime's own ``node:wasi``: what Node and Deno have in common there."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, get_args
+
+from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
+from pytest_wasmedge.drivers.preopens import granted
+from pytest_wasmedge.drivers.versions import Versions, ask, numbers
+from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
+from pytest_wasmedge.model import ARGV0, Ending, EndingKind, Invocation, host_failed
+from pytest_wasmedge.provision import find, install_command
+from pytest_wasmedge.runtimes.base import Availability
+
+_SCRIPT = Path(__file__).with_name("nodewasi.mjs")
+_PAGE_BYTES = 1 << 16
+_LAST_WORDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What one process needs: paths without links, and the folders granted; ``file`` is read and written."""
+
+    executable: Path
+    script: Path
+    artifact: Path
+    file: Path
+    folders: tuple[Path, ...]
+    memory_pages: int
+
+
+class NodeWasiRuntime(CommandRuntime):
+    """One process per invocation; how the guest ended comes back in a file, never on its streams."""
+
+    engine = "V8"
+    capabilities = frozenset({"memory_limit", "preopens"})
+    minimum: ClassVar[tuple[int, ...]]
+
+    def __init__(self) -> None:
+        # The driver calls argv and outcome of one invocation in one thread.
+        self._thread = threading.local()
+
+    @abstractmethod
+    def command(self, script: Script) -> Sequence[str]:
+        """Return the command line, which grants what the script needs and no more."""
+
+    @abstractmethod
+    def version_argv(self, executable: Path) -> Sequence[str]:
+        """Return the command line that makes the program tell its versions."""
+
+    @abstractmethod
+    def read_versions(self, said: str) -> Versions:
+        """Find the versions in what the program said. Raises ValueError or LookupError."""
+
+    def probe(self) -> Availability:
+        install = "" if self.version else install_command(self.name)
+        try:
+            found = find(self.tool, self.version)
+            if found is None:
+                return Availability(False, reason=f"no {self.tool} found", install=install)
+            told = self._versions(found.path)
+        except (ProvisionError, RuntimeUnavailableError) as error:
+            return Availability(False, reason=str(error), install=install)
+        where = f"{found.path} ({found.origin})"
+        if numbers(told.version) < self.minimum:
+            wanted = ".".join(map(str, self.minimum))
+            reason = f"{found.path} is {self.tool} {told.version}, at least {wanted} is needed"
+            return Availability(False, told.version, told.engine_version, reason, install, where)
+        return Availability(True, told.version, told.engine_version, path=where)
+
+    def executable(self) -> Path:
+        found = find(self.tool, self.version)
+        if found is None:
+            raise RuntimeUnavailableError(
+                f"{self.name} cannot start: no {self.tool} found; get it with `{install_command(self.name)}`."
+            )
+        return found.path
+
+    def prepare(self, launch: Launch) -> None:
+        # In our own folder, whatever characters the paths of the package and of the artifact are made of.
+        (launch.workspace / _SCRIPT.name).write_bytes(_SCRIPT.read_bytes())
+        (launch.workspace / ARGV0).symlink_to(launch.artifact.path.absolute())
+
+    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+        preopens = granted(self.name, invocation)
+        given = {
+            "args": [ARGV0, *invocation.args],
+            "env": dict(invocation.env),
+            "preopens": {guest_path: str(folder) for guest_path, folder in preopens},
+        }
+        workspace = launch.workspace.resolve()
+        with tempfile.NamedTemporaryFile("w", dir=workspace, prefix="invocation-", delete=False) as file:
+            json.dump(given, file)
+        self._thread.file = Path(file.name)
+        return self.command(
+            Script(
+                launch.executable,
+                workspace / _SCRIPT.name,
+                workspace / ARGV0,
+                self._thread.file,
+                tuple(folder for _, folder in preopens),
+                min(max(1, launch.limits.memory_bytes // _PAGE_BYTES), 1 << 16),
+            )
+        )
+
+    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+        file: Path = self._thread.file
+        told = _read(file)
+        file.unlink()
+        if ended.status == 0 and (ending := _ending(told)):
+            return ended.stdout, ended.stderr, ending
+        how = f"with status {ended.status}" if ended.status >= 0 else f"by signal {-ended.status}"
+        if "preopens" not in told:
+            told_nothing = f"{self.tool} ended {how} and did not tell how the guest ended"
+            return ended.stdout, ended.stderr, host_failed(told_nothing)
+        # The guest has not started, so all that was written is the host's.
+        words = " ".join((ended.stdout + ended.stderr).decode("utf-8", "backslashreplace").split())
+        never_started = f"{self.tool} ended {how} before the guest started: {words[:_LAST_WORDS]}"
+        return b"", b"", host_failed(never_started)
+
+    def _versions(self, executable: Path) -> Versions:
+        return ask(self.version_argv(executable), lambda _: self.environment(), self.read_versions)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return what is in the file; nothing if that was never written to its end."""
+    try:
+        told = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _ending(told: Mapping[str, Any]) -> Ending | None:
+    """Return the ending that the script has told; None if it has not."""
+    kind, status = told.get("kind", ""), told.get("status")
+    if kind not in get_args(EndingKind) or (kind == "exited") != isinstance(status, int):
+        return None
+    return Ending(kind, status, " ".join(str(told.get("detail")).split()))

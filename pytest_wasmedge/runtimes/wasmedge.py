@@ -1,0 +1,267 @@
+"""WasmEdge, the runtime that this project is named after: a new process per invocation."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Ended, Launch
+from pytest_wasmedge.drivers.compiled import compiled, place_of
+from pytest_wasmedge.drivers.preopens import granted
+from pytest_wasmedge.drivers.process import Workspace, spawn, stop
+from pytest_wasmedge.drivers.versions import Versions, ask
+from pytest_wasmedge.errors import (
+    HostStartError,
+    ProvisionError,
+    RuntimeUnavailableError,
+    UnsupportedError,
+)
+from pytest_wasmedge.model import (
+    ARGV0,
+    Artifact,
+    Ending,
+    Invocation,
+    Limits,
+    Outcome,
+    exited,
+    host_failed,
+    out_of_memory,
+    trapped,
+)
+from pytest_wasmedge.provision import Found, find, install_command
+from pytest_wasmedge.runtimes.base import Availability, Host
+
+#: Artifacts up to this size are compiled beforehand, larger ones interpreted: its compiler is LLVM on one thread.
+COMPILED_BYTES = 128 << 10
+
+_TRAP_STATUS = 134
+_PAGE_BYTES = 1 << 16
+
+#: A line of the engine's log, which stands wherever it was written between what the guest wrote.
+_RECORD = re.compile(rb"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.\d{3}\] \[(\w+)\] ([^\n]*)\n")
+#: The clock may be set, and is read before the process starts and after it has ended.
+_TOLERANCE_S = 2.0
+
+
+class WasmEdge(CommandRuntime):
+    """``wasmedge run``: small artifacts compiled ahead of time, all others (a Ruby, say) interpreted.
+
+    Its log goes to stdout, where the guest writes, too. Each line begins with the local time, so the process gets a
+    time zone that nobody knows, an offset of random seconds: a line that tells our time in it is the engine's, and is
+    taken off. A guest cannot see the zone; to write such a line it would have to guess one of 170,000.
+
+    Two things it grants that cannot be taken away: its own socket functions, and as much of the machine's memory as a
+    guest's call stack takes. Its ``--time-limit`` is not used: it stops neither a guest that sleeps nor compiled code,
+    and our own does.
+    """
+
+    name = "wasmedge"
+    engine = "WasmEdge"
+    capabilities = frozenset({"memory_limit", "preopens"})
+    tools = ("wasmedge",)
+
+    def __init__(self) -> None:
+        # A day to either side is what every C library takes; a quarter of an hour is what real zones are made of.
+        self._zone_s = random.SystemRandom().randrange(-95, 96) * 900 + random.SystemRandom().randrange(
+            1, 900
+        )
+        self._thread = threading.local()
+
+    def probe(self) -> Availability:
+        install = install_command(self.name)
+        try:
+            found = self._found()
+            version = self._version(found.path)
+        except (ProvisionError, RuntimeUnavailableError) as error:
+            return Availability(False, reason=str(error), install=install)
+        return Availability(True, version, version, path=f"{found.path} ({found.origin})")
+
+    def executable(self) -> Path:
+        try:
+            return self._found().path
+        except RuntimeUnavailableError as error:
+            raise RuntimeUnavailableError(f"{error}; get it with `{install_command(self.name)}`.") from error
+
+    def start(self, artifact: Artifact, limits: Limits) -> Host:
+        """Start a host; ``compile`` is among its phases if there was no compiled code of a small artifact yet."""
+        phases_ns: dict[str, int] = {}
+        if _is_compiled(artifact):
+            phases_ns = self._compile(artifact)
+        host = WasmEdgeHost(self, artifact, limits)
+        host.start_phases_ns = phases_ns
+        return host
+
+    def prepare(self, launch: Launch) -> None:
+        artifact = launch.artifact
+        code = place_of(artifact, *_key(self._version(launch.executable))) if _is_compiled(artifact) else None
+        # The guest is called like its file.
+        (launch.workspace / ARGV0).symlink_to(code or artifact.path.absolute())
+
+    def kept_code(self, artifact: Artifact) -> Path | None:
+        try:
+            return (
+                place_of(artifact, *_key(self._version(self.executable())))
+                if _is_compiled(artifact)
+                else None
+            )
+        except (ProvisionError, RuntimeUnavailableError):
+            return None
+
+    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+        # Writes to files of the machine that the guest names.
+        options = ["--forbidden-plugin", "wasi_logging"]
+        if launch.limits.memory_bytes:
+            options += ["--memory-page-limit", str(min(launch.limits.memory_bytes // _PAGE_BYTES, 1 << 16))]
+        for name, value in invocation.env.items():
+            options += ["--env", f"{name}={value}"]
+        for guest_path, folder in granted(self.name, invocation):
+            if ":" in guest_path or ":" in str(folder):
+                raise UnsupportedError(
+                    f"{self.name}: cannot grant {folder} as {guest_path}: it takes both in one word with a colon "
+                    "between. Use a folder and a guest path without colons."
+                )
+            options += ["--dir", f"{guest_path}:{folder}"]
+        self._thread.began_s = time.time()
+        return [
+            str(launch.executable),
+            "run",
+            *options,
+            "--",
+            str(launch.workspace / ARGV0),
+            *invocation.args,
+        ]
+
+    def environment(self) -> dict[str, str]:
+        # POSIX counts west of Greenwich as positive.
+        minutes, seconds = divmod(abs(self._zone_s), 60)
+        sign = "-" if self._zone_s > 0 else "+"
+        return {"TZ": f"OUR{sign}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"}
+
+    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+        stdout, errors = self._split(ended.stdout)
+        return stdout, ended.stderr, _ending(ended.status, errors)
+
+    def _split(self, stdout: bytes) -> tuple[bytes, list[str]]:
+        """Return what the guest wrote, and the errors among the lines that the engine wrote."""
+        if b"] [" not in stdout:
+            return stdout, []
+        # Of this thread's invocation: the driver asks for the command line and the outcome in one.
+        earliest_s, latest_s = self._thread.began_s - _TOLERANCE_S, time.time() + _TOLERANCE_S
+        errors: list[str] = []
+
+        def take(record: re.Match[bytes]) -> bytes:
+            try:
+                local = datetime.strptime(record[1].decode(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+            except ValueError:
+                return record[0]
+            if not earliest_s <= local.timestamp() - self._zone_s <= latest_s:
+                return record[0]
+            if record[2] == b"error":
+                errors.append(record[3].decode("utf-8", "backslashreplace").strip())
+            return b""
+
+        return _RECORD.sub(take, stdout), errors
+
+    def _compile(self, artifact: Artifact) -> dict[str, int]:
+        """Have the compiled code kept; return the time that took, as a phase, if it was not there."""
+        executable = self.executable()
+        version = self._version(executable)
+        phases_ns: dict[str, int] = {}
+
+        def compile_to(path: Path) -> None:
+            began_ns = time.perf_counter_ns()
+            # Generic, since people take their cache folder from machine to machine.
+            command = [
+                str(executable),
+                "compile",
+                "--generic-binary",
+                str(artifact.path.absolute()),
+                "code.wasm",
+            ]
+            with Workspace.create() as workspace:
+                process = spawn(command, env=self.environment(), cwd=workspace.path, stdout=subprocess.PIPE)
+                try:
+                    stdout, _ = process.communicate()
+                finally:
+                    stop(process)
+                if process.returncode:
+                    _, errors = self._split(stdout)
+                    raise HostStartError(
+                        f"wasmedge {version} cannot compile {artifact.name}: {_wording(errors) or 'no message'}. "
+                        "Check the file with `wasm-tools validate`, or build it again."
+                    )
+                path.write_bytes((workspace.path / "code.wasm").read_bytes())
+            phases_ns["compile"] = time.perf_counter_ns() - began_ns
+
+        self._thread.began_s = time.time()
+        compiled(artifact, *_key(version), compile_to)
+        return phases_ns
+
+    def _found(self) -> Found:
+        found = find("wasmedge")
+        if found is None:
+            raise RuntimeUnavailableError("no wasmedge command found")
+        return found
+
+    def _version(self, executable: Path) -> str:
+        """Ask the command; it answers ``/usr/bin/wasmedge version 0.14.1``, and more lines for plugins."""
+
+        def read(said: str) -> Versions:
+            return Versions(said.splitlines()[0].rpartition(" version ")[2].split()[0])
+
+        return ask([str(executable), "--version"], lambda _: self.environment(), read).version
+
+
+class WasmEdgeHost(CommandHost):
+    """Runs as many guests at once as there are processors; the others wait, and their time begins when they start.
+
+    An interpreter takes a processor for itself: more of them would only use up each other's time limit.
+    """
+
+    def __init__(self, runtime: WasmEdge, artifact: Artifact, limits: Limits) -> None:
+        super().__init__(runtime, artifact, limits)
+        self._processors = threading.Semaphore(max(2, os.cpu_count() or 2))
+
+    def _invoke(
+        self, invocation: Invocation, wrap: Callable[[Sequence[str]], Sequence[str]] | None = None
+    ) -> Outcome:
+        with self._processors:
+            return super()._invoke(invocation, wrap)
+
+
+def _is_compiled(artifact: Artifact) -> bool:
+    return artifact.size_bytes <= COMPILED_BYTES
+
+
+def _key(version: str) -> tuple[str, str]:
+    """Return engine and settings, by which compiled code is kept."""
+    return f"wasmedge {version}", "generic"
+
+
+def _wording(errors: Sequence[str]) -> str:
+    """Return the line that says what went wrong; those after it say where."""
+    return next((each for each in errors if " failed: " in each), errors[0] if errors else "")
+
+
+def _ending(status: int, errors: Sequence[str]) -> Ending:
+    wording = _wording(errors)
+    if status < 0:
+        return host_failed(f"wasmedge was ended by signal {-status}")
+    refused = next((each for each in errors if each.startswith("Memory Instance: Limited")), "")
+    if refused:
+        # It goes on with less memory than the artifact asks for, and the guest may not have noticed.
+        return out_of_memory(f"wasmedge: {refused}")
+    # What else it says, such as that the memory did not grow, is the guest's to live with.
+    if " failed: " not in wording:
+        return exited(status)
+    return (trapped if status == _TRAP_STATUS else host_failed)(f"wasmedge: {wording}")
+
+
+RUNTIME = WasmEdge

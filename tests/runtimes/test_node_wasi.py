@@ -1,0 +1,329 @@
+"""Node and Deno with their own node:wasi: endings told out of band, what is granted, and how their WASI differs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_wasmedge.drivers.command import CommandHost
+from pytest_wasmedge.errors import RuntimeUnavailableError, UnsupportedError
+from pytest_wasmedge.model import (
+    Artifact,
+    Invocation,
+    Limits,
+    exited,
+    host_failed,
+    timed_out,
+    trapped,
+)
+from pytest_wasmedge.provision import find
+from pytest_wasmedge.runtimes.deno_wasi import DenoWasi
+from pytest_wasmedge.runtimes.glue.nodewasi import NodeWasiRuntime
+from pytest_wasmedge.runtimes.node_wasi import NodeWasi
+from tests import wat
+from tests.actor import ACTOR, act
+from tests.waiting import until
+
+RUNTIMES: tuple[type[NodeWasiRuntime], ...] = (NodeWasi, DenoWasi)
+
+#: What the script would report, in its own words.
+IMITATION = '{"kind":"exited","status":0,"detail":""}'
+
+# Tries what is not granted, and reports what it could do. Takes the place of our script.
+GREEDY_SCRIPT = """
+import { execFileSync } from "node:child_process";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import process from "node:process";
+const attempts = {
+  reads: () => readFileSync("/etc/passwd"),
+  lists: () => readdirSync("."),
+  writes: () => writeFileSync("./another", ""),
+  changes: () => writeFileSync(process.argv[2], ""),
+  starts: () => execFileSync(process.execPath, ["--version"]),
+};
+const done = Object.keys(attempts).filter((name) => {
+  try { attempts[name](); return true; } catch { return false; }
+});
+let environment;
+try { environment = Object.keys(process.env) } catch { environment = [] }
+const detail = JSON.stringify([done, environment]);
+writeFileSync(process.argv[3], JSON.stringify({ kind: "host_failed", status: null, detail }));
+process.exit(0);
+"""
+
+
+@pytest.fixture(scope="module", params=RUNTIMES, ids=lambda kind: kind.name)
+def runtime(request: pytest.FixtureRequest) -> NodeWasiRuntime:
+    """Both; one that is missing is a failure, since `make setup` gets them."""
+    found: NodeWasiRuntime = request.param()
+    availability = found.probe()
+    if not availability.available:
+        pytest.fail(f"{found.name}: {availability.reason}; run `make setup`", pytrace=False)
+    return found
+
+
+@pytest.fixture(scope="module")
+def actor(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The program that does what its stdin asks."""
+    return wat.artifact(tmp_path_factory.mktemp("actor"), ACTOR)
+
+
+@pytest.fixture(scope="module")
+def host(runtime: NodeWasiRuntime, actor: Artifact) -> Iterator[CommandHost]:
+    """A host of the actor."""
+    with runtime.start(actor, Limits()) as started:
+        assert isinstance(started, CommandHost)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def ruby(runtime: NodeWasiRuntime, builtin_artifact: Artifact) -> Iterator[CommandHost]:
+    """A host of Ruby."""
+    with runtime.start(builtin_artifact, Limits()) as started:
+        assert isinstance(started, CommandHost)
+        yield started
+
+
+def workspace_of(host: CommandHost) -> Path:
+    return host._workspace.path
+
+
+# -- endings
+
+
+# As Node ends on: an uncaught error, a bug of its own, a bad option, a top-level await without end, an abort, a fault.
+@pytest.mark.parametrize("status", [1, 7, 9, 13, 134, 139])
+def test_a_status_of_node_s_own_is_the_guest_s(host: CommandHost, status: int) -> None:
+    """A guest may end with any status that the runtime's process has for itself."""
+    assert host.run(act("exits", status)).ending == exited(status)
+
+
+def test_an_imitated_report_is_the_guest_s_text(runtime: NodeWasiRuntime, tmp_path: Path) -> None:
+    """What looks like the script's report on a stream is text of the guest, and no ending."""
+    with runtime.start(wat.artifact(tmp_path, wat.reports(IMITATION, 3)), Limits()) as host:
+        outcome = host.run()
+
+    assert (outcome.stderr, outcome.ending) == (IMITATION.encode(), exited(3))
+
+
+def test_output_before_a_trap(runtime: NodeWasiRuntime, tmp_path: Path) -> None:
+    """A trap leaves what the guest wrote before it, and adds nothing."""
+    with runtime.start(wat.artifact(tmp_path, wat.reports_and_traps("no newline")), Limits()) as host:
+        outcome = host.run()
+
+    assert (outcome.stdout, outcome.stderr, outcome.ending) == (b"", b"no newline", trapped())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_a_crash_of_the_runtime_is_its_failure(host: CommandHost, number: signal.Signals) -> None:
+    """A process that ends in the middle of a guest is the host's failure, and the next invocation works."""
+    with ThreadPoolExecutor(1) as thread:
+        spinning = thread.submit(host.run, act("spins"), timeout_s=60)
+        until(lambda: started(host), "the guest runs")
+        (process,) = processes(host)
+        process.send_signal(number)
+
+    outcome = spinning.result()
+    assert outcome.ending == host_failed()
+    assert f"ended by signal {number.value} and did not tell" in outcome.ending.detail
+    assert host.run(act("exits", 5)).ending == exited(5)
+
+
+def test_a_runtime_that_does_not_start(
+    runtime: NodeWasiRuntime, actor: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the guest was never started, what was written is the host's log: in the detail, on no stream."""
+    found = find(runtime.tool)
+    assert found
+    monkeypatch.setenv(variable(runtime), str(script(tmp_path, f'exec "{found.path}" --no-such-option "$@"')))
+    with runtime.start(actor, Limits()) as host:
+        outcome = host.run()
+
+    assert outcome.ending == host_failed()
+    assert f"{runtime.tool} ended with status" in outcome.ending.detail
+    assert "before the guest started: " in outcome.ending.detail
+    assert "--no-such-option" in outcome.ending.detail
+    assert outcome.stdout == outcome.stderr == b""
+
+
+def test_nothing_is_left_between_invocations(host: CommandHost) -> None:
+    """The file that told an ending is gone with its invocation; that of a stopped guest goes with the host."""
+    before = set(workspace_of(host).iterdir())
+    host.run(act("exits", 3))
+
+    assert set(workspace_of(host).iterdir()) <= before
+    assert host.run(act("spins"), timeout_s=0.5).ending == timed_out()
+    assert host.run(act("exits", 4)).ending == exited(4)
+
+
+# -- what is granted
+
+
+def test_the_process_may_do_little(runtime: NodeWasiRuntime, actor: Artifact) -> None:
+    """The process reads its script, the artifact and its file, writes that file, and starts nothing."""
+    with runtime.start(actor, Limits()) as host:
+        assert isinstance(host, CommandHost)
+        (workspace_of(host) / "nodewasi.mjs").write_text(GREEDY_SCRIPT)
+        detail = host.run().ending.detail
+
+    done, environment = json.loads(detail)
+    assert done == []
+    assert not {"PATH", "HOME", "USER"} & set(environment)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to look at another process")
+def test_the_process_inherits_nothing(host: CommandHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment is ours alone, and what a guest is given does not show on its command line."""
+    monkeypatch.setenv("HOST_SECRET", "1")
+    invocation = Invocation(act("spins"), ("given-argument",), {"GIVEN": "given-value"}, timeout_s=60)
+    with ThreadPoolExecutor(1) as thread:
+        spinning = thread.submit(host.invoke, invocation)
+        until(lambda: started(host), "the guest runs")
+        (process,) = processes(host)
+        environment, command = process.environ(), " ".join(process.cmdline())
+        process.kill()
+        spinning.result()
+
+    assert not {"HOST_SECRET", "PATH", "HOME"} & set(environment)
+    assert "given" not in command
+
+
+def test_a_folder_behind_a_link(host: CommandHost, tmp_path: Path) -> None:
+    """A folder that is named by a link is granted as the folder that it is."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "hello.txt").write_bytes(b"from a file")
+    (tmp_path / "link").symlink_to(folder)
+    outcome = host.invoke(Invocation(act("opens"), preopens={"/data": tmp_path / "link"}))
+
+    assert (outcome.stdout, outcome.ending) == (b"from a file", exited(0))
+
+
+def test_a_folder_with_a_comma(host: CommandHost, tmp_path: Path) -> None:
+    """Deno has no way to allow a path with a comma, and says so before it runs; Node grants it."""
+    folder = tmp_path / "a, b"
+    folder.mkdir()
+    (folder / "hello.txt").write_bytes(b"from a file")
+    invocation = Invocation(act("opens"), preopens={"/data": folder})
+
+    if host.runtime.name == "deno-wasi":
+        with pytest.raises(UnsupportedError, match=r"deno-wasi: cannot grant .*a, b: .* without commas\."):
+            host.invoke(invocation)
+    else:
+        assert host.invoke(invocation).stdout == b"from a file"
+
+
+# -- how their WASI differs
+
+
+def test_file_types_of_the_streams(host: CommandHost) -> None:
+    """Known: to Node our pipes are sockets, and Deno takes every stream for a terminal."""
+    claimed = {"node-wasi": b"\x06\x06\x06", "deno-wasi": b"\x02\x02\x02"}
+
+    assert host.run(act("descriptors")).stdout == claimed[host.runtime.name] + b"\xff" * 7
+
+
+def test_colours(ruby: CommandHost) -> None:
+    """Known: where a stream claims to be a terminal, Ruby colours its SyntaxErrors; nothing of ours undoes it."""
+    outcome = ruby.run("def f(")
+
+    assert outcome.ending == exited(1)
+    assert b"SyntaxError" in outcome.stderr
+    assert (b"\x1b[" in outcome.stderr) == (ruby.runtime.name == "deno-wasi")
+
+
+def test_no_environment_at_all(host: CommandHost) -> None:
+    """Known: without any variable, Node's environ_get is an error; a C library does not call it then."""
+    ending = trapped() if host.runtime.name == "node-wasi" else exited(0)
+
+    assert host.run(act("environment")).ending == ending
+    assert host.run(act("environment"), env={"A": "1"}).stdout == b"A=1\0"
+
+
+# -- finding them
+
+
+def test_versions(runtime: NodeWasiRuntime) -> None:
+    """Version and engine version are the program's own words, the same that the runtime with our glue tells."""
+    availability = runtime.probe()
+
+    assert availability.version[0].isdigit()
+    assert availability.engine_version[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("kind", "says", "reason"),
+    [
+        (NodeWasi, """echo '{"node":"20.9.0","v8":"11.3"}'""", "is node 20.9.0, at least 22.13 is needed"),
+        (DenoWasi, r"printf 'deno 2.7.14\nv8 14.5\n'", "is deno 2.7.14, at least 2.8 is needed"),
+        (NodeWasi, "echo v24", "names no version"),
+        (DenoWasi, "exit 3", "does not tell its version"),
+    ],
+)
+def test_a_program_of_no_use(
+    kind: type[NodeWasiRuntime], says: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that is too old, or tells no version, is not available: with the reason and the remedy."""
+    monkeypatch.setenv(variable(kind()), str(script(tmp_path, says)))
+    availability = kind().probe()
+
+    assert not availability.available
+    assert reason in availability.reason
+    assert availability.install == f"pytest-wasmedge install {kind.name}"
+
+
+@pytest.mark.parametrize("kind", RUNTIMES)
+def test_no_program(kind: type[NodeWasiRuntime], actor: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the program the probe gives the command that installs it, and a start says the same."""
+    monkeypatch.setattr("pytest_wasmedge.runtimes.glue.nodewasi.find", lambda name, version: None)
+
+    assert kind().probe().reason == f"no {kind.tool} found"
+    with pytest.raises(RuntimeUnavailableError, match=f"get it with `pytest-wasmedge install {kind.name}`"):
+        kind().start(actor, Limits())
+
+
+# -- processes
+
+
+def variable(runtime: NodeWasiRuntime) -> str:
+    return f"PYTEST_WASMEDGE_{runtime.tool.upper()}"
+
+
+def script(folder: Path, text: str) -> Path:
+    """Write a shell script and return it."""
+    path = folder / "program"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def started(host: CommandHost) -> bool:
+    """True once the guest of the invocation that is under way has started: its file was emptied for it."""
+    return any(empty_file(process) for process in processes(host))
+
+
+def empty_file(process: psutil.Process) -> bool:
+    try:
+        return Path(process.cmdline()[-1]).stat().st_size == 0
+    except (psutil.Error, LookupError, OSError):
+        return False
+
+
+def processes(host: CommandHost) -> list[psutil.Process]:
+    """Return the processes of the invocation that is under way."""
+    here = str(workspace_of(host).resolve())
+    return [each for each in psutil.Process(os.getpid()).children() if cwd_of(each) == here]
+
+
+def cwd_of(process: psutil.Process) -> str:
+    try:
+        return str(process.cwd())
+    except psutil.Error:
+        return ""
