@@ -43,7 +43,7 @@ def test_warm_latency(warm_latency: Measurement, ceiling: Ceiling) -> None:
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param(name, marks=pytest.mark.workload(name, samples=12))
+        pytest.param(name, marks=pytest.mark.workload(name, samples=8))
         for name in ("smoke", "heavy", "html", "hello")
     ],
 )

@@ -163,7 +163,8 @@ def parse_runtime(text: str, line: int = 0) -> RuntimeRange:
 
 def _read_version(version: str | None) -> Version | None:
     try:
-        return Version(_without_dates(version or ""))
+        # Firefox calls its version 153.7.0esr.
+        return Version(_without_dates(version or "").removesuffix("esr"))
     except InvalidVersion:
         return None
 

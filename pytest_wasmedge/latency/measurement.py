@@ -16,6 +16,8 @@ from pytest_wasmedge.latency.units import Duration, FloorMultiple, Limit, parse_
 
 #: Samples of the floor that are taken to explain a failure.
 _FLOOR_SAMPLES = 5
+#: The first samples are as many as asked for, or as fit into this time, but no fewer than that.
+_FIRST_S, _FEWEST = 4.0, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Finding:
 class Measurement:
     """Samples of one kind on one runtime; comparing its `median` takes more of them until there is a verdict.
 
-    ``draw`` takes one sample, ``draw_floor`` one of the same start with an artifact that does nothing. An
+    It begins with ``first`` samples, or fewer of what takes long. ``draw`` takes one sample, ``draw_floor`` one of the same start with an artifact that does nothing. An
     undecided comparison counts as true, or as false if ``strict``; either way it is in ``findings``.
     """
 
@@ -50,7 +52,10 @@ class Measurement:
         self._draw = draw
         self._draw_floor = draw_floor
         self._rules, self._rng, self._strict, self._clock = rules, rng, strict, clock
-        self.samples: list[Sample] = [draw() for _ in range(first)]
+        self.samples: list[Sample] = []
+        until_s = clock() + _FIRST_S
+        while len(self.samples) < first and (len(self.samples) < _FEWEST or clock() < until_s):
+            self.samples.append(draw())
         self.floor: list[Sample] = []
         self.findings: list[Finding] = []
 

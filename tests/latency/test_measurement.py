@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from itertools import cycle
+from itertools import count, cycle
 
 import pytest
 
@@ -139,3 +139,15 @@ def test_the_order_in_a_pair_is_drawn_by_lot() -> None:
 
     assert order(1) == order(1) != order(2)
     assert {order(1)[i : i + 2] for i in range(0, len(order(1)), 2)} == {"bh", "hb"}
+
+
+def test_what_takes_long_is_measured_less_often_at_first() -> None:
+    """The first samples end with their time, but two are taken whatever they take."""
+
+    def taken(each_s: float) -> int:
+        ticks = count(0.0, each_s)
+        clock = lambda: next(ticks)  # noqa: E731
+        draw = drawing("cold/no-cache", STEADY)
+        return len(Measurement(draw, 12, rules=Rules(), rng=random.Random(1), clock=clock).elapsed_ns)
+
+    assert [taken(0.1), taken(1.1), taken(60)] == [12, 5, 2]
