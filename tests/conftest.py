@@ -24,6 +24,17 @@ def one_cache() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """pytest's own, but runs inside this process leave its signal handlers alone.
+
+    pytest's faulthandler resets them at the end of a run, those of the engine in this process too: the next trap
+    would end us all.
+    """
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:faulthandler")
+    return pytester
+
+
 @pytest.fixture(scope="session")
 def builtin_artifact() -> Artifact:
     """The built-in Ruby, unpacked."""

@@ -34,8 +34,9 @@ class Finding:
 class Measurement:
     """Samples of one kind on one runtime; comparing its `median` takes more of them until there is a verdict.
 
-    It begins with ``first`` samples, or fewer of what takes long. ``draw`` takes one sample, ``draw_floor`` one of the same start with an artifact that does nothing. An
-    undecided comparison counts as true, or as false if ``strict``; either way it is in ``findings``.
+    It begins with ``first`` samples, or fewer of what takes long. ``draw`` takes one sample, ``draw_floor`` one of the
+    same start with an artifact that does nothing. An undecided comparison counts as true, or as false if ``strict``;
+    either way it is in ``findings``.
     """
 
     def __init__(

@@ -74,6 +74,12 @@ def test_cases_are_globs(glob: str, case: str, expected: bool) -> None:
     assert known(glob, "*").matches(case, "deno", "2.9.8") is expected
 
 
+def test_a_version_may_end_in_esr() -> None:
+    """Firefox's version has letters at its end, and is in a range all the same."""
+    assert known("a", "firefox >=140").matches("a", "firefox", "153.7.0esr")
+    assert not known("a", "firefox <140").matches("a", "firefox", "153.7.0esr")
+
+
 def test_only_the_named_fields_are_excused() -> None:
     """A known divergence excuses its own fields and no other."""
     entry = known("a", "*", fields=("stderr", "leak"))
