@@ -24,7 +24,7 @@ from pytest_wasmedge.runtimes.base import Host
 from pytest_wasmedge.session import WasmSession
 
 #: Samples taken before anything is judged: enough for an interval. A ceiling takes as many more as it needs.
-COLD_SAMPLES, WARM_SAMPLES, FLOOR_SAMPLES = 8, 12, 8
+COLD_SAMPLES, WARM_SAMPLES, FLOOR_SAMPLES = 12, 20, 12
 #: How many answers of a deployed edge are looked through for a cold one.
 _EDGE_ATTEMPTS = 30
 _ALIVE_SOURCE = b"sleep 1.5\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.artifacts.recipe import Tools
+from pytest_wasmedge.latency.quiet import ENV_HELD
 from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.options import BUILTIN_ARTIFACT
 from pytest_wasmedge.provision.cache import ENV_CACHE, cache_root
@@ -32,6 +33,8 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
     would end us all.
     """
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:faulthandler")
+    # Runs inside tests take the lock themselves, whoever holds it around them.
+    monkeypatch.delenv(ENV_HELD, raising=False)
     return pytester
 
 

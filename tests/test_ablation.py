@@ -312,7 +312,7 @@ def two_runtimes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Runtim
     """The command line knows these runtimes alone, and a cache folder of this test."""
     known: list[Runtime] = [Watched("one"), Watched("two")]
     monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("pytest_wasmedge.runtimes.builtin_runtimes", lambda: known)
+    monkeypatch.setattr(cli, "builtin_runtimes", lambda: known)
     return known
 
 

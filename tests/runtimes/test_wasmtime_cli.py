@@ -50,7 +50,7 @@ def test_report_right_behind_the_guest_s_text(start: Start) -> None:
 
 def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a wasmtime command the probe gives the command that installs one, and a start says the same."""
-    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmtime_cli.find", lambda name: None)
+    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmtime_cli.find", lambda name, version=None: None)
     availability = WasmtimeCli().probe()
 
     assert not availability.available
@@ -99,7 +99,7 @@ def test_no_folder_is_left(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_pa
     host.close()
     assert not list(places.iterdir())
 
-    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmtime_cli.find", lambda name: None)
+    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmtime_cli.find", lambda name, version=None: None)
     with pytest.raises(RuntimeUnavailableError):
         WasmtimeCli().start(host.artifact, Limits())
     assert not list(places.iterdir())
