@@ -220,7 +220,9 @@ class WasmSession:
         its tests skip; of the built-in artifact it is known.
         """
         if self._speaks_ruby is None:
-            self._speaks_ruby = self.artifact.builtin or _answers_ruby(host) or self._answers_in_process()
+            # A yardstick answers for itself, whatever the artifact is.
+            asked = not host.runtime.yardstick and _answers_ruby(host)
+            self._speaks_ruby = self.artifact.builtin or asked or self._answers_in_process()
         return self._speaks_ruby
 
     def _answers_in_process(self) -> bool:
