@@ -82,7 +82,7 @@ KNOWN = merge([Versioned("alpha"), FakeRuntime("beta")], [])
         ("alpha@1.2,alpha@1.2.9,alpha@1.0", ["alpha@1.2.9", "alpha@1.0"]),
         ("alpha,alpha@1.2", ["alpha", "alpha@1.2.9"]),
         ("all,alpha@1.2", ["alpha", "beta", "alpha@1.2.9"]),
-        ("alpha@1.2,all", ["alpha", "beta", "alpha@1.2.9"]),
+        ("alpha@1.2,all", ["alpha@1.2.9", "alpha", "beta"]),
     ],
 )
 def test_versions_are_selected(spec: str, names: list[str]) -> None:

@@ -53,12 +53,13 @@ def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = 
     for name in names:
         if name != "all" and name not in known and base_name(name) not in known:
             raise _unknown(name, known)
-    named = [
-        known[name] if name in known else _bound(name, known, resolver) for name in names if name != "all"
-    ]
-    if "all" in names:
-        usual = [each for each in known.values() if not each.yardstick and not each.version]
-        named = [*usual, *named]
+    usual = [each for each in known.values() if not each.yardstick and not each.version]
+    named: list[Runtime] = []
+    for name in names:
+        if name == "all":
+            named += usual
+        else:
+            named.append(known[name] if name in known else _bound(name, known, resolver))
     return list({runtime.name: runtime for runtime in named}.values())
 
 
