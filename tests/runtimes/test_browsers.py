@@ -77,15 +77,6 @@ def processes_of(pid: int) -> list[psutil.Process]:
     return found
 
 
-def of_the_page(host: BrowserHost) -> list[psutil.Process]:
-    """Return the processes that run pages."""
-    return [
-        process
-        for process in processes(host)
-        if re.search("--type=renderer|-isForBrowser", " ".join(process.cmdline()))
-    ]
-
-
 def test_versions_are_told_by_the_browser(browser: BrowserRuntime) -> None:
     """Version and engine version are the browser's own words."""
     availability = browser.probe()
@@ -189,25 +180,6 @@ def test_first_process_killed(start_program: StartProgram) -> None:
 
     assert host.run(b"after").stdout == b"after"
     until_gone([process.pid for process in before], [folder])
-
-
-def test_page_crashes_in_mid_run(start_program: StartProgram) -> None:
-    """When the page's process dies and the browser lives on, that is told at once, not at the time limit."""
-    host = start_program(wat.SPIN)
-    before = processes(host)
-    with ThreadPoolExecutor() as pool:
-        under_way = pool.submit(host.run, timeout_s=3600)
-        until(lambda: host._browser.in_flight, "the invocation is under way")
-        pages = of_the_page(host)
-        assert pages
-        for process in pages:
-            process.kill()
-        outcome = under_way.result(DEADLINE_S)
-
-    assert outcome.ending == host_failed()
-    assert "lost its page during the invocation" in outcome.ending.detail
-    until_gone([process.pid for process in before], [])
-    assert host.run(timeout_s=0.3).ending == timed_out()
 
 
 def test_many_at_once(start_program: StartProgram) -> None:
