@@ -44,6 +44,11 @@ class Limits:
     memory_bytes: int = 1 << 30
     output_bytes: int = 256 << 20
 
+    @property
+    def memory_pages(self) -> int:
+        """The memory limit in WebAssembly pages of 64 KiB; of these there are at most 4 GiB."""
+        return min(max(1, self.memory_bytes >> 16), 1 << 16)
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:

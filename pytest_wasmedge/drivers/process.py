@@ -254,11 +254,15 @@ def _read_lines(
             else:
                 announced.put(said)
     announced.put(None)
-    _end_with(process)
+    end_with(process)
 
 
-def _end_with(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a program, and then end what it had started, which could go on to answer in its place."""
+def end_with(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a program, and then end what it had started, which could go on to answer in its place.
+
+    Where the system lets us, nobody who asks the process meanwhile whether it has ended is kept from the answer, as
+    they are by a thread that waits for it with `Popen.wait`.
+    """
     if hasattr(os, "waitid"):
         # The number of the group is not given to others as long as nobody has taken note of the end; who has
         # done so before us has looked after the rest too.

@@ -45,7 +45,7 @@ class Cloudflare(ServerRuntime):
         settings = {
             "secret": launch.secret,
             "output_bytes": launch.limits.output_bytes,
-            "memory_pages": launch.memory_pages,
+            "memory_pages": launch.limits.memory_pages,
         }
         return json.dumps(settings).encode() + b"\n"
 

@@ -43,7 +43,7 @@ class Deno(ServerRuntime):
             "--allow-net=127.0.0.1:0",
             # For the permissions of workers.
             "--unstable-worker-options",
-            f"--v8-flags=--wasm-max-mem-pages={launch.memory_pages}",
+            f"--v8-flags=--wasm-max-mem-pages={launch.limits.memory_pages}",
             str(glue / "server.mjs"),
         ]
 

@@ -38,7 +38,7 @@ class EdgeRuntime(ServerRuntime):
             # For modules inside of the sandbox.
             "--experimental-vm-modules",
             "--disable-warning=ExperimentalWarning",
-            f"--wasm-max-mem-pages={launch.memory_pages}",
+            f"--wasm-max-mem-pages={launch.limits.memory_pages}",
             str(glue / "edgeruntime.mjs"),
             str(launch.executable.resolve()),
         ]

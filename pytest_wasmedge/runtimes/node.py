@@ -38,7 +38,7 @@ class Node(ServerRuntime):
             # It would warn of --allow-worker once per worker; the workers run nothing but our glue.
             "--disable-warning=SecurityWarning",
             *(["--allow-net"] if major >= 25 else []),
-            f"--wasm-max-mem-pages={launch.memory_pages}",
+            f"--wasm-max-mem-pages={launch.limits.memory_pages}",
             str(glue / "server.mjs"),
         ]
 

@@ -39,7 +39,7 @@ class Workerd(ServerRuntime):
         config.write_text(
             Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
                 modules=modules,
-                memory_pages=launch.memory_pages,
+                memory_pages=launch.limits.memory_pages,
                 secret=_text(launch.secret),
                 output_bytes=launch.limits.output_bytes,
             ),

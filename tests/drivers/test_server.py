@@ -15,6 +15,7 @@ from typing import cast
 import pytest
 
 from pytest_wasmedge.drivers import server as driver
+from pytest_wasmedge.drivers import serving
 from pytest_wasmedge.drivers.http import read_phases, with_transfer
 from pytest_wasmedge.drivers.server import Launch, ServerHost, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
@@ -270,7 +271,7 @@ def test_malformed_answer_is_the_hosts_failure(
     served: ServerHost, monkeypatch: pytest.MonkeyPatch, source: bytes, complaint: str
 ) -> None:
     """Whatever is wrong with an answer is host_failed with what came, and the next invocation works."""
-    monkeypatch.setattr(driver, "_DYING_S", 0.0)
+    monkeypatch.setattr(serving, "DYING_S", 0.0)
 
     outcome = served.run(source)
 
@@ -314,7 +315,7 @@ def test_backstop_stops_a_host_that_should_limit_itself(
     served: ServerHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A self-limiting host that does not answer in time is killed, and the next invocation works."""
-    monkeypatch.setattr(driver, "_BACKSTOP_S", 0.1)
+    monkeypatch.setattr(driver, "BACKSTOP_S", 0.1)
 
     assert served.run(b"hang", timeout_s=0.1).ending.kind == "timed_out"
     assert served.run(b"say", timeout_s=30).invocation == 1

@@ -77,6 +77,25 @@ def processes_of(pid: int) -> list[psutil.Process]:
     return found
 
 
+def of_the_page(host: BrowserHost) -> list[psutil.Process]:
+    """Return the processes that run pages."""
+    return [
+        process
+        for process in processes(host)
+        if re.search("--type=renderer|-isForBrowser", " ".join(process.cmdline()))
+    ]
+
+
+def until_it_spins(pages: list[psutil.Process]) -> None:
+    """Wait until the guest takes processor time: a page that is loaded and waits takes next to none."""
+
+    def taken_s() -> float:
+        return sum(sum(page.cpu_times()[:2]) for page in pages)
+
+    before_s = taken_s()
+    until(lambda: taken_s() > before_s + 1, "the guest spins")
+
+
 def test_versions_are_told_by_the_browser(browser: BrowserRuntime) -> None:
     """Version and engine version are the browser's own words."""
     availability = browser.probe()
@@ -134,16 +153,16 @@ def test_unsound_module(start_program: StartProgram) -> None:
 
 
 def test_runaway_guest_stops(start_program: StartProgram) -> None:
-    """A guest stopped at its limit has stopped: soon, the browser uses next to no processor time."""
+    """A guest stopped at its limit has stopped: soon, the browser is gone or uses next to no processor time."""
     host = start_program(wat.SPIN)
-    assert host.run(timeout_s=0.3).ending == timed_out()
     before = processes(host)
+    assert host.run(timeout_s=0.3).ending == timed_out()
     looks: list[tuple[float, float]] = []
 
     def rests() -> bool:
         cpu_s = 0.0
         for process in before:
-            # Browsers end a process that has nothing to do.
+            # Browsers end a process that has nothing to do, and we a browser that does not stop a guest.
             with suppress(psutil.NoSuchProcess):
                 cpu_s += sum(process.cpu_times()[:2])
         looks.append((time.monotonic(), cpu_s))
@@ -159,8 +178,8 @@ def test_host_killed_in_mid_run(start_program: StartProgram) -> None:
     host = start_program(wat.WRITES_AND_SPINS)
     before, folder = processes(host), workspace(host)
     with ThreadPoolExecutor() as pool:
-        under_way = pool.submit(host.run, timeout_s=120)
-        until(lambda: host._browser.in_flight, "the invocation is under way")
+        under_way = pool.submit(host.run, timeout_s=DEADLINE_S)
+        until_it_spins(of_the_page(host))
         os.killpg(before[0].pid, signal.SIGKILL)
         outcome = under_way.result(DEADLINE_S)
 
@@ -176,10 +195,27 @@ def test_first_process_killed(start_program: StartProgram) -> None:
     host = start_program(wat.ECHO)
     before, folder = processes(host), workspace(host)
     before[0].kill()
-    until(lambda: host._browser.page.lost, "the host knows of it")
+    until(lambda: host._server.page.lost, "the host knows of it")
 
     assert host.run(b"after").stdout == b"after"
     until_gone([process.pid for process in before], [folder])
+
+
+def test_page_crashes_in_mid_run(start_program: StartProgram) -> None:
+    """When the page's process dies and the browser lives on, that is told at once, not at the time limit."""
+    host = start_program(wat.SPIN)
+    before, pages = processes(host), of_the_page(host)
+    with ThreadPoolExecutor() as pool:
+        under_way = pool.submit(host.run, timeout_s=DEADLINE_S)
+        until_it_spins(pages)
+        for process in pages:
+            process.kill()
+        outcome = under_way.result()
+
+    assert outcome.ending == host_failed()
+    assert "lost its page during the invocation" in outcome.ending.detail
+    until_gone([process.pid for process in before], [])
+    assert host.run(timeout_s=0.3).ending == timed_out()
 
 
 def test_many_at_once(start_program: StartProgram) -> None:
@@ -195,7 +231,7 @@ def test_many_at_once(start_program: StartProgram) -> None:
 def test_strangers_learn_nothing(start_program: StartProgram) -> None:
     """No command line and no environment of the browser's processes tells the secret, or what we were given."""
     host = start_program(wat.ECHO)
-    secret = host._browser.page.secret
+    secret = host._server.page.secret
     for process in processes(host):
         assert secret not in " ".join(process.cmdline())
         # Processes in a sandbox show their environment to nobody.
@@ -208,7 +244,7 @@ def test_loopback_only(start_program: StartProgram) -> None:
     """The browser listens on nothing, and is connected to nothing but our page server."""
     host = start_program(wat.ECHO)
     host.run(b"x")
-    port = int(host._browser.page.authority.partition(":")[2])
+    port = int(host._server.page.authority.partition(":")[2])
     connections = []
     for process in processes(host):
         # Processes in a sandbox have none, and tell nobody.
@@ -226,7 +262,7 @@ def test_closing_leaves_nothing(start_program: StartProgram) -> None:
     before, folder = processes(host), workspace(host)
     with ThreadPoolExecutor() as pool:
         under_way = pool.submit(host.run, timeout_s=120)
-        until(lambda: host._browser.in_flight, "the invocation is under way")
+        until(lambda: host._server.in_flight, "the invocation is under way")
         host.close()
         with pytest.raises(HostStartError, match="closed"):
             under_way.result(DEADLINE_S)

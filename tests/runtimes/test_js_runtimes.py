@@ -13,7 +13,8 @@ from typing import cast
 import httpx
 import pytest
 
-from pytest_wasmedge.drivers.server import MAX_WORKERS, ServerHost, ServerRuntime
+from pytest_wasmedge.drivers.server import ServerHost, ServerRuntime
+from pytest_wasmedge.drivers.serving import MAX_WORKERS
 from pytest_wasmedge.model import ARGV0, Artifact, Limits, exited, host_failed, timed_out
 from pytest_wasmedge.runtimes.bun import Bun
 from pytest_wasmedge.runtimes.deno import Deno

@@ -20,7 +20,6 @@ from pytest_wasmedge.provision import find, install_command
 from pytest_wasmedge.runtimes.base import Availability
 
 _SCRIPT = Path(__file__).with_name("nodewasi.mjs")
-_PAGE_BYTES = 1 << 16
 _LAST_WORDS = 300
 
 
@@ -106,7 +105,7 @@ class NodeWasiRuntime(CommandRuntime):
                 workspace / ARGV0,
                 self._thread.file,
                 tuple(folder for _, folder in preopens),
-                min(max(1, launch.limits.memory_bytes // _PAGE_BYTES), 1 << 16),
+                launch.limits.memory_pages,
             )
         )
 
