@@ -20,7 +20,7 @@ def test_cold_start(cold_start: Measurement, ceiling: Ceiling) -> None:
     assert limit is None or cold_start.median < limit
 
 
-@pytest.mark.cache_state("evicted")
+@pytest.mark.cache_state("evicted", samples=5)
 def test_cold_start_evicted(cold_start: Measurement, ceiling: Ceiling) -> None:
     """So does one whose files are on disk, but no longer in memory."""
     limit = ceiling(cold_start.kind)
@@ -43,7 +43,7 @@ def test_warm_latency(warm_latency: Measurement, ceiling: Ceiling) -> None:
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param(name, marks=pytest.mark.workload(name, samples=8))
+        pytest.param(name, marks=pytest.mark.workload(name, samples=5))
         for name in ("smoke", "heavy", "html", "hello")
     ],
 )

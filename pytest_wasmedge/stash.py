@@ -98,6 +98,8 @@ def quiet(config: pytest.Config) -> Quiet | None:
 
 
 def close(config: pytest.Config) -> None:
-    """Close every host of the run."""
+    """Close every host of the run, and let go of the machine."""
+    if (held := config.stash.get(_QUIET, None)) is not None:
+        held.release()
     if _SESSION in config.stash:
         config.stash[_SESSION].close()

@@ -138,7 +138,7 @@ def _look_by_look(
     rules: Rules,
     clock: Callable[[], float],
 ) -> tuple[Verdict, int, float]:
-    """Draw and look until there is a verdict, all looks are taken, or the time is up."""
+    """Draw and look until there is a verdict, all looks are taken, the time is up, or it clearly will not do."""
     began_s = clock()
     had = len(taken)
     counts = [max(had, _FIRST_LOOK)]
@@ -146,7 +146,10 @@ def _look_by_look(
         in_time = True
         while len(taken) < counts[index] and in_time:
             taken.append(draw())
-            in_time = clock() - began_s < rules.budget_s
+            elapsed_s = clock() - began_s
+            # Twice as fast would still be too slow for any verdict.
+            hopeless = _affordable(len(taken) - had, elapsed_s, rules) * 2 + had < _fewest(rules)
+            in_time = elapsed_s < rules.budget_s and not hopeless
         last = not in_time or index == len(_SHARES) - 1
         verdict = look(_SHARES[-1] if last else share)
         if verdict != "undecided" or last:
@@ -158,11 +161,19 @@ def _look_by_look(
 
 def _later_looks(first: int, had: int, elapsed_s: float, rules: Rules) -> list[int]:
     """Place the other looks evenly, by factors, up to what the time allows; by cost, never by what was seen."""
-    drawn = first - had
-    affordable = int(rules.budget_s / (elapsed_s / drawn)) + had if drawn and elapsed_s > 0 else rules.most
-    last = max(first, min(affordable, rules.most))
+    last = max(first, min(_affordable(first - had, elapsed_s, rules) + had, rules.most))
     steps = len(_SHARES) - 1
     return [round(first * (last / first) ** (step / steps)) for step in range(1, steps + 1)]
+
+
+def _affordable(drawn: int, elapsed_s: float, rules: Rules) -> int:
+    """Return how many samples fit into the whole time if so many took so long."""
+    return int(rules.budget_s / (elapsed_s / drawn)) if drawn and elapsed_s > 0 else rules.most
+
+
+def _fewest(rules: Rules) -> int:
+    """Return the fewest samples that can decide anything: all on one side, at the last look."""
+    return math.ceil(-math.log2(rules.false_alarm * _SHARES[-1]))
 
 
 def _widened(interval: Interval | None, rules: Rules) -> Interval | None:

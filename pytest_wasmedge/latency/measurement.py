@@ -16,8 +16,8 @@ from pytest_wasmedge.latency.units import Duration, FloorMultiple, Limit, parse_
 
 #: Samples of the floor that are taken to explain a failure.
 _FLOOR_SAMPLES = 5
-#: The first samples are as many as asked for, or as fit into this time, but no fewer than that.
-_FIRST_S, _FEWEST = 4.0, 2
+#: The first samples are as many as asked for, or as begin within this time.
+_FIRST_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,9 @@ class Measurement:
     """Samples of one kind on one runtime; comparing its `median` takes more of them until there is a verdict.
 
     It begins with ``first`` samples, or fewer of what takes long. ``draw`` takes one sample, ``draw_floor`` one of the
-    same start with an artifact that does nothing. An undecided comparison counts as true, or as false if ``strict``;
-    either way it is in ``findings``.
+    same start with an artifact that does nothing; where there is one, all samples but the first wait until somebody
+    asks for them, since a multiple of the floor is judged by pairs that are drawn for it. An undecided comparison
+    counts as true, or as false if ``strict``; either way it is in ``findings``.
     """
 
     def __init__(
@@ -53,26 +54,32 @@ class Measurement:
         self._draw = draw
         self._draw_floor = draw_floor
         self._rules, self._rng, self._strict, self._clock = rules, rng, strict, clock
-        self.samples: list[Sample] = []
-        until_s = clock() + _FIRST_S
-        while len(self.samples) < first and (len(self.samples) < _FEWEST or clock() < until_s):
-            self.samples.append(draw())
+        self._first, self._until_s = first, clock() + _FIRST_S
+        self._taken: list[Sample] = [draw()]
+        if draw_floor is None:
+            self._take_first()
         self.floor: list[Sample] = []
         self.findings: list[Finding] = []
 
     @property
+    def samples(self) -> list[Sample]:
+        """All that were taken so far, in their order; nothing is dropped."""
+        self._take_first()
+        return self._taken
+
+    @property
     def runtime(self) -> str:
         """The runtime's name."""
-        return self.samples[0].runtime
+        return self._taken[0].runtime
 
     @property
     def kind(self) -> str:
         """What was measured, with its cache state: ``cold/code-cache``, ``warm/tiny`` …"""
-        return self.samples[0].kind
+        return self._taken[0].kind
 
     @property
     def elapsed_ns(self) -> tuple[int, ...]:
-        """The raw samples, in the order they were taken; nothing is dropped."""
+        """The raw samples in nanoseconds, in their order."""
         return tuple(sample.elapsed_ns for sample in self.samples)
 
     @property
@@ -147,8 +154,12 @@ class Measurement:
         return judge_pairs([], pair, self._rules, self._clock, limit.factor)
 
     def _next(self) -> Sample:
-        self.samples.append(self._draw())
-        return self.samples[-1]
+        self._taken.append(self._draw())
+        return self._taken[-1]
+
+    def _take_first(self) -> None:
+        while len(self._taken) < self._first and self._clock() < self._until_s:
+            self._next()
 
     def _sentence(self, judgement: Judgement, limit: Limit) -> str:
         sure = f"{1 - self._rules.false_alarm:.4%}".rstrip("0%").rstrip(".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 #: Set while a lock is held, so that a pytest started by a test does not wait for the one that waits for it.
@@ -31,16 +31,31 @@ class Quiet:
         # Held while waiting, so that tests that come later cannot keep a measurement waiting for ever.
         self._turnstile = FileLock(folder / "quiet.turnstile")
         self._on_long_wait = on_long_wait
+        self._kept = ExitStack()
 
     @contextmanager
-    def measuring(self) -> Iterator[None]:
-        """Wait until nobody else tests or measures; nobody begins to meanwhile."""
-        with self._held(self._lock.acquire_write):
+    def measuring(self, *, goes_on: bool = False) -> Iterator[None]:
+        """Wait until nobody else tests or measures; nobody begins to meanwhile.
+
+        If it ``goes_on``, the machine stays ours for the next measurement, until one that does not or `release`:
+        between two, somebody else would begin a test that the second has to wait for.
+        """
+        if not os.environ.get(ENV_HELD):
+            self._kept.enter_context(self._held(self._lock.acquire_write))
+        try:
             yield
+        finally:
+            if not goes_on:
+                self.release()
+
+    def release(self) -> None:
+        """Let go of what was kept for a measurement that does not come; harmless when nothing is."""
+        self._kept.close()
 
     @contextmanager
     def testing(self) -> Iterator[None]:
         """Wait until nobody measures."""
+        self.release()
         with self._held(self._lock.acquire_read):
             yield
 

@@ -145,11 +145,20 @@ def test_the_number_of_looks_is_bounded() -> None:
     assert judgement.elapsed_s <= RULES.budget_s + 0.5
 
 
-def test_a_budget_for_two_samples() -> None:
-    """If the time is up before there is any interval, the gate is undecided, and says that it has none."""
-    judgement = pairs_gate(1.0, 0.1, 3, replace(RULES, budget_s=1.0))
+def test_a_budget_for_few_samples() -> None:
+    """If the time is up before anything can be decided, the gate is undecided, and says that it has no interval."""
+    judgement = pairs_gate(1.0, 0.1, 3, replace(RULES, budget_s=4.0))
 
-    assert (judgement.verdict, judgement.count, judgement.interval) == ("undecided", 2, None)
+    assert (judgement.verdict, judgement.count, judgement.interval) == ("undecided", 8, None)
+
+
+def test_a_budget_that_clearly_will_not_do() -> None:
+    """What would be undecided if it were twice as fast is not waited for; the fewest that decide are all waited for."""
+    rules = replace(RULES, budget_s=5.0)
+
+    assert [pairs_gate(0.5, 0.01, 3, rules, cost_s).count for cost_s in (1.5, 1.0)] == [1, 5]
+    fewest = pairs_gate(0.1, 0.01, 3, replace(RULES, budget_s=7.0))
+    assert (fewest.verdict, fewest.count) == ("pass", 14)
 
 
 def test_a_limit_in_place_of_the_margin() -> None:

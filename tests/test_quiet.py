@@ -1,0 +1,92 @@
+"""A measurement has the machine for itself, and keeps it for the measurement that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from filelock import ReadWriteLock, Timeout
+
+from pytest_wasmedge.latency.quiet import ENV_HELD, Quiet
+
+
+@pytest.fixture(autouse=True)
+def nobody_around_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks are taken, though somebody around this test may hold one already."""
+    monkeypatch.delenv(ENV_HELD, raising=False)
+
+
+def is_free(folder: Path) -> bool:
+    """True if somebody else could begin a test now."""
+    lock = ReadWriteLock(str(folder / "quiet.db"), is_singleton=False)
+    try:
+        with lock.read_lock(timeout=0):
+            return True
+    except Timeout:
+        return False
+    finally:
+        lock.close()
+
+
+def test_a_measurement_that_goes_on_keeps_the_machine(tmp_path: Path) -> None:
+    """Between two measurements nobody else gets a turn; after the last one everybody does."""
+    quiet = Quiet(tmp_path)
+    with quiet.measuring(goes_on=True):
+        assert not is_free(tmp_path)
+    assert not is_free(tmp_path)
+    with quiet.measuring():
+        assert not is_free(tmp_path)
+    assert is_free(tmp_path)
+
+
+@pytest.mark.parametrize("instead", ["test", "end"])
+def test_a_measurement_that_does_not_come(tmp_path: Path, instead: str) -> None:
+    """If the run goes on with a test, or ends, the machine is given back."""
+    quiet = Quiet(tmp_path)
+    with quiet.measuring(goes_on=True):
+        pass
+    if instead == "end":
+        quiet.release()
+    else:
+        with quiet.testing():
+            assert is_free(tmp_path)  # for other tests
+    assert is_free(tmp_path)
+
+
+def test_a_failed_measurement_lets_go(tmp_path: Path) -> None:
+    """An error in the last measurement gives the machine back."""
+    quiet = Quiet(tmp_path)
+    with pytest.raises(ZeroDivisionError), quiet.measuring():
+        raise ZeroDivisionError
+    assert is_free(tmp_path)
+
+
+def test_the_plugin_knows_what_comes_next(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that measure say whether the next one does too."""
+    turns: list[str] = []
+
+    @contextmanager
+    def measuring(_: Quiet, *, goes_on: bool = False) -> Iterator[None]:
+        turns.append("goes on" if goes_on else "ends")
+        yield
+
+    @contextmanager
+    def testing(_: Quiet) -> Iterator[None]:
+        turns.append("test")
+        yield
+
+    monkeypatch.setattr(Quiet, "measuring", measuring)
+    monkeypatch.setattr(Quiet, "testing", testing)
+    pytester.makepyfile(
+        "import pytest\n"
+        "def test_first(host):\n    pass\n"
+        "@pytest.mark.cache_state('evicted')\ndef test_second(host):\n    pass\n"
+        "@pytest.mark.cold_start_ceiling('60s')\ndef test_third(host):\n    pytest.skip('seen')\n"
+        "def test_fourth(host):\n    pass\n"
+        "def test_unrelated():\n    pass\n"
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=4, skipped=1)
+
+    assert turns == ["test", "goes on", "ends", "test"]
