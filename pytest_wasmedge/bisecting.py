@@ -19,7 +19,7 @@ from pytest_wasmedge.portability.compare import compare
 from pytest_wasmedge.portability.corpus import Case, load_corpus
 from pytest_wasmedge.portability.excerpt import cut, visible
 from pytest_wasmedge.provision.cache import folder
-from pytest_wasmedge.provision.versions import Resolver, in_order, install_version, published
+from pytest_wasmedge.provision.versions import Resolver, in_order, install_others, install_version, published
 from pytest_wasmedge.runtimes import select
 from pytest_wasmedge.runtimes.base import Host, Runtime
 
@@ -222,6 +222,7 @@ class Trial:
         A version that starts well, but not with this artifact, has an outcome too: it failed.
         """
         install_version(self._runtime.tool, version, self._progress)
+        install_others(self._runtime.tool, self._runtime.tools, self._progress)
         runtime = self._runtime.at(version)
         self._progress(f"running on {runtime.name}")
         with self._quiet.testing():

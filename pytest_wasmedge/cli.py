@@ -19,9 +19,9 @@ from pytest_wasmedge import __version__, doctor
 from pytest_wasmedge.doctor import folder_bytes, size_text
 from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
 from pytest_wasmedge.installing import install_exact, other_tools, tools_for
-from pytest_wasmedge.provision import build_tools, install, install_command, installed
+from pytest_wasmedge.provision import Progress, build_tools, install, install_command, installed, no_source
 from pytest_wasmedge.provision.cache import ENV_CACHE
-from pytest_wasmedge.provision.pins import pin, pinned_here
+from pytest_wasmedge.provision.pins import pin
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
         "names",
         nargs="*",
         metavar="NAME[@VERSION]",
-        help="runtimes or tools (default: every runtime); deno@2.7 is the newest deno 2.7",
+        help="runtimes or tools (default: every runtime that can be had here); deno@2.7 is the newest deno 2.7",
     )
     get.set_defaults(action=_install, usage_error=get.error)
 
@@ -194,18 +194,27 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _install(options: argparse.Namespace) -> int:
     names: list[str] = options.names or builtin_names()
-    exact = [name for name in names if "@" in name]
-    tools = tools_for(names, options.usage_error)
     console = _console()
-    if not options.names:
-        for tool in (tool for tool in tools if not pinned_here(tool)):
-            console.print(f"{tool}: not pinned for this platform, left out", style="yellow")
-        tools = [tool for tool in tools if pinned_here(tool)]
-    failed: list[str] = []
-    for tool in tools:
-        failed += [] if _install_one(tool, failed, console) else [tool]
-    for name in exact:
-        failed += [] if _install_exact(name, console) else [name]
+    failed: dict[str, str] = {}
+
+    def pinned(tool: str, progress: Progress) -> tuple[str, Path, bool]:
+        wanted, there = pin(tool), installed(tool)
+        if lacking := [need for need in wanted.needs if need in failed]:
+            raise ProvisionError(f"{tool}: not installed, because it needs {' and '.join(lacking)}.")
+        return f"{tool} {wanted.version}", there or install(tool, progress), there is not None
+
+    def exact(name: str, progress: Progress) -> tuple[str, Path, bool]:
+        return install_exact(name, progress, lambda note: console.print(note, style="yellow", markup=False))
+
+    for tool in tools_for(names, options.usage_error):
+        # Of what nobody asked for by its name, what this system has no source of is no failure.
+        if not options.names and (reason := no_source(tool)) and not installed(tool):
+            console.print(f"left out: {reason}", style="yellow", markup=False)
+        elif error := _install_one(pinned, tool, console):
+            failed[tool] = error
+    for name in (name for name in names if "@" in name):
+        if error := _install_one(exact, name, console):
+            failed[name] = error
     for runtime in (each for each in builtin_runtimes() if each.name in options.names):
         found = runtime.probe()
         if found.install and not found.install.startswith(install_command("")):
@@ -214,46 +223,29 @@ def _install(options: argparse.Namespace) -> int:
             )
         elif not runtime.tools:
             console.print(f"{runtime.name}: nothing to install ({found.path})", markup=False)
+    # Last, where they are seen: between many that were installed nobody looks for one that was not.
+    for error in failed.values():
+        _complain(error)
     return 1 if failed else 0
 
 
-def _install_exact(name: str, console: Console) -> bool:
-    """Install NAME@VERSION and print what became of it; True unless it failed."""
+def _install_one(get: Callable[[str, Progress], tuple[str, Path, bool]], name: str, console: Console) -> str:
+    """Install what is called so and print what became of it; return what went wrong, empty if nothing.
+
+    ``get`` does it, and returns label, folder, and whether it was there.
+    """
     started = time.monotonic()
     try:
         with _progress(console) as progress:
-            label, place, was_there = install_exact(name, progress)
+            label, place, was_there = get(name, progress)
     except WasmEdgeError as error:
-        _complain(str(error))
-        return False
+        return str(error)
     size = size_text(folder_bytes(place))
     if was_there:
         console.print(f"{label}: already there ({size})")
     else:
         console.print(f"{label}: installed ({size}, {time.monotonic() - started:.1f} s)", style="green")
-    return True
-
-
-def _install_one(tool: str, failed: Sequence[str], console: Console) -> bool:
-    """Install one tool and print what became of it; True unless it failed."""
-    try:
-        wanted = pin(tool)
-        lacking = [need for need in wanted.needs if need in failed]
-        if lacking:
-            raise ProvisionError(f"{tool}: not installed, because it needs {' and '.join(lacking)}.")
-        label = f"{tool} {wanted.version}"
-        if place := installed(tool):
-            console.print(f"{label}: already there ({size_text(folder_bytes(place))})")
-            return True
-        started = time.monotonic()
-        with _progress(console) as progress:
-            place = install(tool, progress)
-    except ProvisionError as error:
-        _complain(str(error))
-        return False
-    elapsed_s = time.monotonic() - started
-    console.print(f"{label}: installed ({size_text(folder_bytes(place))}, {elapsed_s:.1f} s)", style="green")
-    return True
+    return ""
 
 
 # -- build ---------------------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_wasmedge.ablation import Ablation, Entry, entry
+from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import ArtifactError, LatencyError, RuntimeUnavailableError
 from pytest_wasmedge.latency.journal import Journal
 from pytest_wasmedge.latency.quiet import Quiet
@@ -39,9 +40,16 @@ def variant(name: str, progress: Say, say: Say) -> Artifact:
     kept = place / f"ruby-worker-{name}-{fingerprint(name)}.wasm"
     if not kept.exists():
         began_s = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix=".building-", dir=place) as work:
+        with Workspace.create() as work:
             tools = Tools(**build_tools(progress))
-            build(name, Path(work), tools, lambda text: progress(f"{name}: {text}")).replace(kept)
+            built = build(name, work.path, tools, lambda text: progress(f"{name}: {text}"))
+            # It may come from another disk, and a copy is not whole at once.
+            part = kept.with_suffix(f".{work.path.name}")
+            try:
+                shutil.copyfile(built, part)
+                part.replace(kept)
+            finally:
+                part.unlink(missing_ok=True)
         say(f"{name}: built in {time.monotonic() - began_s:.0f} s")
     for stale in set(place.glob(f"ruby-worker-{name}-*.wasm")) - {kept}:
         stale.unlink(missing_ok=True)
@@ -109,7 +117,9 @@ def writer(
 def take(ablation: Ablation, rounds: int, progress: Say) -> None:
     """Check every variant on every runtime, then take rounds, each while nobody else measures or tests."""
     quiet = Quiet(folder("locks"))
-    ablation.check(progress)
+    progress("waiting until nobody else measures")
+    with quiet.testing():
+        ablation.check(progress)
     for number in range(1, rounds + 1):
         progress(f"round {number} of {rounds}: waiting until nobody else measures or tests")
         with quiet.measuring():

@@ -1,19 +1,19 @@
-"""What only the whole run can tell: entries of the contract that hold no more, and ceilings to be written."""
+"""What only the whole run can tell: entries of the contract that hold no more, and what is to be written into it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import glob
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pytest_wasmedge.contract import Contract, Known
-from pytest_wasmedge.contract.update import MeasuredCeiling, update_contract
+from pytest_wasmedge.contract import FIELDS, KINDS, Contract, Known
+from pytest_wasmedge.contract.entries import parse_runtime
+from pytest_wasmedge.contract.update import KnownDraft, MeasuredCeiling, update_contract
 from pytest_wasmedge.portability.corpus import Case
 from pytest_wasmedge.portability.testsuite import Program
-from pytest_wasmedge.reports.record import RunRecord
-
-#: Kinds that are no ceilings: the floor is the runtime's own.
-_NO_CEILING = ("floor/",)
+from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
+from pytest_wasmedge.runtimes.base import base_name
 
 
 def find_stale(record: RunRecord, contract: Contract, cases: Sequence[Case | Program]) -> None:
@@ -36,20 +36,52 @@ def find_stale(record: RunRecord, contract: Contract, cases: Sequence[Case | Pro
         record.stale.append(f"{where}: {known.case} no longer diverges on {versions}: {what}.")
 
 
-def write_ceilings(record: RunRecord, path: Path) -> None:
-    """Write every latency that was measured as a ceiling with head-room. Raises ContractError."""
-    floors = {each.runtime: each.median_ns for each in record.latencies if each.kind.startswith("floor/")}
+def drafts(
+    record: RunRecord, contract: Contract | None, new: Mapping[tuple[str, str], Collection[str]]
+) -> list[KnownDraft]:
+    """Return what diverges anew, as entries to be explained; ``new`` are the fields of each (case, runtime).
+
+    What is a draft already is left out.
+    """
+    runtimes_of: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (case, name), diverging in new.items():
+        row = record.runtimes[name]
+        noted = [
+            each
+            for each in (contract.drafts if contract else ())
+            if each.matches(case, name, row.availability.version)
+        ]
+        fields = tuple(
+            field for field in FIELDS if field in diverging and not any(each.excuses(field) for each in noted)
+        )
+        if fields:
+            runtimes_of.setdefault((case, fields), []).append(_from_this_version_on(row))
+    return [
+        KnownDraft(glob.escape(case), tuple(runtimes), fields)
+        for (case, fields), runtimes in runtimes_of.items()
+    ]
+
+
+def write_contract(record: RunRecord, path: Path, new: Sequence[KnownDraft]) -> None:
+    """Write every latency that was measured as a ceiling with head-room, and the drafts. Raises ContractError."""
+    floors = {
+        (each.runtime, each.kind.replace("floor/", "cold/")): each.median_ns
+        for each in record.latencies
+        if each.kind.startswith("floor/")
+    }
     measured = [
         MeasuredCeiling(
             each.runtime,
             each.kind,
             each.median_ns,
-            floors.get(each.runtime) if each.kind.startswith("cold/") else None,
+            # The floor of the same cache state: that of another one is another floor.
+            floors.get((each.runtime, each.kind)),
         )
         for each in record.latencies
-        if not each.kind.startswith(_NO_CEILING)
+        # There are none for a floor, which is the runtime's own, nor for a deployed edge.
+        if each.kind in KINDS
     ]
-    summary = update_contract(path, measured)
+    summary = update_contract(path, measured, new)
     record.closing += [(line, "plain") for line in summary.splitlines()]
 
 
@@ -58,8 +90,19 @@ def _runtimes_of(record: RunRecord, known: Known) -> list[str]:
     return [
         row.name
         for row in record.runtimes.values()
-        if row.availability.available and known.matches(known.case, row.name, row.availability.version)
+        if row.availability.available
+        and any(each.matches(row.name, row.availability.version) for each in known.runtimes)
     ]
+
+
+def _from_this_version_on(row: RuntimeRecord) -> str:
+    """Return ``deno >=2.9.8``, or the name alone where the version is none that a range can have."""
+    name = base_name(row.name)
+    try:
+        parse_runtime(text := f"{name} >={row.availability.version}")
+    except ValueError:
+        return name
+    return text
 
 
 def _all_ran(record: RunRecord, known: Known, names: Sequence[str], runtime: str) -> bool:

@@ -73,6 +73,8 @@ def baseline_host(host: Host, wasm_session: WasmSession) -> Iterator[Host]:
     """A started host of the same runtime that holds the artifact of --wasm-against."""
     if wasm_session.baseline_pool is None:
         pytest.skip("no baseline to compare with: give one with --wasm-against=PATH")
+    if host.runtime.deployed:
+        pytest.skip(f"{host.runtime.name} is deployed: it holds one artifact, and not the baseline")
     yield wasm_session.baseline_pool.acquire(host.runtime)
     wasm_session.baseline_pool.release(host.runtime)
 
@@ -87,11 +89,13 @@ def reference(wasm_session: WasmSession) -> Reference:
 def cold_start(request: pytest.FixtureRequest, host: Host, measuring: Measuring) -> Measurement:
     """Cold starts of the runtime, each from before its start to its first full response.
 
-    `assert cold_start.median < ms(25)` takes more of them until it is decided. The mark `cache_state("evicted")`
-    chooses what is at hand when they start.
+    `assert cold_start.median < ms(25)` takes more of them until it is decided. The mark
+    `cache_state("evicted", samples=5)` chooses what is at hand when they start.
     """
-    state = request.node.get_closest_marker("cache_state")
-    return _measured(request, lambda: measuring.cold(host, state.args[0] if state else None))
+    mark = request.node.get_closest_marker("cache_state")
+    if mark is None:
+        return _measured(request, lambda: measuring.cold(host))
+    return _measured(request, lambda: measuring.cold(host, mark.args[0], mark.kwargs.get("samples", 12)))
 
 
 @pytest.fixture

@@ -39,10 +39,10 @@ def tools_for(names: Sequence[str], usage_error: Callable[[str], NoReturn]) -> l
     return in_order(tools)
 
 
-def install_exact(name: str, progress: Progress) -> tuple[str, Path, bool]:
+def install_exact(name: str, progress: Progress, note: Callable[[str], None]) -> tuple[str, Path, bool]:
     """Install ``NAME@VERSION`` of a runtime or tool; return its label, its folder, and whether it was there.
 
-    Raises WasmEdgeError.
+    ``note`` is told what the user should know of how the version was found. Raises WasmEdgeError.
     """
     base, wanted = base_name(name), name.partition("@")[2]
     tool = base
@@ -50,6 +50,9 @@ def install_exact(name: str, progress: Progress) -> tuple[str, Path, bool]:
         if runtime.name == base:
             # Raises for a runtime that has no versions.
             tool = runtime.at(wanted).tool
-    version = Resolver(progress=progress).resolve(tool, wanted)
+    resolver = Resolver(progress=progress)
+    version = resolver.resolve(tool, wanted)
+    for each in resolver.notes:
+        note(each)
     there = installed_version(tool, version)
     return f"{tool} {version}", there or install_version(tool, version, progress), there is not None

@@ -107,7 +107,8 @@ def add(group: Any) -> None:
     group.addoption(
         "--wasm-update-contract",
         action="store_true",
-        help="write the measured latencies into the contract as ceilings, with head-room; judges none of them",
+        help="write the measured latencies into the contract as ceilings, with head-room, and new divergences as "
+        "drafts; judges none of them",
     )
     group.addoption(
         "--wasm-strict-latency",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_wasmedge import fixtures, hookspecs, options, stash
-from pytest_wasmedge.recorder import RUNTIMES, Recorder
+from pytest_wasmedge.recorder import NEW, RUNTIMES, Recorder
 
 #: The runtime of each named fixture: ``wasmtime_cli_host`` is of ``wasmtime-cli``.
 _NAMED = pytest.StashKey[dict[str, str]]()
@@ -17,7 +17,7 @@ _MARKS = (
     "runtimes(name, …): run this test's `host` on these runtimes only, of those selected",
     "wasm_cases(topic, …, exclude=()): run this test's `wasm_case` on these topics of the corpora",
     'cold_start_ceiling(limit): fail unless the cold start of its `host` is under "25ms" or "3.5x floor"',
-    'cache_state(state): take this test\'s `cold_start` from "no-cache", "code-cache" or "evicted"',
+    'cache_state(state, samples=12): take this test\'s `cold_start` from "no-cache", "code-cache" or "evicted"',
     'workload(name, samples=20): take this test\'s `warm_latency` of "smoke", "heavy", "html" or "hello"',
 )
 
@@ -180,15 +180,23 @@ def _parametrize_program(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
     """Let a measurement have the machine for itself; others who run tests with this plugin wait meanwhile."""
     quiet = stash.quiet(item.config) if _runtimes_of(item) else None
     if quiet is None:
         return (yield)
-    measures = fixtures.MEASURING.intersection(getattr(item, "fixturenames", ()))
-    marked = item.get_closest_marker("cold_start_ceiling") or item.get_closest_marker("cache_state")
-    with quiet.measuring() if measures or marked else quiet.testing():
+    goes_on = nextitem is not None and _measures(nextitem)
+    with quiet.measuring(goes_on=goes_on) if _measures(item) else quiet.testing():
         return (yield)
+
+
+def _measures(item: pytest.Item) -> bool:
+    """True for a test that needs the machine for itself."""
+    marked = item.get_closest_marker("cold_start_ceiling") or item.get_closest_marker("cache_state")
+    measures = marked or fixtures.MEASURING.intersection(getattr(item, "fixturenames", ()))
+    return bool(measures and _runtimes_of(item))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -197,7 +205,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     result = yield
     mark = item.get_closest_marker("cold_start_ceiling")
     if mark is not None:
-        if not mark.args or not _runtimes_of(item):
+        if not mark.args or not _has_host(item):
             needs = 'a limit, such as "25ms", and a test that uses `host`'
             pytest.fail(f"cold_start_ceiling needs {needs}.", pytrace=False)
         measurement = item._request.getfixturevalue("cold_start")  # type: ignore[attr-defined]
@@ -248,19 +256,34 @@ def _tell(
     given = callspec.params if callspec else {}
     case = getattr(given.get("wasm_case") or given.get("wasm_program"), "name", "")
     name = case or getattr(item, "originalname", item.name)
-    report.user_properties.append((record.CASE, name))
-    known = stash.session(item.config).known_divergence(name, names, fields) if report.failed else None
-    if known is not None:
+    session = stash.session(item.config)
+    asked = session.take_asked()
+    # A test that runs a case and compares it with nothing says nothing about how it diverges.
+    if "wasm_case" not in given or name in asked or report.failed:
+        report.user_properties.append((record.CASE, name))
+    known = session.known_divergences(name, names, fields) if report.failed else []
+    new = sorted({field for field in fields if not any(each.excuses(field) for each in known)})
+    if known and not new:
         report.outcome = "skipped"
-        report.wasxfail = f"known divergence ({known.reason}; {known.issue})"
-        report.user_properties.append((record.KNOWN, known.first_line))
+        report.wasxfail = f"known divergence ({'; '.join(f'{each.reason}; {each.issue}' for each in known)})"
+        report.user_properties += [(record.KNOWN, each.first_line) for each in known]
     elif fields:
-        report.user_properties.append((record.DIVERGENCES, len(fields)))
+        report.user_properties += [(record.DIVERGENCES, len(fields)), (NEW, new)]
+
+
+def _has_host(item: pytest.Item) -> bool:
+    """True if a test runs on one runtime after the other: has our `host`, not `hosts` or `deno_host`."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and "host" in callspec.params and _is_ours_in(_definitions(item), "host")
+
+
+def _definitions(item: pytest.Item) -> Mapping[str, Sequence[Any]]:
+    return getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
 
 
 def _runtimes_of(item: pytest.Item) -> list[str]:
     """Return the names of the runtimes that a test ran on, or would have."""
-    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    definitions = _definitions(item)
     callspec = getattr(item, "callspec", None)
     for fixture in ("host", "program_host"):
         if callspec and _is_ours_in(definitions, fixture):

@@ -12,8 +12,10 @@ from pytest_wasmedge import stash
 if TYPE_CHECKING:
     from pytest_wasmedge.reports.record import RunRecord
 
-#: The key of the `user_properties` that says which runtimes a test ran on; record.py has those of what it found.
+#: The keys of the `user_properties` that say which runtimes a test ran on, and which fields diverge that no entry
+#: of the contract excuses; record.py has those of all else that it found.
 RUNTIMES = "wasm_runtimes"
+NEW = "wasm_new_divergences"
 _MOODS: dict[str, dict[str, bool]] = {
     "good": {"green": True},
     "bad": {"red": True},
@@ -27,6 +29,7 @@ class Recorder:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._record: RunRecord | None = None
+        self._new: dict[tuple[str, str], set[str]] = {}
 
     def begin(self) -> RunRecord:
         """Return the record, made when first asked for."""
@@ -42,6 +45,20 @@ class Recorder:
             verdict = "known" if hasattr(report, "wasxfail") and report.skipped else report.outcome
             for name in names:
                 self.begin().add_test(name, verdict, properties, report.nodeid)
+            if names:
+                self._add_divergences(report, names)
+
+    def _add_divergences(self, report: pytest.TestReport, names: list[str]) -> None:
+        """Note every entry of the contract that was met, and what none of them excuses."""
+        from pytest_wasmedge.reports.record import CASE, KNOWN
+
+        properties: dict[str, Any] = dict(report.user_properties)
+        lines: list[Any] = [line for key, line in report.user_properties if key == KNOWN]
+        for name in names:
+            self.begin().known.update((line, name) for line in lines)
+        # Nothing is excused of a test that ran on several runtimes, so there is nothing to note of it either.
+        if len(names) == 1 and NEW in properties:
+            self._new.setdefault((properties[CASE], names[0]), set()).update(properties[NEW])
 
     # Around pytest-benchmark's, which writes what it has, and pytest's own, which prints, before others are called.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -60,7 +77,7 @@ class Recorder:
         from pytest_wasmedge.errors import WasmEdgeError
 
         try:
-            stash.session(self._config).conclude(record)
+            stash.session(self._config).conclude(record, self._new)
         except WasmEdgeError as error:
             record.closing.append((str(error), "bad"))
             return status or pytest.ExitCode.TESTS_FAILED

@@ -134,15 +134,20 @@ class WasmSession:
         found = self.contract.ceiling(runtime.name, "cold/no-cache")
         return found.limit if found and found.runtime in (runtime.name, base_name(runtime.name)) else None
 
-    def known_divergence(self, case: str, runtimes: Sequence[str], fields: Collection[str]) -> Known | None:
-        """Return the contract's entry that knows all of these fields to diverge, on a test's one runtime."""
+    def known_divergences(self, case: str, runtimes: Sequence[str], fields: Collection[str]) -> list[Known]:
+        """Return the contract's entries that know any of these fields to diverge, on a test's one runtime."""
         if self.contract is None or not fields or len(runtimes) != 1:
-            return None
+            return []
         version = self.pool.availability(self.known[runtimes[0]]).version
-        for known in self.contract.known_for(case, runtimes[0], version):
-            if all(known.excuses(field) for field in fields):
-                return known
-        return None
+        found = self.contract.known_for(case, runtimes[0], version)
+        return [known for known in found if any(known.excuses(field) for field in fields)]
+
+    def take_asked(self) -> set[str]:
+        """Return the cases that a test asked the reference for, and forget them: the next test has its own."""
+        if "reference" not in vars(self):
+            return set()
+        asked, self.reference.asked = self.reference.asked, set()
+        return asked
 
     def close(self) -> None:
         """Close every host that was started."""
@@ -210,8 +215,10 @@ class WasmSession:
                 )
             return Reference(self.pool, runtimes[0])
         # The first one that can run: under `all`, the first selected may be missing here.
-        first = (self.available or self.selected)[0]
-        return Reference(self.pool, first, golden=name == GOLDEN)
+        found = self.available or self.selected
+        # What no golden file tells is asked of a runtime: the usual one, wherever it stands in the list.
+        usual = [runtime for runtime in found if runtime.name == DEFAULT and name == GOLDEN]
+        return Reference(self.pool, [*usual, *found][0], golden=name == GOLDEN)
 
     def speaks_ruby(self, host: Host) -> bool:
         """True if the guest answers ``puts 1+1`` with 2, here or else in process.
@@ -239,7 +246,7 @@ class WasmSession:
         """Find out before any test runs what the command line asks and cannot have. Raises WasmEdgeError."""
         _ = self.contract, self.baseline, self.programs
         required = self._select(self.options.require) if self.options.require else []
-        named = [] if "all" in self.options.runtimes.split(",") else list(self.selected)
+        named = self._named()
         if self.options.reference not in ("", GOLDEN):
             named.append(self.reference.runtime)
         missing = [
@@ -261,22 +268,41 @@ class WasmSession:
                 "give --runtimes with one name and no --wasm-artifact."
             )
 
+    def _named(self) -> list[Runtime]:
+        """Return those of the selected that were asked for by name: all, unless ``all`` is among the names."""
+        names = [name.strip() for name in self.options.runtimes.split(",")]
+        if "all" not in names:
+            return list(self.selected)
+        spec = ",".join(name for name in names if name not in ("", "all"))
+        return self._select(spec) if spec else []
+
     def record(self) -> RunRecord:
         """Return a new record that lists the selected runtimes."""
         record = RunRecord(self.artifact, str(self.reference), self.baseline)
         for runtime in self.selected:
             record.add_runtime(runtime, self.pool.availability(runtime))
+        record.closing += [(line, "warn") for line in map(_unverified, self.available) if line]
         record.closing += [(note, "warn") for note in self.resolver.notes]
         return record
 
-    def conclude(self, record: RunRecord) -> None:
-        """Hold the whole run against the contract, or write the contract. Raises ContractError."""
+    def conclude(self, record: RunRecord, new: Mapping[tuple[str, str], Collection[str]]) -> None:
+        """Hold the whole run against the contract, or write the contract. Raises ContractError.
+
+        ``new`` are the fields in which a (case, runtime) diverges that no entry of the contract excuses.
+        """
         from pytest_wasmedge import conclusions
 
         if self.contract is not None:
             conclusions.find_stale(record, self.contract, (*self.cases, *self.programs))
         if self.options.update_contract and self.contract_path is not None:
-            conclusions.write_ceilings(record, self.contract_path)
+            # A deployed edge is of one run: a contract that names it cannot be read by the others.
+            lasting = {
+                (case, name): fields
+                for (case, name), fields in new.items()
+                if name in record.runtimes and not self.known[name].deployed
+            }
+            drafts = conclusions.drafts(record, self.contract, lasting)
+            conclusions.write_contract(record, self.contract_path, drafts)
 
 
 class Reference:
@@ -288,12 +314,15 @@ class Reference:
         self._golden = golden
         self._host: Host | None = None
         self._outcomes: dict[object, Outcome] = {}
+        #: The names of the cases that were asked for: whoever asks compares.
+        self.asked: set[str] = set()
 
     def __str__(self) -> str:
         return "golden files" if self._golden else f"{self.runtime.name}, run in the same session"
 
     def of_case(self, case: Case) -> Outcome | None:
         """Return the outcome expected of a case; None if it has no golden file yet."""
+        self.asked.add(case.name)
         if self._golden:
             return case.golden
         return self.of_invocation(Invocation(case.source, timeout_s=case.timeout_s))
@@ -328,6 +357,16 @@ def _means(name: str, runtime: Runtime) -> bool:
     if name in ("all", runtime.name):
         return True
     return base == base_name(runtime.name) and (not version or newest(version, [runtime.version]) is not None)
+
+
+def _unverified(runtime: Runtime) -> str:
+    """Return one line on a deployed edge that does not tell which artifact it holds; empty for all others."""
+    if not runtime.deployed:
+        return ""
+    from pytest_wasmedge.runtimes.remote import Remote
+
+    missing = runtime.cannot_check() if isinstance(runtime, Remote) else ""
+    return f"{runtime.name}: {missing}" if missing else ""
 
 
 def _answers_ruby(host: Host) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,12 +15,14 @@ import pytest
 from pytest_wasmedge import cli, comparison
 from pytest_wasmedge.ablation import Ablation, Entry, Result, entry, lines
 from pytest_wasmedge.errors import ArtifactError, HostStartError, LatencyError, RuntimeUnavailableError
+from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import Sample
 from pytest_wasmedge.latency.statistics import Interval
 from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome, trapped
 from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
 from pytest_wasmedge.testing import FakeRuntime
 from tests import wat
+from tests.waiting import until_gone
 
 NAMES = ("raw", "wizer", "O2")
 ENTRIES = [
@@ -293,6 +298,39 @@ def test_a_variant_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 _TOOLS = ("node", "binaryen", "wizer", "ruby")
 
+# Builds a variant for ever: says where, and waits to be killed.
+BUILDER = """
+import sys
+from pathlib import Path
+from pytest_wasmedge import comparison
+from pytest_wasmedge.artifacts import recipe
+
+def build(name, into, tools, progress):
+    (into / "half").touch()
+    print(into, flush=True)
+    sys.stdin.readline()
+
+recipe.build = build
+comparison.build_tools = lambda progress: dict.fromkeys(("node", "binaryen", "wizer", "ruby"), Path())
+comparison.variant("O2", print, print)
+"""
+
+
+def test_a_killed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends a build, what it had written goes, and the cache holds no half of a variant."""
+    monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(tmp_path / "cache"))
+    builder = subprocess.Popen(
+        [sys.executable, "-c", BUILDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with builder:
+        assert builder.stdout
+        into = Path(builder.stdout.readline().strip())
+        assert (into / "half").exists()
+        builder.kill()
+
+    until_gone([builder.pid], [into])
+    assert list((tmp_path / "cache" / "artifacts" / "variants").iterdir()) == []
+
 
 def test_runtimes_that_are_not_here() -> None:
     """Under `all` one that is not here is told of; one that is named must be here."""
@@ -331,6 +369,37 @@ def test_the_command(tmp_path: Path, two_runtimes: list[Runtime], capsys: pytest
         (runtime, number) for runtime in ("one", "two") for number in (1, 1, 2, 2)
     )
     assert {(each["seed"], each["variant"], each["kind"]) for each in taken} == {(5, path, "cold/no-cache")}
+
+
+def test_nothing_is_started_while_somebody_measures(
+    tmp_path: Path, two_runtimes: list[Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check takes its turn among the machine's tests, each round that of a measurement, and they alone start."""
+    went_on: list[str] = []
+
+    class Told(Quiet):
+        @contextmanager
+        def testing(self) -> Iterator[None]:
+            went_on.append("testing")
+            yield
+            went_on.append("over")
+
+        @contextmanager
+        def measuring(self, *, goes_on: bool = False) -> Iterator[None]:
+            went_on.append("measuring")
+            yield
+            went_on.append("over")
+
+    class Starting(Watched):
+        def start(self, artifact: Artifact, limits: Limits) -> Host:
+            went_on.append("start")
+            return super().start(artifact, limits)
+
+    monkeypatch.setattr(comparison, "Quiet", Told)
+    two_runtimes[:] = [Starting("one")]
+
+    assert cli.main(["compare", str(wat.artifact(tmp_path, wat.TRAP).path), "--rounds", "2"]) == 0
+    assert went_on == ["testing", "start", "over", *["measuring", "start", "over"] * 2]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -77,7 +77,7 @@ def test_package(folder: Path, wasmtime: str) -> None:
     # What pytest finds is what was installed.
     (folder / "plain_wasmtime.py").unlink()
     version = subprocess.run(
-        [wasmtime, "--version"], capture_output=True, text=True, check=True
+        [wasmtime, "--version"], capture_output=True, text=True, check=True, timeout=60
     ).stdout.split()[1]
 
     ran = shell(run, folder, PYTEST_WASMEDGE_PLAIN_WASMTIME=wasmtime)
@@ -134,6 +134,7 @@ def test_one_file_in_this_repository(folder: Path, wasmtime: str) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
 
     assert (ran.stdout, ran.returncode) == ("hello\n", 0), ran.stderr

@@ -14,7 +14,7 @@ from pytest_wasmedge import cli, doctor
 from pytest_wasmedge.artifacts.recipe import variants
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.model import Artifact, Limits
-from pytest_wasmedge.provision.pins import in_order, pin
+from pytest_wasmedge.provision.pins import exact, in_order, pin, this_platform
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
 from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
 
@@ -105,6 +105,47 @@ def test_doctor_prints_one_line_per_runtime() -> None:
         "To get what is missing: pytest-wasmedge install bun workerd",
         "To get spin: ask IT",
     ]
+
+
+def test_doctor_lists_other_versions_that_are_installed() -> None:
+    """Below a runtime, here or not, stand the versions of it that can be asked for by name."""
+    lines = [
+        line
+        for line, _ in doctor.lines(
+            findings(HERE | {"versions": ["22.13.1", "24.1.0"]}, NOT_HERE | {"versions": ["1.2.3"]})
+        )
+    ]
+
+    at = lines.index("runtime  version  engine          where from")
+    assert lines[at + 1 : at + 5] == [
+        "node     24.19.0  V8 13.6         /cache/tools/node",
+        "  also installed: node@22.13.1, node@24.1.0",
+        "bun      -        JavaScriptCore  not here: no bun was found",
+        "  also installed: bun@1.2.3",
+    ]
+
+
+def test_doctor_finds_versions_beside_the_pinned_one(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It lists what stands recorded and installed in the cache, without the pinned version and what is half there."""
+    monkeypatch.setenv("PATH", str(cache))
+    other, absent = (exact("deno", version, f"sha256:{version}") for version in ("2.7.14", "2.7.13"))
+    for folder in (
+        cache,
+        cache / "tools",
+        *(cache / "tools" / each.folder_name for each in (other, pin("deno"))),
+    ):
+        folder.mkdir(0o700)
+    for each in (other, absent):
+        told = {"package": each.package, "version": each.version, "integrity": each.digest}
+        record = cache / "tools" / f"deno-{each.version}.{this_platform()}.json"
+        record.write_text(json.dumps(told))
+
+    assert cli.main(["doctor"]) == 0
+    listed = [line for line in capsys.readouterr().out.splitlines() if "also installed" in line]
+    # Runtimes that share a program share its versions.
+    assert listed == ["  also installed: deno@2.7.14", "  also installed: deno-wasi@2.7.14"]
 
 
 def test_doctor_says_what_is_wrong_with_cache_and_artifact() -> None:

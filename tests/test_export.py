@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import re
 import shlex
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from pytest_wasmedge import cli
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
-from pytest_wasmedge.drivers.process import spawn, stop
+from pytest_wasmedge.drivers.process import Announcement, announcements, spawn, stop
 from pytest_wasmedge.export import MARKER, SECRET_VARIABLE, TARGETS, Exported, export, lines
 from pytest_wasmedge.model import Artifact, Limits, exited, trapped
 from pytest_wasmedge.provision import find
@@ -37,6 +38,9 @@ LISTENING: Mapping[str, tuple[Mapping[str, str], list[str], str]] = {
 #: Not wrangler, which takes seconds to start: it serves the files that are started here by themselves.
 on_each = pytest.mark.parametrize("target", ["deno", "workerd"])
 
+#: How long a documented command may take until it listens, and one that deploys until it has ended, in seconds.
+START_S, DEPLOY_S = 60, 120
+
 Serve = Callable[..., str]
 
 
@@ -48,7 +52,15 @@ def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
+def home(tmp_path: Path) -> Mapping[str, str]:
+    """What names the folders of a program that is killed, and so removes nothing: all inside the test's own."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    return {"HOME": str(tmp_path), "TMPDIR": str(temporary), "DENO_DIR": str(tmp_path / "deno")}
+
+
+@pytest.fixture
+def serve(tmp_path: Path, home: Mapping[str, str]) -> Iterator[Serve]:
     """Start an exported folder with its own command, for as long as the test lasts; return its URL."""
     with ExitStack() as ends:
 
@@ -56,20 +68,26 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             listening, options, announces = LISTENING[target]
             process = spawn(
                 [*started_by(TARGETS[target].try_it), *options],
-                env={"HOME": str(tmp_path), "DENO_DIR": str(tmp_path / "deno"), **listening, **(env or {})},
+                env={**home, **listening, **(env or {})},
                 cwd=exported.folder,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
             ends.callback(stop, process)
-            assert process.stdout
-            ends.callback(process.stdout.close)
-            said = []
-            for line in process.stdout:
-                said.append(line.decode())
-                if port := re.search(announces, said[-1]):
-                    return f"http://127.0.0.1:{port[1]}/"
-            pytest.fail(f"{target} ended before it listened: {''.join(said)}")
+
+            def read(line: bytes) -> Announcement | None:
+                port = re.search(announces, line.decode())
+                return {"port": int(port[1])} if port else None
+
+            log = tmp_path / "log.txt"
+            log.touch()
+            try:
+                said = announcements(target, process, log, read).get(timeout=START_S)
+            except queue.Empty:
+                pytest.fail(f"{target} does not listen after {START_S} s: {log.read_text()}")
+            if not said:
+                pytest.fail(f"{target} ended before it listened: {log.read_text()}")
+            return f"http://127.0.0.1:{said['port']}/"
 
         yield serve
 
@@ -221,16 +239,17 @@ def test_ruby(target: str, tmp_path: Path, serve: Serve, builtin_artifact: Artif
     assert "Ruby" in (folder / "artifact.NOTICE.txt").read_text()
 
 
-def test_wrangler_deploys_it(tmp_path: Path) -> None:
+def test_wrangler_deploys_it(tmp_path: Path, home: Mapping[str, str]) -> None:
     """Wrangler takes the folder as it is, and would upload the artifact unchanged."""
     exported = exported_program(tmp_path, "cloudflare", wat.ECHO)
     done = subprocess.run(
         [*started_by(TARGETS["cloudflare"].deploy), "--dry-run", f"--outdir={tmp_path / 'upload'}"],
         cwd=exported.folder,
-        env={"HOME": str(tmp_path), **LISTENING["cloudflare"][0]},
+        env={**home, **LISTENING["cloudflare"][0]},
         capture_output=True,
         text=True,
         check=False,
+        timeout=DEPLOY_S,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

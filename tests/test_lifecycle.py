@@ -82,6 +82,16 @@ def test_crashes(host):
 def test_goes_on():
     pass
 """
+LEAVING_TESTS = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+def test_leaves_a_guest(host):
+    ThreadPoolExecutor().submit(host.run, timeout_s=1)
+    while not host._ticker._guests:
+        threading.Event().wait(0.01)
+    raise AssertionError
+"""
 
 
 @pytest.fixture
@@ -215,3 +225,15 @@ def test_a_failing_test(project: pytest.Pytester) -> None:
 
     assert process.returncode == pytest.ExitCode.TESTS_FAILED, text
     until_all_gone(journal(project))
+
+
+def test_a_test_that_leaves_a_guest_running(project: pytest.Pytester) -> None:
+    """A guest in this process that a failed test left behind still ends at its limit, and pytest with it."""
+    project.makepyfile(LEAVING_TESTS)
+    with start(project, "--runtimes=wasmtime", "--wasm-artifact=spin.wasm") as process:
+        try:
+            text, _ = process.communicate(timeout=2 * DEADLINE_S)
+        finally:
+            process.kill()
+
+    assert process.returncode == pytest.ExitCode.TESTS_FAILED, text

@@ -145,6 +145,26 @@ def test_missing_runtime_named(project: pytest.Pytester) -> None:
     )
 
 
+@pytest.mark.parametrize("runtimes", ["three,all", "all, three"])
+def test_missing_runtime_named_beside_all(project: pytest.Pytester, runtimes: str) -> None:
+    """A runtime that is named stays named where `all` stands beside it."""
+    result = run(project, f"--runtimes={runtimes}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.stderr.lines if line.startswith("  ")] == [
+        "  three: no three found; get it with `fetch three`"
+    ]
+
+
+@pytest.mark.parametrize("runtimes", ["one,all", "one, all", "all,"])
+def test_all_beside_a_name(project: pytest.Pytester, runtimes: str) -> None:
+    """What only `all` stands for may be missing, with or without blanks."""
+    result = run(project, f"--runtimes={runtimes}", "-k", "one")
+
+    assert result.ret == 0
+    assert "three  NOT RUN: no three found; get it with `fetch three`" in table_of(result)
+
+
 def test_all_skips_loudly(project: pytest.Pytester) -> None:
     """Under `all` a missing runtime's tests skip with the reason, and the closing table says it once more."""
     result = run(project, "--runtimes=all", "-rs", "-k", "not broken and not dying")
@@ -506,6 +526,18 @@ def test_golden_is_the_default_with_the_built_in_artifact(project: pytest.Pytest
 
     builtin.stdout.fnmatch_lines(["*portability of ruby-worker, sha256 *", "reference: golden files"])
     asked.stdout.fnmatch_lines(["*portability of echo, sha256 *", "reference: golden files"])
+
+
+def test_what_no_golden_file_tells_is_asked_of_the_usual_runtime(project: pytest.Pytester) -> None:
+    """Beside golden files wasmtime is the reference, wherever it stands: another's fault is its own alone."""
+    project.makeconftest(DIVERGING.replace('"one"', '"wasmtime"'))
+    project.makepyfile(AGREES)
+    result = run(project, "--runtimes=two,wasmtime", "-v", artifact="ruby-worker")
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines_random(
+        ["*::test_agrees?wasmtime? PASSED*", "*::test_agrees?two? FAILED*", "reference: golden files"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# The suite's own limits and latencies, and its heaviest cases, are CI's business in the checkout.
-LIGHT = "not test_limits and not test_latency and not load"
+# Two files of the suite, one with most of the corpus: the others come the same way, and run in the checkout.
+FEW = "(test_stdout or test_exit_status) and not load"
 
 
 def run(*command: str | Path, folder: Path) -> str:
@@ -69,7 +69,7 @@ def test_wheel_runs_the_suite(wheel: Path, tmp_path: Path) -> None:
         binaries / "pytest",
         "--runtimes=wasmtime,deno",
         "--wasm-conformance",
-        *("-q", "-k", LIGHT, "-p", "no:cacheprovider"),
+        *("-q", "-k", FEW, "-p", "no:cacheprovider"),
         folder=empty,
     )
 
@@ -80,6 +80,6 @@ def test_wheel_runs_the_suite(wheel: Path, tmp_path: Path) -> None:
     }
     assert rows.keys() == {"wasmtime", "deno"}
     assert rows["wasmtime"][-6] == rows["deno"][-6], "the same number of tests passed on both"
-    assert int(rows["deno"][-6]) > 150
+    assert int(rows["deno"][-6]) > 80
     # pytest-benchmark makes its folder in every run; nothing of ours is left.
     assert {path.name for path in empty.iterdir()} <= {".benchmarks"}

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from pytest_wasmedge.drivers.http import Answer, read_answer, request_body
 from pytest_wasmedge.drivers.pages import PageLostError, PageServer
-from pytest_wasmedge.drivers.process import Workspace, end_with, how_it_ended, spawn, tail
+from pytest_wasmedge.drivers.process import Workspace, end_with, how_it_ended, spawn
 from pytest_wasmedge.drivers.serving import (
     BACKSTOP_S,
     START_TIMEOUT_S,
@@ -26,7 +26,7 @@ from pytest_wasmedge.drivers.serving import (
     end,
 )
 from pytest_wasmedge.drivers.versions import Versions, numbers
-from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
+from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import (
     Artifact,
     Ending,
@@ -37,8 +37,6 @@ from pytest_wasmedge.model import (
 )
 from pytest_wasmedge.provision import Found, find_system, install_command
 from pytest_wasmedge.runtimes.base import Availability, Host
-
-_REMOVING_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,10 @@ class BrowserRuntime(ServingRuntime):
                 return Availability(False, reason=self._not_found(), install=self.remedy)
             versions = self.versions(found.path)
             missing = self.missing()
-        except (ProvisionError, RuntimeUnavailableError) as error:
+        except ProvisionError as error:
+            # It says itself what to do.
+            return Availability(False, reason=str(error))
+        except RuntimeUnavailableError as error:
             return Availability(False, reason=str(error), install=self.remedy)
         install, path = install_command(self.name), f"{found.path} ({found.origin})"
         if numbers(versions.version) < self.minimum:
@@ -153,7 +154,7 @@ class BrowserHost(ServingHost["_Browser"]):
         except TimeoutError as error:
             raise FailedError("late", "did not answer in time") from error
         except PageLostError as error:
-            raise FailedError("broken", str(error)) from error
+            raise FailedError("broken" if error.received else "not received", str(error)) from error
         elapsed_ns = time.perf_counter_ns() - began_ns
         return elapsed_ns, read_answer(self.runtime.name, httpx.Response(200, content=content))
 
@@ -168,8 +169,7 @@ class BrowserHost(ServingHost["_Browser"]):
         """Start the browser and wait until its page takes jobs. Raises HostStartError."""
         name, began_ns = self.runtime.name, time.perf_counter_ns()
         with contextlib.ExitStack() as undo:
-            workspace = Workspace.create()
-            undo.callback(_remove, workspace)
+            workspace = undo.enter_context(Workspace.create())
             page = PageServer(self.runtime.glue(), self.artifact.path, self.limits.output_bytes)
             undo.callback(page.close)
             launch = Launch(self._executable, self.limits, workspace.path, page.url)
@@ -202,15 +202,10 @@ class BrowserHost(ServingHost["_Browser"]):
             except PageLostError as error:
                 problem = str(error)
             else:
-                spawn_ns = time.perf_counter_ns() - began_ns - sum(phases_ns.values())
-                # A page that tells of more time than there was has told nothing.
-                self.start_phases_ns = {"spawn": spawn_ns, **phases_ns} if spawn_ns > 0 else {}
+                self._keep_phases(began_ns, phases_ns)
                 stopping.pop_all()
                 return _Browser(process, log, page, undo.pop_all())
-            raise HostStartError(
-                f"{name} could not start with {self.artifact.name}: `{launch.executable}` {problem}. "
-                f"Its log ends:\n{tail(log) or '(empty)'}\n`pytest-wasmedge doctor` shows what works here."
-            )
+            raise self._start_error(launch.executable, problem, log)
 
 
 @dataclass(eq=False)
@@ -231,16 +226,6 @@ def _watch(process: subprocess.Popen[bytes], page: PageServer) -> None:
     """Wait for the end of the browser's first process: without it, the others are not to be relied on."""
     end_with(process)
     page.lose(f"{how_it_ended(process)}")
-
-
-def _remove(workspace: Workspace) -> None:
-    """Remove the folder though processes that were killed a moment ago may still put files into it."""
-    deadline_s = time.monotonic() + _REMOVING_S
-    while True:
-        workspace.close()
-        if not workspace.path.exists() or time.monotonic() > deadline_s:
-            return
-        time.sleep(0.01)
 
 
 def is_root() -> bool:

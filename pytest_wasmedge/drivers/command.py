@@ -7,13 +7,14 @@ import os
 import selectors
 import subprocess
 import sys
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_wasmedge.drivers.process import Workspace, ends_within, spawn, stop_measured
+from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
 from pytest_wasmedge.drivers.weighing import Scale
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
@@ -85,6 +86,8 @@ class CommandHost(Host):
         self._numbers = itertools.count(1)
         self._workspace = Workspace.create()
         self._closed = False
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
         try:
             self._launch = Launch(runtime.executable(), artifact, limits, self._workspace.path)
             runtime.prepare(self._launch)
@@ -129,12 +132,21 @@ class CommandHost(Host):
         )
         streams = _Streams(process, invocation.stdin, self.limits.output_bytes)
         try:
+            with self._lock:
+                self._running.add(process)
+                if self._closed:
+                    kill(process)
             cut_short = streams.pump(time.monotonic() + timeout_s)
         finally:
+            # Before it is waited for: its number may be somebody else's then.
+            with self._lock:
+                self._running.discard(process)
             # Also on Ctrl-C: nothing that we started runs on.
             cpu_ns = stop_measured(process)
             streams.close()
         elapsed_ns = time.perf_counter_ns() - started_ns
+        if self._closed and process.returncode < 0:
+            raise HostStartError(f"{self.runtime.name}: this host was closed during an invocation.")
         ended = Ended(process.returncode, bytes(streams.stdout), bytes(streams.stderr))
         stdout, stderr, ending = (
             (ended.stdout, ended.stderr, cut_short)
@@ -152,7 +164,10 @@ class CommandHost(Host):
         )
 
     def close(self) -> None:
-        self._closed = True
+        with self._lock:
+            self._closed = True
+            for process in self._running:
+                kill(process)
         self._workspace.close()
 
 

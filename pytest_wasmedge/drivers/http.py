@@ -116,15 +116,16 @@ class Plain(Framed):
                 if time.perf_counter_ns() > deadline_ns:
                     raise httpx.ReadTimeout("the answer did not end", request=response.request)
             elapsed_ns = time.perf_counter_ns() - began_ns
+        too_much = len(content) > output_bytes
         told = response.headers.get(INVOCATION_HEADER, "")
         number = int(told) if re.fullmatch(r"[0-9]{1,18}", told) else 0
         if not response.is_success:
             ending = host_failed(f"{name} answered HTTP {response.status_code}: {bytes(content[:200])!r}")
-            return elapsed_ns, Answer(ending, invocation=number)
+            return elapsed_ns, Answer(ending, invocation=number, runs_on=too_much)
         ending = exited(0)
-        if len(content) > output_bytes:
+        if too_much:
             ending = host_failed(f"output limit of {output_bytes} bytes reached")
-        return elapsed_ns, Answer(ending, bytes(content[:output_bytes]), invocation=number)
+        return elapsed_ns, Answer(ending, bytes(content[:output_bytes]), invocation=number, runs_on=too_much)
 
 
 def open_client(secret: str) -> httpx.Client:

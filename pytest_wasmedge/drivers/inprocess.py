@@ -33,6 +33,8 @@ class Ticker:
 
     def __enter__(self) -> None:
         with self._changed:
+            if self._closed:
+                raise HostStartError("this host was closed a moment ago; start another one.")
             self._guests += 1
             if self._guests == 1:
                 self._changed.notify()
@@ -42,7 +44,7 @@ class Ticker:
             self._guests -= 1
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Let the thread end once no guest runs."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -52,7 +54,8 @@ class Ticker:
             with self._changed:
                 while not self._guests and not self._closed:
                     self._changed.wait()
-                if self._closed:
+                # Who closes a host in mid-run leaves a guest that only its time limit ends.
+                if not self._guests:
                     return
             time.sleep(TICK_S)
             self._tick()

@@ -46,7 +46,14 @@ _HEADERS = {
 
 
 class PageLostError(Exception):
-    """The page is gone, or says that it cannot serve; the text is a clause about the browser."""
+    """The page is gone, or says that it cannot serve; the text is a clause about the browser.
+
+    ``received`` says that the job was on its way to the page before.
+    """
+
+    def __init__(self, text: str, *, received: bool = False) -> None:
+        super().__init__(text)
+        self.received = received
 
 
 class PageServer:
@@ -65,7 +72,7 @@ class PageServer:
         self.frames: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._jobs: dict[int, Future[bytes]] = {}
-        self._last_number = 0
+        self._last_number = self._sent_number = 0
         self._lost = ""
         self._closed = False
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -114,6 +121,10 @@ class PageServer:
             self.ready.set_result(phases_ns)
             return True
 
+    def sent(self, frame: bytes) -> None:
+        """Note that a frame was taken from us as a whole; jobs are sent in the order of their numbers."""
+        self._sent_number = _HEAD.unpack_from(frame)[0] or self._sent_number
+
     def answered(self, number: int, content: bytes) -> bool:
         """Note the answer to a job; False if nobody waits for it."""
         with self._lock:
@@ -128,13 +139,15 @@ class PageServer:
             if self._lost:
                 return
             self._lost = how
-            waiting: list[Future[Any]] = [*self._jobs.values()]
+            waiting: list[tuple[Future[Any], bool]] = [
+                (job, number <= self._sent_number) for number, job in self._jobs.items()
+            ]
             self._jobs.clear()
             if not self.ready.done():
-                waiting.append(self.ready)
+                waiting.append((self.ready, False))
         self.frames.put(None)
-        for each in waiting:
-            each.set_exception(PageLostError(how))
+        for each, received in waiting:
+            each.set_exception(PageLostError(how, received=received))
 
     def close(self) -> None:
         """Listen no more; harmless when called again."""
@@ -223,6 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if frame is None:
                     return
                 self.wfile.write(frame)
+                page.sent(frame)
         finally:
             page.lose("broke off")
 

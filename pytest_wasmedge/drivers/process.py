@@ -28,7 +28,7 @@ from pytest_wasmedge.model import Ending, host_failed, out_of_memory
 # Runs beside us, in a session of its own. It learns of every process group and folder through its stdin; when
 # that closes, we are gone (even by kill -9), and it removes what is still on the list.
 _REAPER = """
-import os, shutil, signal, sys
+import os, shutil, signal, sys, time
 alive = set()
 for line in sys.stdin:
     sign, entry = line[0], line[1:].rstrip("\\n")
@@ -39,9 +39,14 @@ for entry in sorted(alive, reverse=True):
             os.killpg(int(entry[1:]), signal.SIGKILL)
         except OSError:
             pass
+deadline_s = time.monotonic() + 10
 for entry in alive:
-    if entry[0] == "d":
+    while entry[0] == "d":
         shutil.rmtree(entry[1:], ignore_errors=True)
+        # What was killed a moment ago may still put files into it.
+        if not os.path.exists(entry[1:]) or time.monotonic() > deadline_s:
+            break
+        time.sleep(0.01)
 """
 
 
@@ -83,13 +88,14 @@ class _Reaper:
         """Let the reaper take what was never closed, and wait until it has."""
         with self._lock:
             if self._process is not None and self._owner_pid == os.getpid():
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                     self._process.communicate(timeout=10)
                 self._process = None
 
 
 _reaper = _Reaper()
 
+_REMOVING_S = 10.0
 #: A start is not told more finely than this.
 _KNOCK_S = 0.002
 
@@ -110,9 +116,19 @@ class Workspace:
         return cls(path)
 
     def close(self) -> None:
-        """Remove the folder; harmless when called again."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        _reaper.discard(f"d{self.path}")
+        """Remove the folder, though what was killed a moment ago may still put files into it; harmless when repeated.
+
+        What cannot be removed in ten seconds goes when we do.
+        """
+        deadline_s = time.monotonic() + _REMOVING_S
+        while True:
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not self.path.exists():
+                _reaper.discard(f"d{self.path}")
+                return
+            if time.monotonic() > deadline_s:
+                return
+            time.sleep(0.01)
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +175,7 @@ def spawn(
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Kill the program and all that it started, and wait for its end; harmless when it is already gone."""
-    _kill_group(process)
+    kill(process)
     process.wait()
     _reaper.discard(f"p{process.pid}")
 
@@ -191,7 +207,7 @@ def stop_measured(process: subprocess.Popen[bytes]) -> int | None:
     waits for. The peak memory that the system tells beside is not ours to use: on Linux it is at least that of
     the process that started this one, because it is carried over from before the program was loaded.
     """
-    _kill_group(process)
+    kill(process)
     cpu_ns = None
     if process.returncode is None:
         with contextlib.suppress(ChildProcessError):
@@ -203,7 +219,8 @@ def stop_measured(process: subprocess.Popen[bytes]) -> int | None:
     return cpu_ns
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the program and all that it started, without waiting for its end."""
     # Also if it ended by itself: what it had started lives on in its group, and as long as it does, the system
     # gives the group's number to nobody else.
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -268,10 +285,10 @@ def end_with(process: subprocess.Popen[bytes]) -> None:
         # done so before us has looked after the rest too.
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-            _kill_group(process)
+            kill(process)
     else:
         process.wait()
-        _kill_group(process)
+        kill(process)
 
 
 def _knock(process: subprocess.Popen[bytes], port: int, announced: Announced) -> None:

@@ -31,7 +31,6 @@ from pytest_wasmedge.drivers.process import (
     how_it_ended,
     read_json,
     spawn,
-    tail,
 )
 from pytest_wasmedge.drivers.serving import (
     BACKSTOP_S,
@@ -45,7 +44,7 @@ from pytest_wasmedge.drivers.serving import (
     end,
 )
 from pytest_wasmedge.drivers.versions import Versions, ask, numbers
-from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
+from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, timed_out
 from pytest_wasmedge.provision import Found, find, install_command
 from pytest_wasmedge.runtimes.base import Availability, Host
@@ -135,7 +134,10 @@ class ServerRuntime(ServingRuntime):
             if found is None:
                 return Availability(False, reason=f"no {self.tool} found", install=install)
             versions = self.versions(found.path)
-        except (ProvisionError, RuntimeUnavailableError) as error:
+        except ProvisionError as error:
+            # It says itself what to do.
+            return Availability(False, reason=str(error))
+        except RuntimeUnavailableError as error:
             return Availability(False, reason=str(error), install=install)
         told = Availability(
             True, versions.version, versions.engine_version, path=f"{found.path} ({found.origin})"
@@ -206,13 +208,12 @@ class ServerHost(ServingHost["_Server"]):
 
     def _start(self) -> _Server:
         """Start the process and wait until it listens. Raises HostStartError."""
-        name, artifact = self.runtime.name, self.artifact
         launch = Launch(
-            self._executable, artifact, self.limits, self._workspace.path, secrets.token_urlsafe(24)
+            self._executable, self.artifact, self.limits, self._workspace.path, secrets.token_urlsafe(24)
         )
         log = launch.workspace / "host.log"
         launch.artifact_link.unlink(missing_ok=True)
-        launch.artifact_link.symlink_to(artifact.path.absolute())
+        launch.artifact_link.symlink_to(self.artifact.path.absolute())
         # What a host before this one wrote says nothing about this one.
         log.unlink(missing_ok=True)
         port = free_port()
@@ -229,7 +230,9 @@ class ServerHost(ServingHost["_Server"]):
             )
         try:
             assert process.stdin
-            announced = announcements(name, process, log, self.runtime.announcement, port if told else 0)
+            announced = announcements(
+                self.runtime.name, process, log, self.runtime.announcement, port if told else 0
+            )
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(self.runtime.greeting(launch))
                 process.stdin.flush()
@@ -241,19 +244,12 @@ class ServerHost(ServingHost["_Server"]):
                 problem = f"did not listen within {START_TIMEOUT_S:.0f} s and was killed"
             else:
                 if announcement is not None:
-                    ready_ns = time.perf_counter_ns() - began_ns
-                    phases_ns = read_phases(announcement.get("phases_ns"))
-                    spawn_ns = ready_ns - sum(phases_ns.values())
-                    # A program that tells of more time than there was has told nothing.
-                    self.start_phases_ns = {"spawn": spawn_ns, **phases_ns} if spawn_ns > 0 else {}
+                    self._keep_phases(began_ns, read_phases(announcement.get("phases_ns")))
                     return _Server(process, log, client, f"http://127.0.0.1:{announcement['port']}/")
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(DYING_S)
                 problem = f"{how_it_ended(process)} before it listened"
-            raise HostStartError(
-                f"{name} could not start with {artifact.name}: `{launch.executable}` {problem}. "
-                f"Its log ends:\n{tail(log) or '(empty)'}\n`pytest-wasmedge doctor` shows what works here."
-            )
+            raise self._start_error(launch.executable, problem, log)
         except BaseException:
             end(process)
             raise

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -54,12 +55,13 @@ class Attempt:
 
 @dataclass(eq=False)
 class Serving:
-    """One started process; ``said`` is the end of its log once it is retired."""
+    """One started process: ``retired`` when it is to be stopped; ``said`` is the end of its log once it has been."""
 
     process: subprocess.Popen[bytes]
     log: Path
     in_flight: list[Attempt] = field(default_factory=list, init=False)
     retired: bool = field(default=False, init=False)
+    stopped: bool = field(default=False, init=False)
     ended_by_itself: bool = field(default=False, init=False)
     said: str = field(default="", init=False)
 
@@ -151,6 +153,10 @@ class ServingHost(Host, Generic[S]):
             if not alone and (not ours or attempt.shared or error.failure == "not received"):
                 return None
             answer = Answer(self._ending_of(error, server), *error.heard)
+        except BaseException:
+            # A Ctrl-C, or somebody else's time limit: nobody waits for the guest any more, but it runs on.
+            self._replace(server)
+            raise
         finally:
             self._leave(server, attempt)
         return Outcome(
@@ -161,6 +167,17 @@ class ServingHost(Host, Generic[S]):
             Timings(elapsed_ns, with_transfer(answer.phases_ns, elapsed_ns)),
             self.runtime.name,
             self.artifact.sha256,
+        )
+
+    def _keep_phases(self, began_ns: int, phases_ns: Mapping[str, int]) -> None:
+        """Note the phases of a start that is over; who tells of more time than there was has told nothing."""
+        spawn_ns = time.perf_counter_ns() - began_ns - sum(phases_ns.values())
+        self.start_phases_ns = {"spawn": spawn_ns, **phases_ns} if spawn_ns > 0 else {}
+
+    def _start_error(self, executable: Path, problem: str, log: Path) -> HostStartError:
+        return HostStartError(
+            f"{self.runtime.name} could not start with {self.artifact.name}: `{executable}` {problem}. "
+            f"Its log ends:\n{tail(log) or '(empty)'}\n`pytest-wasmedge doctor` shows what works here."
         )
 
     def _enter(self) -> tuple[S, Attempt]:
@@ -184,9 +201,9 @@ class ServingHost(Host, Generic[S]):
                 return
             if server in self._draining:
                 self._draining.remove(server)
-                self._retire(server)
-            elif server.retired:
-                server.release()
+            elif not server.retired:
+                return
+            self._retire(server)
 
     def _replace(self, server: S) -> None:
         """Give this process no more work; it is stopped when what is under way on it has ended."""
@@ -207,13 +224,16 @@ class ServingHost(Host, Generic[S]):
             return ours
 
     def _retire(self, server: S, grace_s: float = 0.0) -> None:
-        """Stop the process, once it had time to end by itself, and keep its last words."""
+        """Stop the process, once it had time to end by itself, and keep its last words; harmless when said again."""
         server.retired = True
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.process.wait(grace_s)
-        server.ended_by_itself = server.process.returncode is not None
-        end(server.process)
-        server.said = tail(server.log)
+        # Once: afterwards its number may be that of somebody else's process. A wait that was broken off did not count.
+        if not server.stopped:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.process.wait(grace_s)
+            server.ended_by_itself = server.process.returncode is not None
+            end(server.process)
+            server.stopped = True
+            server.said = tail(server.log)
         server.dismantle()
         if not server.in_flight:
             server.release()

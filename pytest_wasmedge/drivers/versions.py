@@ -16,10 +16,14 @@ TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What a program said about itself: its version, and its engine's as far as it tells."""
+    """What a program said about itself: its version, and its engine's as far as it tells.
+
+    ``build`` is what else tells it from others that call themselves by the same version.
+    """
 
     version: str
     engine_version: str = ""
+    build: str = ""
 
 
 def ask(
@@ -41,6 +45,24 @@ def ask(
         return read(said)
     except (ValueError, LookupError) as error:
         raise RuntimeUnavailableError(f"{command} names no version: it printed {said[:80]!r}") from error
+
+
+def told(pattern: str, said: str) -> re.Match[str]:
+    """Return the first line that is wholly this regular expression: other lines, warnings say, are passed over.
+
+    Raises LookupError if there is none.
+    """
+    found = re.search(rf"^(?:{pattern})$", said, re.MULTILINE)
+    if found is None:
+        raise LookupError(pattern)
+    return found
+
+
+def too_old(program: Path, tool: str, version: str, minimum: tuple[int, ...]) -> str:
+    """Say that this program is older than what is needed; empty if it is not."""
+    if numbers(version) >= minimum:
+        return ""
+    return f"{program} is {tool} {version}, at least {'.'.join(map(str, minimum))} is needed"
 
 
 def numbers(version: str) -> tuple[int, ...]:

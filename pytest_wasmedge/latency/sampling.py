@@ -8,12 +8,12 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from pytest_wasmedge.errors import HostStartError, LatencyError
-from pytest_wasmedge.latency.usage import Meter
+from pytest_wasmedge.latency.usage import Meter, peak_memory_of
 from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome
 from pytest_wasmedge.runtimes.base import Host, Runtime
 
@@ -55,12 +55,14 @@ def cold_once(
     state: CacheState | None = None,
     *,
     name: str = "cold",
+    weigh: bool = False,
 ) -> Sample:
     """Start a host, time it from before the start to its first full response, and close it.
 
-    ``state`` is the cache state to start in, by default the runtime's own. Raises HostStartError if the response
-    is not the guest's own: the time of a failure is no latency. Raises LatencyError for a state that the runtime
-    does not have.
+    ``state`` is the cache state to start in, by default the runtime's own. If it is to ``weigh`` and cannot be told
+    the peak memory otherwise, the host is asked once more, when the time has been taken. Raises HostStartError if the
+    response is not the guest's own: the time of a failure is no latency. Raises LatencyError for a state that the
+    runtime does not have.
     """
     state = state or runtime.cache_state
     with _in_state(runtime, artifact, state), Meter() as meter:
@@ -70,6 +72,8 @@ def cold_once(
             elapsed_ns = time.perf_counter_ns() - began_ns
             usage = meter.read(host, outcome)
             start_phases_ns = dict(host.start_phases_ns)
+            if weigh and usage.peak_memory_bytes is None:
+                usage = replace(usage, peak_memory_bytes=peak_memory_of(host, invocation))
     _be_an_answer(outcome, runtime, "cold start")
     return Sample(
         runtime.name,
@@ -113,7 +117,7 @@ def refresh_code(runtime: Runtime, artifact: Artifact) -> None:
     """
     kept = runtime.kept_code(artifact)
     if kept and kept.exists():
-        fresh = kept.with_suffix(".fresh")
+        fresh = _beside(kept, "fresh")
         shutil.copy2(kept, fresh)
         fresh.replace(kept)
 
@@ -135,7 +139,7 @@ def _in_state(runtime: Runtime, artifact: Artifact, state: CacheState) -> Iterat
         finally:
             refresh_code(runtime, artifact)
     elif state == "no-cache" and kept:
-        aside = kept.with_suffix(".aside")
+        aside = _beside(kept, "aside")
         with suppress(FileNotFoundError):
             kept.replace(aside)
         try:
@@ -146,6 +150,11 @@ def _in_state(runtime: Runtime, artifact: Artifact, state: CacheState) -> Iterat
                 aside.replace(kept)
     else:
         raise LatencyError(f"{runtime.name} has no {state} start: it keeps no compiled code between starts.")
+
+
+def _beside(kept: Path, what: str) -> Path:
+    """Return a name for the same code; should we be killed, the cache removes it with its oldest files."""
+    return kept.with_suffix(f".{what}{kept.suffix}")
 
 
 def _evict(path: Path) -> None:

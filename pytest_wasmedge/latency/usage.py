@@ -84,13 +84,11 @@ class Meter:
 
 
 def peak_memory_of(host: Host, invocation: Invocation) -> int | None:
-    """Return the peak memory of a host in bytes; one that starts a process per invocation runs this one for it.
+    """Return the peak memory in bytes of a host that starts a process per invocation, by running this one.
 
-    None where it cannot be told: a host in this process (see `Meter`), on another machine, of several processes.
+    None for every other host: a `Meter` tells it, where it can be told.
     """
-    if isinstance(host, CommandHost):
-        return host.weigh(invocation).timings.peak_memory_bytes
-    return _peak_bytes(_processes(host))
+    return host.weigh(invocation).timings.peak_memory_bytes if isinstance(host, CommandHost) else None
 
 
 def density(host: Host, invocation: Invocation, *, live: int = 4) -> int | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_wasmedge.provision.find import Found, find, find_system, install_command
-from pytest_wasmedge.provision.install import Progress, executable, install, installed
+from pytest_wasmedge.provision.install import Progress, executable, install, installed, no_source
 from pytest_wasmedge.provision.pins import BUILD_TOOLS
 
 __all__ = [
     "BUILD_TOOLS",
     "Found",
+    "Progress",
     "build_tools",
     "executable",
     "find",
@@ -18,6 +19,7 @@ __all__ = [
     "install",
     "install_command",
     "installed",
+    "no_source",
 ]
 
 

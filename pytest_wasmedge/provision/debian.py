@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -17,13 +18,16 @@ from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.clients import run
-from pytest_wasmedge.provision.pins import Deb, DebianPin
+from pytest_wasmedge.provision.pins import Deb, DebianPin, variable
 
 #: Where apt reads which mirrors the machine uses.
 SOURCES = Path("/etc/apt")
 
 #: The suites by which a line of the machine's sources is known to speak of the Debian archive itself.
-_SUITES = {"bullseye", "bookworm", "trixie", "forky", "sid", "oldoldstable", "oldstable", "stable", "testing"}
+_SUITES = frozenset({"bullseye", "bookworm", "trixie", "forky", "sid"})
+
+#: More of them on Debian itself; on other systems archives of all kinds call themselves stable.
+_SUITES_THERE = frozenset({"oldoldstable", "oldstable", "stable", "testing"})
 
 #: What a line of the sources says for its own suite only.
 _OWN_FIELDS = {"types", "suites", "components", "architectures", "arch", "enabled"}
@@ -66,18 +70,9 @@ def fetch_debian(pin: DebianPin, work: Path) -> Path:
 
     Raises ProvisionError; its text says what to do if Debian has replaced a package meanwhile.
     """
-    for command in ("apt-get", "apt-cache", "dpkg-deb"):
-        if shutil.which(command) is None:
-            raise ProvisionError(
-                f"{pin.name} {pin.version} comes from Debian, and there is no {command} here to fetch it with. "
-                f"{_yourself(pin)}"
-            )
+    if lacking := no_debian(pin):
+        raise ProvisionError(lacking)
     archives = list(dict.fromkeys(debian_archives(SOURCES, pin.suite)))
-    if not archives:
-        raise ProvisionError(
-            f"{pin.name} {pin.version} comes from Debian {pin.suite}, and the sources of apt in {SOURCES} name no "
-            f"mirror of Debian. {_yourself(pin)}"
-        )
     for number, archive in enumerate(archives, 1):
         place = work / f"apt-{number}"
         try:
@@ -91,17 +86,34 @@ def fetch_debian(pin: DebianPin, work: Path) -> Path:
     return _unpack(pin, debs, work)
 
 
+def no_debian(pin: DebianPin) -> str:
+    """Say why this machine has nothing to fetch it with or from, and what to do; empty if it has."""
+    for command in ("apt-get", "apt-cache", "dpkg-deb"):
+        if shutil.which(command) is None:
+            return (
+                f"{pin.name} {pin.version} comes from Debian, and there is no {command} here to fetch it with. "
+                f"You can {_yourself(pin)}"
+            )
+    if not any(debian_archives(SOURCES, pin.suite)):
+        return (
+            f"{pin.name} {pin.version} comes from Debian {pin.suite}, and the sources of apt in {SOURCES} name no "
+            f"mirror of Debian. You can {_yourself(pin)}"
+        )
+    return ""
+
+
 def debian_archives(folder: Path, suite: str) -> Iterator[str]:
     """Yield the Debian archives that apt's sources in this folder name, as deb822 text for another suite.
 
     Addresses, keyrings and options stay as they are.
     """
+    suites = _SUITES | _SUITES_THERE if _is_debian() else _SUITES
     for path in (folder / "sources.list", *sorted(folder.glob("sources.list.d/*.list"))):
         for line in _lines(path):
             entry = re.fullmatch(
                 r"deb\s+(?:\[(.*?)\]\s*)?(\S+)\s+(\S+)\s+(.+)", line.partition("#")[0].strip()
             )
-            if entry and entry[3] in _SUITES and "main" in entry[4].split():
+            if entry and entry[3] in suites and "main" in entry[4].split():
                 pairs = [option.partition("=") for option in (entry[1] or "").split()]
                 options = [f"{name}: {value.replace(',', ' ')}" for name, _, value in pairs]
                 yield _stanza([f"URIs: {entry[2]}", *options], suite)
@@ -117,10 +129,17 @@ def debian_archives(folder: Path, suite: str) -> Iterator[str]:
             if (
                 enabled
                 and "deb" in told.get("types", set())
-                and told.get("suites", set()) & _SUITES
+                and told.get("suites", set()) & suites
                 and "main" in told.get("components", set())
             ):
                 yield _stanza(fields, suite)
+
+
+def _is_debian() -> bool:
+    try:
+        return platform.freedesktop_os_release()["ID"] == "debian"
+    except OSError:
+        return False
 
 
 def _stanza(fields: Sequence[str], suite: str) -> str:
@@ -179,7 +198,7 @@ def _be_offered(pin: DebianPin, offered: dict[str, list[str]]) -> None:
             f"{pin.name} {pin.version} cannot be installed: Debian {pin.suite} no longer offers {'; '.join(gone)}. "
             "Debian replaces packages with every point release and keeps the newest alone, and we run those only "
             "whose SHA-256 is pinned: a newer pytest-wasmedge pins newer ones. Until then: on Debian 13 or later "
-            f"`apt install {pin.package}` is enough. {_yourself(pin)}"
+            f"`apt install {pin.package}` is enough. Or {_yourself(pin)}"
         )
 
 
@@ -213,4 +232,4 @@ def _unpack(pin: DebianPin, debs: Sequence[Path], work: Path) -> Path:
 
 
 def _yourself(pin: DebianPin) -> str:
-    return f"Or install {pin.package} yourself, put it on PATH or set PYTEST_WASMEDGE_{pin.name.upper()} to its path."
+    return f"install {pin.package} yourself, put it on PATH or set {variable(pin.name)} to its path."

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.install import executable, installed
-from pytest_wasmedge.provision.pins import programs, wheel_of
+from pytest_wasmedge.provision.pins import programs, variable, wheel_of
 from pytest_wasmedge.provision.versions import program
 
 
@@ -61,15 +61,16 @@ def find_system(name: str, commands: Sequence[str]) -> Found | None:
 
 def _given(name: str) -> Found | None:
     """Return the program that the user names for this tool in the environment. Raises ProvisionError."""
-    variable = f"PYTEST_WASMEDGE_{name.upper().replace('-', '_')}"
-    given = os.environ.get(variable)
+    given = os.environ.get(variable(name))
     if not given:
         return None
     path = Path(given).expanduser()
     if not _runnable(path):
         problem = "cannot be executed" if path.exists() else "does not exist"
-        raise ProvisionError(f"{variable}={given}: that file {problem}. Correct the variable or unset it.")
-    return Found(path.absolute(), variable)
+        raise ProvisionError(
+            f"{variable(name)}={given}: that file {problem}. Correct the variable or unset it."
+        )
+    return Found(path.absolute(), variable(name))
 
 
 def install_command(name: str) -> str:

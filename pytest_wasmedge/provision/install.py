@@ -15,7 +15,7 @@ from pathlib import Path
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.clients import deno_env, fetch_locked, fetch_npm, fetch_pypi, last_words
-from pytest_wasmedge.provision.debian import fetch_debian
+from pytest_wasmedge.provision.debian import fetch_debian, no_debian
 from pytest_wasmedge.provision.pins import DebianPin, Pin, pin, pinned_here
 
 Progress = Callable[[str], None]
@@ -37,6 +37,15 @@ def executable(name: str) -> Path:
     if place is None:
         raise ProvisionError(f"{name} is not installed. Get it: pytest-wasmedge install {name}")
     return place / pin(name).entry
+
+
+def no_source(name: str) -> str:
+    """Say why this tool cannot be had on this system, and what to do; empty if it can. Asks no network."""
+    try:
+        wanted = pin(name)
+    except ProvisionError as error:
+        return str(error)
+    return no_debian(wanted) if isinstance(wanted, DebianPin) else ""
 
 
 def install(name: str, progress: Progress = lambda _: None) -> Path:

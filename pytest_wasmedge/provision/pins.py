@@ -22,6 +22,9 @@ LOCKS = Path(__file__).with_name("locks")
 #: What ``pytest-wasmedge build`` needs.
 BUILD_TOOLS = ("node", "binaryen", "wizer", "ruby")
 
+#: What to do about a tool that is no program which people could have themselves.
+_NO_OTHER = "One of your own cannot take its place: use what needs it on another machine."
+
 
 @dataclass(frozen=True, slots=True)
 class Smoke:
@@ -56,8 +59,7 @@ class Pin:
     @property
     def way_out(self) -> str:
         """What to do if it does not run here."""
-        variable = f"PYTEST_WASMEDGE_{self.name.upper().replace('-', '_')}"
-        return f"{variable}=PATH takes one of your own."
+        return f"{variable(self.name)}=PATH takes one of your own." if self.name in programs() else _NO_OTHER
 
     @property
     def if_odd(self) -> str:
@@ -143,9 +145,10 @@ def pin(name: str, on: str | None = None) -> Pin:
     on = on or this_platform()
     here = table["platforms"].get("any") or table["platforms"].get(on)
     if here is None:
+        yourself = f"Install it yourself and set {variable(name)} to its path."
         raise ProvisionError(
             f"{name} is not pinned for {on} (only for {', '.join(table['platforms'])}). "
-            f"Install it yourself and set PYTEST_WASMEDGE_{name.upper()} to its path."
+            f"{yourself if name in programs() else _NO_OTHER}"
         )
     debs = tuple(Deb(*line.split()) for line in here.get("debs", ()))
     common = {
@@ -177,15 +180,15 @@ def programs() -> list[str]:
     return [name for name, table in _tables().items() if table["executable"] and table.get("findable", True)]
 
 
+def variable(name: str) -> str:
+    """Return the environment variable by which people name a program of their own for this one."""
+    return f"PYTEST_WASMEDGE_{name.upper().replace('-', '_')}"
+
+
 def wheel_of(name: str) -> tuple[str, tuple[str, ...]] | None:
     """Return the Python module that carries this program, and the program's places relative to its folder."""
     table = _tables()[name].get("wheel")
     return (table["module"], tuple(table["places"])) if table else None
-
-
-def platforms_of(name: str) -> list[str]:
-    """Return the platforms that this tool is pinned for; ``any`` stands for all."""
-    return list(_tables()[name]["platforms"])
 
 
 def in_order(names: list[str]) -> list[str]:

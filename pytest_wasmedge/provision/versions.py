@@ -137,6 +137,16 @@ def install_version(tool: str, version: str, progress: Progress = lambda _: None
     return place
 
 
+def install_others(tool: str, others: Iterable[str], progress: Progress = lambda _: None) -> None:
+    """Install those of the pinned ``others`` that are not there; the tool itself comes in a version of its own.
+
+    Raises ProvisionError.
+    """
+    for other in others:
+        if other != tool and installed(other) is None:
+            install(other, progress)
+
+
 class Resolver:
     """Finds the version that is meant by the beginning of its number, once, and installs it.
 
@@ -166,9 +176,7 @@ class Resolver:
             return version
         if installed_version(tool, version) is None:
             install_version(tool, version, self.progress)
-        for other in others:
-            if other != tool and installed(other) is None:
-                install(other, self.progress)
+        install_others(tool, others, self.progress)
         return version
 
     def _find(self, tool: str, wanted: str) -> str:

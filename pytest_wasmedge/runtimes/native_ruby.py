@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Ended, Launch
-from pytest_wasmedge.drivers.versions import Versions, ask
+from pytest_wasmedge.drivers.versions import Versions, ask, told
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, Outcome, exited, host_failed
 from pytest_wasmedge.provision import Found, find_system
@@ -44,7 +44,10 @@ class NativeRuby(CommandRuntime):
         try:
             found = self._found()
             versions = self._versions(found.path)
-        except (ProvisionError, RuntimeUnavailableError) as error:
+        except ProvisionError as error:
+            # It says itself what to do.
+            return Availability(False, reason=str(error))
+        except RuntimeUnavailableError as error:
             return Availability(False, reason=str(error), install=_INSTALL)
         return Availability(
             True, versions.version, versions.engine_version, path=f"{found.path} ({found.origin})"
@@ -91,8 +94,8 @@ class NativeRuby(CommandRuntime):
         """Ask the command; it answers ``3.1.2`` and ``ruby 3.1.2``, where another engine has its own."""
 
         def read(said: str) -> Versions:
-            version, engine_version = said.splitlines()
-            return Versions(version, engine_version)
+            lines = told(r"(\d+\.\d+\.\d+\S*)\n(\w+ \d.*)", said)
+            return Versions(lines[1], lines[2])
 
         asks = 'puts RUBY_VERSION, "#{RUBY_ENGINE} #{RUBY_ENGINE_VERSION}"'
         return ask([str(executable), *_OPTIONS, "-e", asks], lambda _: {}, read)

@@ -158,13 +158,8 @@ class Remote(Runtime):
         return bool(self._contract and self._contract.artifact_sha256)
 
     def cannot_check(self) -> str:
-        """Say what this worker does not let us check; empty if nothing."""
-        parts = []
-        if self.unchecked:
-            parts.append(f"{' and '.join(sorted(self.unchecked))} not checked (it answers stdout alone)")
-        if not self.artifact_verified:
-            parts.append(f"artifact not verified (it sends no {ARTIFACT_HEADER})")
-        return "; ".join(parts)
+        """Say what this worker does not let us check, beyond its ``unchecked``; empty if nothing."""
+        return "" if self.artifact_verified else f"artifact not verified (it sends no {ARTIFACT_HEADER})"
 
     def probe(self) -> Availability:
         where = shown(self.url)

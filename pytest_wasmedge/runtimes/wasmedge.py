@@ -12,11 +12,17 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Ended, Launch
-from pytest_wasmedge.drivers.compiled import compiled, place_of
+from pytest_wasmedge.drivers.command import Ended, Launch
+from pytest_wasmedge.drivers.compiled import (
+    CompiledHost,
+    CompiledRuntime,
+    RefusedError,
+    compiled,
+    place_of,
+)
 from pytest_wasmedge.drivers.preopens import granted
 from pytest_wasmedge.drivers.process import Workspace, spawn, stop
-from pytest_wasmedge.drivers.versions import Versions, ask
+from pytest_wasmedge.drivers.versions import Versions, ask, told, too_old
 from pytest_wasmedge.errors import (
     HostStartError,
     ProvisionError,
@@ -41,6 +47,9 @@ from pytest_wasmedge.runtimes.base import Availability, Host
 #: Artifacts up to this size are compiled beforehand, larger ones interpreted: its compiler is LLVM on one thread.
 COMPILED_BYTES = 128 << 10
 
+#: The first with the subcommands run and compile; the options that we give them are older.
+MINIMUM = (0, 13)
+
 _TRAP_STATUS = 134
 _PAGE_BYTES = 1 << 16
 
@@ -50,7 +59,7 @@ _RECORD = re.compile(rb"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.\d{3}\] \[(\w+)\] ([
 _TOLERANCE_S = 2.0
 
 
-class WasmEdge(CommandRuntime):
+class WasmEdge(CompiledRuntime):
     """``wasmedge run``: small artifacts compiled ahead of time, all others (a Ruby, say) interpreted.
 
     Its log goes to stdout, where the guest writes, too. Each line begins with the local time, so the process gets a
@@ -79,9 +88,15 @@ class WasmEdge(CommandRuntime):
         try:
             found = self._found()
             version = self._version(found.path)
-        except (ProvisionError, RuntimeUnavailableError) as error:
+        except ProvisionError as error:
+            # It says itself what to do.
+            return Availability(False, reason=str(error))
+        except RuntimeUnavailableError as error:
             return Availability(False, reason=str(error), install=install)
-        return Availability(True, version, version, path=f"{found.path} ({found.origin})")
+        path = f"{found.path} ({found.origin})"
+        if reason := too_old(found.path, self.name, version, MINIMUM):
+            return Availability(False, version, version, reason, install, path)
+        return Availability(True, version, version, path=path)
 
     def executable(self) -> Path:
         try:
@@ -103,6 +118,10 @@ class WasmEdge(CommandRuntime):
         code = place_of(artifact, *_key(self._version(launch.executable))) if _is_compiled(artifact) else None
         # The guest is called like its file.
         (launch.workspace / ARGV0).symlink_to(code or artifact.path.absolute())
+
+    def renew(self, launch: Launch) -> None:
+        place_of(launch.artifact, *_key(self._version(launch.executable))).unlink(missing_ok=True)
+        self._compile(launch.artifact)
 
     def kept_code(self, artifact: Artifact) -> Path | None:
         try:
@@ -146,6 +165,10 @@ class WasmEdge(CommandRuntime):
 
     def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         stdout, errors = self._split(ended.stdout)
+        refused = next((each for each in errors if each.startswith("loading failed: ")), "")
+        # The compiler has loaded the artifact itself.
+        if refused and _is_compiled(launch.artifact):
+            raise RefusedError(refused)
         return stdout, ended.stderr, _ending(ended.status, errors)
 
     def _split(self, stdout: bytes) -> tuple[bytes, list[str]]:
@@ -214,12 +237,12 @@ class WasmEdge(CommandRuntime):
         """Ask the command; it answers ``/usr/bin/wasmedge version 0.14.1``, and more lines for plugins."""
 
         def read(said: str) -> Versions:
-            return Versions(said.splitlines()[0].rpartition(" version ")[2].split()[0])
+            return Versions(told(r"\S.*wasmedge version (\d+\.\d+\.\d+\S*) *", said)[1])
 
         return ask([str(executable), "--version"], lambda _: self.environment(), read).version
 
 
-class WasmEdgeHost(CommandHost):
+class WasmEdgeHost(CompiledHost):
     """Runs as many guests at once as there are processors; the others wait, and their time begins when they start.
 
     An interpreter takes a processor for itself: more of them would only use up each other's time limit.

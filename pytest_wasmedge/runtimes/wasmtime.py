@@ -7,6 +7,7 @@ import errno
 import importlib.metadata
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,12 +95,24 @@ class WasmtimeHost(InProcessHost):
             phases_ns["compile"] = time.perf_counter_ns() - compile_began_ns
 
         version = importlib.metadata.version("wasmtime")
-        try:
+
+        def load() -> wasmtime.Module:
             code = compiled(artifact, *_key(version), compile_to)
-            with (
-                wasmtime.Module.deserialize_file(self._engine, str(code)) as module,
-                wasmtime.Linker(self._engine) as linker,
-            ):
+            with suppress(wasmtime.WasmtimeError):
+                return wasmtime.Module.deserialize_file(self._engine, str(code))
+            # Damaged, or compiled for another processor: people take their cache folder from machine to machine.
+            code.unlink(missing_ok=True)
+            code = compiled(artifact, *_key(version), compile_to)
+            try:
+                return wasmtime.Module.deserialize_file(self._engine, str(code))
+            except wasmtime.WasmtimeError as error:
+                raise HostStartError(
+                    f"wasmtime {version} cannot load what it has just compiled of {artifact.name}: "
+                    f"{' '.join(str(error).split())}. Run it on another runtime, and tell those who make this one."
+                ) from error
+
+        try:
+            with load() as module, wasmtime.Linker(self._engine) as linker:
                 linker.define_wasi()
                 self._bound_sleep(linker)
                 self._ready = linker.instantiate_pre(module)

@@ -6,11 +6,11 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
-from pytest_wasmedge.drivers.compiled import compiled, place_of
+from pytest_wasmedge.drivers.command import Ended, Launch
+from pytest_wasmedge.drivers.compiled import CompiledRuntime, RefusedError, compiled, place_of
 from pytest_wasmedge.drivers.preopens import granted
 from pytest_wasmedge.drivers.process import spawn, stop
-from pytest_wasmedge.drivers.versions import Versions, ask
+from pytest_wasmedge.drivers.versions import Versions, ask, told, too_old
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import (
     ARGV0,
@@ -29,8 +29,11 @@ from pytest_wasmedge.runtimes.base import Availability
 _REPORT = b"Error: failed to run main module `"
 _TRAP_STATUS = 134
 
+#: The first with --argv0. The others are older: -W and --dir HOST::GUEST came with 14.
+MINIMUM = (24,)
 
-class WasmtimeCli(CommandRuntime):
+
+class WasmtimeCli(CompiledRuntime):
     """``wasmtime run`` with precompiled code; the engine's report is told from the guest's stderr."""
 
     name = "wasmtime-cli"
@@ -49,10 +52,14 @@ class WasmtimeCli(CommandRuntime):
         if found is None:
             return Availability(False, reason="no wasmtime command found", install=install)
         try:
-            version = self._version(found.path)
+            version = self._versions(found.path).version
         except RuntimeUnavailableError as error:
             return Availability(False, reason=str(error), install=install)
-        return Availability(True, version, version, path=f"{found.path} ({found.origin})")
+        path = f"{found.path} ({found.origin})"
+        if reason := too_old(found.path, self.tool, version, MINIMUM):
+            # Of a version that was asked for there is no newer one to install.
+            return Availability(False, version, version, reason, "" if self.version else install, path)
+        return Availability(True, version, version, path=path)
 
     def executable(self) -> Path:
         found = find(self.tool, self.version)
@@ -63,7 +70,7 @@ class WasmtimeCli(CommandRuntime):
         return found.path
 
     def prepare(self, launch: Launch) -> None:
-        version = self._version(launch.executable)
+        version = self._versions(launch.executable).version
 
         def compile_to(path: Path) -> None:
             command = [str(launch.executable), "compile", "-o", str(path), str(launch.artifact.path)]
@@ -79,11 +86,16 @@ class WasmtimeCli(CommandRuntime):
                     "Check the file with `wasm-tools validate`, or build it again."
                 )
 
-        self._code(launch).symlink_to(compiled(launch.artifact, *_key(version), compile_to))
+        self._code(launch).symlink_to(compiled(launch.artifact, *self._key(launch.executable), compile_to))
+
+    def renew(self, launch: Launch) -> None:
+        place_of(launch.artifact, *self._key(launch.executable)).unlink(missing_ok=True)
+        self._code(launch).unlink(missing_ok=True)
+        self.prepare(launch)
 
     def kept_code(self, artifact: Artifact) -> Path | None:
         try:
-            return place_of(artifact, *_key(self._version(self.executable())))
+            return place_of(artifact, *self._key(self.executable()))
         except (ProvisionError, RuntimeUnavailableError):
             return None
 
@@ -105,6 +117,9 @@ class WasmtimeCli(CommandRuntime):
         if ended.status < 0:
             return ended.stdout, stderr, host_failed(f"wasmtime was ended by signal {-ended.status}")
         if not report:
+            # Before the guest runs; and it cannot know this path.
+            if stderr.startswith(b"Error: ") and str(self._code(launch)).encode() in stderr:
+                raise RefusedError(" ".join(stderr.decode("utf-8", "backslashreplace").split())[:400])
             return ended.stdout, stderr, exited(ended.status)
         wording = report.strip().splitlines()[-1].strip().lstrip("0123456789: ")
         if ended.status == _TRAP_STATUS:
@@ -121,15 +136,20 @@ class WasmtimeCli(CommandRuntime):
     def _code(self, launch: Launch) -> Path:
         return launch.workspace / "artifact.cwasm"
 
-    def _version(self, executable: Path) -> str:
-        """Ask the command; it answers ``wasmtime 49.0.3 (f96eabaa1 2026-10-14)``."""
-        argv = [str(executable), "--version"]
-        return ask(argv, lambda _: self.environment(), lambda said: Versions(said.split()[1])).version
+    def _versions(self, executable: Path) -> Versions:
+        return ask([str(executable), "--version"], lambda _: self.environment(), read_versions)
+
+    def _key(self, executable: Path) -> tuple[str, str]:
+        """Return engine and settings, by which compiled code is kept: 49.0.4 calls itself 49.0.3."""
+        build = self._versions(executable).build
+        return f"wasmtime-cli {build}, {executable.stat().st_size} bytes", ""
 
 
-def _key(version: str) -> tuple[str, str]:
-    """Return engine and settings, by which compiled code is kept."""
-    return f"wasmtime-cli {version}", ""
+def read_versions(said: str) -> Versions:
+    """Find the version in ``wasmtime 49.0.3 (f96eabaa1 2026-10-14)``. Raises LookupError."""
+    # Before 14 it called itself wasmtime-cli.
+    line = told(r"wasmtime(?:-cli)? (\d+\.\d+\.\d+\S*)(?: .*)?", said)
+    return Versions(line[1], line[1], build=line[0])
 
 
 RUNTIME = WasmtimeCli

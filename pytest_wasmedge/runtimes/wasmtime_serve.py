@@ -16,9 +16,19 @@ from pytest_wasmedge.drivers.compiled import compiled, place_of
 from pytest_wasmedge.drivers.http import Answer, Framed, Served
 from pytest_wasmedge.drivers.process import Announcement, spawn, stop
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.drivers.versions import Versions, told
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
-from pytest_wasmedge.model import Artifact, Ending, Invocation, exited, host_failed, out_of_memory, trapped
+from pytest_wasmedge.model import (
+    Artifact,
+    Ending,
+    Invocation,
+    Limits,
+    exited,
+    host_failed,
+    out_of_memory,
+    trapped,
+)
+from pytest_wasmedge.runtimes.base import Host
 from pytest_wasmedge.runtimes.glue import wasi_http
 
 if TYPE_CHECKING:
@@ -28,6 +38,9 @@ if TYPE_CHECKING:
 _LOG_S = 2.0
 _LOOK_S = 0.002
 _MOST_MEMORY_BYTES = 1 << 32
+
+#: What the compiled component is called where the program finds it.
+_CODE = "component.cwasm"
 
 
 class Wire(Framed):
@@ -107,11 +120,22 @@ class WasmtimeServe(ServerRuntime):
     # Older ones were not tried: they need exceptions, and --header.
     minimum = (49,)
 
+    def start(self, artifact: Artifact, limits: Limits) -> Host:
+        try:
+            return super().start(artifact, limits)
+        except HostStartError as error:
+            kept = self.kept_code(artifact)
+            # The log speaks of the code if it is damaged, or was compiled for another processor.
+            if _CODE not in str(error) or not kept or not kept.exists():
+                raise
+            kept.unlink()
+        return super().start(artifact, limits)
+
     def argv(self, launch: Launch) -> Sequence[str]:
         headers = launch.workspace / "headers"
         headers.touch(mode=0o600)
         headers.write_text(f"{wasi_http.EXPECTED_HEADER}: {launch.secret}\n", encoding="ascii")
-        component = launch.workspace / "component.cwasm"
+        component = launch.workspace / _CODE
         component.unlink(missing_ok=True)
         component.symlink_to(self._compiled(launch))
         return [
@@ -143,8 +167,8 @@ class WasmtimeServe(ServerRuntime):
 
     def read_versions(self, said: str) -> Versions:
         # ``wasmtime 49.0.3 (f96eabaa1 2026-10-14)``
-        version = said.split()[1]
-        return Versions(version, version)
+        line = told(r"wasmtime(?:-cli)? (\d+\.\d+\.\d+\S*)(?: .*)?", said)
+        return Versions(line[1], line[1], build=line[0])
 
     def kept_code(self, artifact: Artifact) -> Path | None:
         try:
@@ -176,8 +200,12 @@ class WasmtimeServe(ServerRuntime):
         return compiled(launch.artifact, *self._key(launch.executable), compile_to)
 
     def _key(self, executable: Path) -> tuple[str, str]:
-        """Return engine and settings, by which compiled code is kept: another component of ours is another key."""
-        return f"wasmtime-serve {self.versions(executable).version}", wasi_http.fingerprint()
+        """Return engine and settings, by which compiled code is kept: another component of ours is another key.
+
+        49.0.4 calls itself 49.0.3, so the version alone would not do.
+        """
+        build = self.versions(executable).build
+        return f"wasmtime-serve {build}, {executable.stat().st_size} bytes", wasi_http.fingerprint()
 
 
 def _ending_in(log: Path, number: int) -> Ending | None:

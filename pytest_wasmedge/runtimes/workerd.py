@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.drivers.versions import Versions, told
 from pytest_wasmedge.runtimes.glue import prepare
 
 _TEMPLATE = Path(prepare.__file__).with_name("config.capnp")
@@ -55,7 +55,7 @@ class Workerd(ServerRuntime):
 
     def read_versions(self, said: str) -> Versions:
         # It does not tell the version of its V8.
-        return Versions(said.split()[1])
+        return Versions(told(r"workerd (\d\S*)", said)[1])
 
 
 def _text(value: str) -> str:

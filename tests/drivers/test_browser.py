@@ -7,6 +7,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch
 from pytest_wasmedge.drivers.pages import PageLostError, PageServer
 from pytest_wasmedge.drivers.versions import Versions, ask
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError
-from pytest_wasmedge.model import Artifact, Limits
+from pytest_wasmedge.model import Artifact, Limits, exited
 from tests import wat
 
 PATIENCE_S = 20
@@ -137,6 +138,32 @@ def test_page_that_goes_is_missed_at_once(pages: PageServer, client: httpx.Clien
         under_way.result(PATIENCE_S)
     with pytest.raises(PageLostError, match="lost its page"):
         pages.post(b"later").result(0)
+
+
+def test_job_that_went_out_is_told_from_one_that_did_not(pages: PageServer, client: httpx.Client) -> None:
+    """When the page is lost, it counts for each job whether all of it had been sent."""
+    with client.stream("POST", pages.url + "jobs", content="{}") as jobs:
+        pages.ready.result(PATIENCE_S)
+        first, _ = pages.post(b"one"), pages.post(b"two")
+        # That the second comes says that the first has gone.
+        read(jobs.iter_raw(), 22, bytearray())
+
+    with pytest.raises(PageLostError) as caught:
+        first.result(PATIENCE_S)
+    assert caught.value.received
+    with pytest.raises(PageLostError) as caught:
+        pages.post(b"later").result(0)
+    assert not caught.value.received
+
+
+def test_job_that_nobody_took(pages: PageServer) -> None:
+    """A job that still waits to be sent when the page is lost was not received."""
+    waiting = pages.post(b"job")
+    pages.lose("was killed")
+
+    with pytest.raises(PageLostError) as caught:
+        waiting.result(0)
+    assert not caught.value.received
 
 
 def test_page_says_why_it_cannot_serve(pages: PageServer, client: httpx.Client) -> None:
@@ -264,3 +291,51 @@ def test_browser_that_is_too_old(glue: Path) -> None:
 def test_browser_that_tells_no_version(glue: Path) -> None:
     """One that cannot be asked is a reason, not an exception."""
     assert "does not tell its version" in Odd("raise SystemExit(1)", glue).probe().reason
+
+
+# A page, as far as a browser without a screen is one: it takes jobs, and answers each with "done".
+PAGE = r"""
+import http.client, json, struct, sys, urllib.parse
+
+url = urllib.parse.urlsplit(sys.argv[1])
+jobs, results = (http.client.HTTPConnection(url.netloc) for _ in range(2))
+jobs.request("POST", url.path + "jobs", body="{}")
+stream = jobs.getresponse()
+ending = {"kind": "exited", "status": 0, "detail": ""}
+answer = {"stdout_bytes": 4, "stderr_bytes": 0, "invocation": 1, "ending": ending}
+while head := stream.read(8):
+    number, size = struct.unpack(">II", head)
+    stream.read(size)
+    if number:
+        results.request("POST", f"{url.path}results/{number}", body=json.dumps(answer) + "\ndone")
+        results.getresponse().read()
+"""
+
+
+class Player(Odd):
+    """Python that plays the page, too."""
+
+    def argv(self, launch: Launch) -> Sequence[str]:
+        return [*super().argv(launch), launch.url]
+
+
+@pytest.mark.usefixtures("odd")
+def test_page_that_was_lost_while_idle(
+    glue: Path, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes just when the page is found to be gone is run again on another one, and not blamed."""
+    post = PageServer.post
+    lost: list[PageServer] = []
+
+    def post_too_late(page: PageServer, body: bytes) -> Future[bytes]:
+        if not lost:
+            lost.append(page)
+            page.lose("lost its page")
+        return post(page, body)
+
+    monkeypatch.setattr(PageServer, "post", post_too_late)
+    with Player(PAGE, glue).start(artifact, Limits()) as host:
+        outcome = host.run(b"innocent")
+
+    assert len(lost) == 1
+    assert (outcome.ending, outcome.stdout) == (exited(0), b"done")

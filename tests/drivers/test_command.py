@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_wasmedge.drivers import command
 from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Ended, Launch
+from pytest_wasmedge.drivers.process import spawn
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
@@ -25,7 +29,7 @@ from pytest_wasmedge.model import (
     timed_out,
 )
 from pytest_wasmedge.runtimes.base import Availability
-from tests.waiting import until, until_gone
+from tests.waiting import DEADLINE_S, until, until_gone, with_enough_time
 
 ARTIFACT = Artifact(Path("none.wasm"), "0" * 64, 0, "none")
 
@@ -60,6 +64,11 @@ class Script(CommandRuntime):
 def start(program: str, **limits: float) -> CommandHost:
     """Return a host that runs this program per invocation."""
     return CommandHost(Script(program), ARTIFACT, Limits(**limits))  # type: ignore[arg-type]
+
+
+def has_told(file: Path) -> bool:
+    """True once a program has written something to this file."""
+    return file.exists() and file.stat().st_size > 0
 
 
 def test_streams_and_status_arrive() -> None:
@@ -116,7 +125,9 @@ def test_time_limit_takes_grandchildren(tmp_path: Path) -> None:
         "open(sys.argv[1], 'w').write(str(inner.pid)); inner.wait()"
     )
     with start(program) as host:
-        outcome = host.run(args=[str(told)], timeout_s=2)
+        outcome = with_enough_time(
+            lambda timeout_s: host.run(args=[str(told)], timeout_s=timeout_s), lambda _: has_told(told)
+        )
 
     assert outcome.ending == timed_out()
     until_gone([int(told.read_text())], [])
@@ -188,7 +199,10 @@ def test_weighing_what_is_cut_short(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     program = "import os, signal, sys; open(sys.argv[1], 'w').write(str(os.getpid())); signal.pause()"
     with start(program) as host:
-        outcome = host.weigh(Invocation(args=(str(told),), timeout_s=1.0))
+        outcome = with_enough_time(
+            lambda timeout_s: host.weigh(Invocation(args=(str(told),), timeout_s=timeout_s)),
+            lambda _: has_told(told),
+        )
 
     assert outcome.ending == timed_out()
     assert outcome.timings.peak_memory_bytes is None
@@ -258,3 +272,31 @@ def test_no_descriptor_is_left() -> None:
             host.run(b"x" * 100_000, timeout_s=timeout_s)
 
         until(lambda: len(list(Path("/proc/self/fd").iterdir())) == before, "descriptors are closed")
+
+
+def test_closing_ends_an_invocation_under_way(tmp_path: Path) -> None:
+    """A host closed by another thread ends its programs, and their invocations say so."""
+    told = tmp_path / "pid"
+    program = "import os, signal, sys; open(sys.argv[1], 'w').write(str(os.getpid())); signal.pause()"
+    with ThreadPoolExecutor() as threads, start(program) as host:
+        under_way = threads.submit(host.run, args=[str(told)], timeout_s=2 * DEADLINE_S)
+        until(lambda: has_told(told), "the program runs")
+        host.close()
+
+        with pytest.raises(HostStartError, match="script: this host was closed during an invocation"):
+            under_way.result(DEADLINE_S)
+    until_gone([int(told.read_text())], [])
+
+
+def test_closing_just_before_a_program_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that started while its host was being closed ends as well."""
+    with start("import signal; signal.pause()") as host:
+
+        def spawn_late(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+            process = spawn(*args, **options)
+            host.close()
+            return process
+
+        monkeypatch.setattr(command, "spawn", spawn_late)
+        with pytest.raises(HostStartError, match="closed during an invocation"):
+            host.run(timeout_s=DEADLINE_S)

@@ -114,6 +114,16 @@ def test_a_failed_compilation_leaves_no_litter(cache: Path) -> None:
     assert compiled(artifact(), "engine 1", "", lambda path: None).exists()
 
 
+def test_what_a_killed_compiler_left_goes(cache: Path) -> None:
+    """A part that nobody finished, since its process was killed, is removed with the next compilation."""
+    compiled(artifact("a"), "engine 1", "", lambda path: None)
+    left = cache / "left.part"
+    left.write_text("half")
+    compiled(artifact("b"), "engine 1", "", lambda path: None)
+
+    assert not left.exists()
+
+
 def test_the_oldest_go(cache: Path) -> None:
     """Only the files that were used last are kept; using one makes it young again."""
     letters = (string.digits + string.ascii_letters)[:KEPT_FILES]

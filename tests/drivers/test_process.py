@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.drivers import process as driver
 from pytest_wasmedge.drivers.process import Workspace, ends_within, spawn, stop, stop_measured, tail
 from pytest_wasmedge.errors import HostStartError
 from tests.waiting import is_running, until_gone
@@ -74,6 +76,57 @@ def test_workspace_is_private_and_goes() -> None:
         (workspace.path / "inner" / "file").write_bytes(b"x")
     assert not workspace.path.exists()
     workspace.close()
+
+
+def test_workspace_goes_though_somebody_still_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process that was killed a moment ago put there meanwhile is removed, too."""
+    workspace, remove = Workspace.create(), shutil.rmtree
+    removed: list[Path] = []
+
+    def beaten_once(path: Path, *, ignore_errors: bool) -> None:
+        removed.append(path)
+        remove(path, ignore_errors=ignore_errors)
+        if len(removed) == 1:
+            path.mkdir()
+
+    monkeypatch.setattr(shutil, "rmtree", beaten_once)
+    workspace.close()
+
+    assert removed == [workspace.path] * 2
+    assert not workspace.path.exists()
+
+
+def test_workspace_that_cannot_go_is_left_to_our_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is still there after the longest wait stays on the list of what is removed when we end."""
+    workspace = Workspace.create()
+    forgotten: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(driver, "_REMOVING_S", 0)
+        patched.setattr(shutil, "rmtree", lambda path, *, ignore_errors: None)
+        patched.setattr(driver._reaper, "discard", forgotten.append)
+        workspace.close()
+        assert forgotten == []
+
+    workspace.close()
+    assert not workspace.path.exists()
+
+
+def test_the_reaper_does_not_give_up_at_once(tmp_path: Path) -> None:
+    """Who cleans up after us tries again, when what dies with us still puts files into a folder."""
+    beaten_once = (
+        "import shutil\n"
+        "remove, calls = shutil.rmtree, []\n"
+        "def rmtree(path, **options):\n"
+        "    calls.append(path)\n"
+        "    if len(calls) > 1: remove(path, **options)\n"
+        "shutil.rmtree = rmtree\n"
+    )
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    argv = [sys.executable, "-I", "-S", "-c", beaten_once + driver._REAPER]
+    subprocess.run(argv, input=f"+d{folder}\n", text=True, check=True)
+
+    assert not folder.exists()
 
 
 def test_nothing_is_inherited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,11 @@ import pytest
 
 from pytest_wasmedge.drivers import server as driver
 from pytest_wasmedge.drivers import serving
-from pytest_wasmedge.drivers.http import read_phases, with_transfer
+from pytest_wasmedge.drivers.http import Plain, read_phases, with_transfer
 from pytest_wasmedge.drivers.server import Launch, ServerHost, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
-from pytest_wasmedge.model import Artifact, Invocation, Limits, exited
+from pytest_wasmedge.model import Artifact, Invocation, Limits, exited, host_failed
 from pytest_wasmedge.provision import Found
 
 ALL_BYTES = bytes(range(256))
@@ -61,6 +62,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if word == b"hang" or (word == b"innocent" and not started_before):
             arrived.set()
             never.wait()
+        elif word == b"interrupt":
+            os.kill(os.getppid(), signal.SIGINT)
+            never.wait()
+        elif word == b"endless":
+            self.send_response(int(rest))
+            self.end_headers()
+            while True:
+                self.wfile.write(b"x" * 65536)
         elif word == b"after-arrival":
             arrived.wait()
         elif word == b"exit":
@@ -361,6 +370,63 @@ def test_restart_that_fails_is_a_start_error(program: Path, artifact: Artifact) 
         assert host.run(b"exit 1").ending.kind == "host_failed"
         with pytest.raises(HostStartError, match="ended with status 9 before it listened"):
             host.run(b"say")
+
+
+def test_ctrl_c_costs_the_process(served: ServerHost) -> None:
+    """A guest that nobody waits for any more ends with its process, so that it is in nobody's way."""
+    interrupted = served._server.process
+    with pytest.raises(KeyboardInterrupt):
+        served.run(b"interrupt")
+
+    assert interrupted.poll() is not None
+    assert served.run(b"say").invocation == 1
+
+
+@pytest.mark.parametrize("status", [b"200", b"500"])
+def test_an_answer_without_end_costs_the_process(program: Path, artifact: Artifact, status: bytes) -> None:
+    """Whoever still answers when we have heard enough, well or ill, is stopped."""
+    runtime = Described(program)
+    runtime.wire = Plain()  # type: ignore[misc]
+    with runtime.start(artifact, Limits(output_bytes=1000)) as host:
+        endless = cast("ServerHost", host)._server.process
+        outcome = host.run(b"\nendless " + status)
+
+        assert outcome.ending == host_failed()
+        assert ("output limit of 1000 bytes" in outcome.ending.detail) == (status == b"200")
+        assert endless.poll() is not None
+
+
+def test_a_process_is_stopped_once(served: ServerHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is gone is left alone: its number may be somebody else's by now."""
+    end = serving.end
+    stopped: list[subprocess.Popen[bytes]] = []
+
+    def spy(process: subprocess.Popen[bytes]) -> None:
+        stopped.append(process)
+        end(process)
+
+    monkeypatch.setattr(serving, "end", spy)
+    first = served._server.process
+    served.run(b"exit 3")
+    served.close()
+
+    assert stopped == [first]
+
+
+def test_a_process_that_was_nearly_stopped(served: ServerHost) -> None:
+    """When the wait for a process that failed us is broken off, it is stopped all the same."""
+    failed = served._server.process
+
+    def wait(timeout: float | None = None) -> int:
+        del failed.wait
+        raise KeyboardInterrupt
+
+    failed.wait = wait  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        served.run(b"nonsense")
+
+    assert failed.poll() is not None
+    assert served.run(b"say").invocation == 1
 
 
 def test_many_threads_never_mix(served: ServerHost) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
 from pytest_wasmedge.errors import HostStartError, LatencyError
-from pytest_wasmedge.latency.sampling import Sample, cold_once, median_phases, warm_once
+from pytest_wasmedge.latency.sampling import Sample, cold_once, median_phases, refresh_code, warm_once
 from pytest_wasmedge.model import (
     Artifact,
+    Ending,
     Invocation,
     Limits,
     Outcome,
@@ -20,7 +25,7 @@ from pytest_wasmedge.model import (
     timed_out,
     trapped,
 )
-from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.runtimes.base import Availability, Host
 from pytest_wasmedge.testing import FakeRuntime
 
 ARTIFACT = Artifact(Path("none.wasm"), "0" * 64, 0, "none")
@@ -71,6 +76,54 @@ def test_a_cold_start_has_a_host_of_its_own() -> None:
     assert all(each.artifact_sha256 == ARTIFACT.sha256 for each in samples)
 
 
+class Heavy(CommandRuntime):
+    """A program of 64 MiB that writes down who started it."""
+
+    name = "heavy"
+    engine = "none"
+
+    def __init__(self, parents: Path) -> None:
+        self._parents = parents
+
+    def probe(self) -> Availability:
+        return Availability(True)
+
+    def executable(self) -> Path:
+        return Path(sys.executable)
+
+    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+        program = (
+            "import os, sys; bytearray(b'x') * (64 << 20); print(os.getppid(), file=open(sys.argv[1], 'a'))"
+        )
+        return [str(launch.executable), "-I", "-c", program, str(self._parents)]
+
+    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+        return ended.stdout, ended.stderr, exited(ended.status)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are told by Linux alone")
+def test_weighing_is_not_timed(tmp_path: Path) -> None:
+    """A host that starts a process per invocation is weighed on demand, by one more that is not timed."""
+    runtime = Heavy(tmp_path / "parents")
+    plain = cold_once(runtime, ARTIFACT, Limits(), Invocation())
+    weighed = cold_once(runtime, ARTIFACT, Limits(), Invocation(), weigh=True)
+    by_us = [int(pid) == os.getpid() for pid in (tmp_path / "parents").read_text().split()]
+
+    assert by_us == [True, True, False]
+    assert plain.peak_memory_bytes is None
+    assert weighed.peak_memory_bytes is not None
+    assert 64 << 20 <= weighed.peak_memory_bytes < 128 << 20
+    assert weighed.cpu_ns is not None
+
+
+def test_who_has_no_process_per_invocation_is_not_weighed() -> None:
+    """A host of any other kind that cannot tell its peak is not asked once more."""
+    runtime = Journal()
+    cold_once(runtime, ARTIFACT, Limits(), Invocation(), weigh=True)
+
+    assert runtime.happened == ["start", "invoke", "close"]
+
+
 def test_warm_invocations_share_a_host() -> None:
     """A warm sample is one more invocation, and tells which one it was."""
     runtime = Journal()
@@ -115,6 +168,32 @@ def test_a_start_without_compiled_code(tmp_path: Path) -> None:
     assert cold_once(runtime, ARTIFACT, Limits(), Invocation()).kind == "cold/code-cache"
     assert runtime.was_there == [False, True]
     assert [path.name for path in tmp_path.iterdir()] == ["code"]
+
+
+def test_whoever_is_killed_leaves_names_that_the_cache_cleans_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies beside the compiled code for a moment ends as that does, by which the cache finds what is old."""
+    runtime = Compiling(tmp_path / "code.cwasm")
+    runtime.code.write_bytes(b"kept")
+    start, copy = runtime.start, shutil.copy2
+    seen: set[str] = set()
+
+    def look_and_start(artifact: Artifact, limits: Limits) -> Host:
+        seen.update(path.name for path in tmp_path.iterdir())
+        return start(artifact, limits)
+
+    def copy_and_look(source: Path, target: Path) -> None:
+        copy(source, target)
+        seen.update(path.name for path in tmp_path.iterdir())
+
+    runtime.start = look_and_start  # type: ignore[method-assign]
+    monkeypatch.setattr(shutil, "copy2", copy_and_look)
+    cold_once(runtime, ARTIFACT, Limits(), Invocation(), "no-cache")
+    refresh_code(runtime, ARTIFACT)
+
+    assert len(seen) == 3
+    assert all(name.endswith(".cwasm") for name in seen)
 
 
 def test_compiled_code_comes_back_after_a_failure(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pytest_wasmedge.latency.usage import Meter, Usage, density, peak_memory_of,
 from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome, Timings, exited, host_failed
 from pytest_wasmedge.runtimes.base import Host
 from pytest_wasmedge.testing import FakeRuntime
+from tests.waiting import DEADLINE_S
 
 ARTIFACT = Artifact(Path("none.wasm"), "0" * 64, 0, "none")
 MIB = 1 << 20
@@ -192,12 +193,13 @@ class Alive:
                 self._arrived, self._awaited, self._looks = 0, next(self._wanted), 0
             self._arrived += 1
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._looks)
+            assert self._changed.wait_for(lambda: self._looks, DEADLINE_S), "nobody looked"
         return Outcome(b"", b"", self.ending, timings=Timings(1, self.phases_ns))
 
     def _look(self, host: Host) -> int:
         with self._changed:
-            self._changed.wait_for(lambda: 0 < self._arrived == self._awaited)
+            all_here = self._changed.wait_for(lambda: 0 < self._arrived == self._awaited, DEADLINE_S)
+            assert all_here, f"{self._arrived} of {self._awaited} guests arrived"
             self._looks += 1
             self._changed.notify_all()
             return (100 + 10 * self._arrived) * MIB

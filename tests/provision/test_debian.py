@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.errors import ProvisionError
-from pytest_wasmedge.provision import debian, executable, find, install, installed, pins
+from pytest_wasmedge.provision import debian, executable, find, install, installed, no_source, pins
 from pytest_wasmedge.provision.debian import debian_archives, fetch_debian
 from pytest_wasmedge.provision.pins import Deb, DebianPin
 from tests.provision.conftest import leftovers
+
+PLATFORMS = ("linux-x86_64", "linux-aarch64")
 
 
 def wanted() -> DebianPin:
@@ -31,16 +33,22 @@ def small(digest: str = "", version: str = "") -> DebianPin:
 
 
 @pytest.fixture
-def etc(tmp_path: Path) -> Path:
-    """Sources of apt that name nothing yet."""
+def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Sources of apt, on Debian, that name nothing yet."""
+    on_system(monkeypatch, "debian")
     (tmp_path / "etc" / "sources.list.d").mkdir(parents=True)
     return tmp_path / "etc"
+
+
+def on_system(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let this be a system of this name."""
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"ID": name})
 
 
 # -- pins
 
 
-@pytest.mark.parametrize("platform", pins.platforms_of("wasmedge"))
+@pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_package_is_pinned(platform: str) -> None:
     """Each package has a version and a SHA-256; the program's own is first and stands for the whole."""
     pin = pins.pin("wasmedge", platform)
@@ -57,7 +65,7 @@ def test_every_package_is_pinned(platform: str) -> None:
 
 def test_platforms_pin_different_bytes() -> None:
     """No package's digest was copied from one platform to the other."""
-    digests = [deb.digest for on in pins.platforms_of("wasmedge") for deb in pins.pin("wasmedge", on).debs]  # type: ignore[attr-defined]
+    digests = [deb.digest for on in PLATFORMS for deb in pins.pin("wasmedge", on).debs]  # type: ignore[attr-defined]
 
     assert len(digests) == len(set(digests))
 
@@ -125,12 +133,39 @@ def test_deb822_sources(etc: Path) -> None:
     ]
 
 
+def test_others_are_stable_too(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere than on Debian, an archive that calls itself stable is somebody's own; Debian's names are Debian's."""
+    on_system(monkeypatch, "ubuntu")
+    (etc / "sources.list.d" / "browser.list").write_text("deb https://browser.test/deb stable main\n")
+    (etc / "sources.list.d" / "editor.sources").write_text(
+        "Types: deb\nURIs: https://editor.test/deb\nSuites: stable\nComponents: main\n"
+    )
+    (etc / "sources.list").write_text("deb http://archive.test/ubuntu noble main\n")
+    assert list(debian_archives(etc, "trixie")) == []
+
+    (etc / "sources.list").write_text("deb http://one.test/debian bookworm main\n")
+    assert list(debian_archives(etc, "trixie")) == [
+        "Types: deb\nSuites: trixie\nComponents: main\nURIs: http://one.test/debian\n"
+    ]
+
+
 def test_no_mirror_of_debian(etc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where apt knows no mirror of Debian, nothing is fetched from elsewhere; the error says the way round."""
     monkeypatch.setattr(debian, "SOURCES", etc)
 
     with pytest.raises(ProvisionError, match=r"name no mirror of Debian\. .*PYTEST_WASMEDGE_WASMEDGE"):
         fetch_debian(wanted(), tmp_path)
+
+
+def test_what_has_no_source_is_known_before(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a tool can be had at all is told without asking anybody, in the words of the error."""
+    monkeypatch.setattr(debian, "SOURCES", etc)
+    assert "name no mirror of Debian" in no_source("wasmedge")
+    (etc / "sources.list").write_text("deb http://one.test/debian bookworm main\n")
+    assert no_source("wasmedge") == ""
+    monkeypatch.setattr(pins, "this_platform", lambda: "macos-arm64")
+    assert "not pinned for macos-arm64" in no_source("wasmedge")
+    assert no_source("deno") == ""
 
 
 def test_no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,11 @@ def test_two_at_once_install_it_once(tool: FakeTool) -> None:
 
 
 @pytest.mark.parametrize("script", ["echo 41", "echo 42; exit 1", "exec /does/not/exist"])
-def test_a_tool_that_does_not_run_is_not_installed(tool: FakeTool, cache: Path, script: str) -> None:
+def test_a_tool_that_does_not_run_is_not_installed(
+    tool: FakeTool, cache: Path, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before it counts as installed, a tool must print 42 and end with 0."""
+    monkeypatch.setattr(pins_module, "programs", lambda: ["tool"])
     tool.script = script
 
     with pytest.raises(ProvisionError, match=r"does not run here.*PYTEST_WASMEDGE_TOOL=PATH"):

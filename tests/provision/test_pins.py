@@ -5,23 +5,30 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from pytest_wasmedge.errors import ProvisionError
-from pytest_wasmedge.provision import pins
+from pytest_wasmedge.provision import find, pins
 from pytest_wasmedge.runtimes import builtin_runtimes
 
 PLATFORMS = ("linux-x86_64", "linux-aarch64", "macos-arm64", "macos-x86_64")
+FILE = Path(pins.__file__).with_name("pins.toml")
+
+
+def platforms_of(name: str) -> list[str]:
+    """Return the platforms that this tool is pinned for; ``any`` stands for all."""
+    return list(tomllib.loads(FILE.read_text(encoding="utf-8"))[name]["platforms"])
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("name", pins.tool_names())
 def test_every_tool_is_pinned_on_every_platform(name: str, platform: str) -> None:
     """Each pin has an exact version, a digest that its source can check, and a smoke test; Debian's are for Linux."""
-    if "any" not in pins.platforms_of(name) and pins.pin(name, PLATFORMS[0]).source == "debian":
-        assert set(pins.platforms_of(name)) == {on for on in PLATFORMS if on.startswith("linux")}
+    if "any" not in platforms_of(name) and pins.pin(name, PLATFORMS[0]).source == "debian":
+        assert set(platforms_of(name)) == {on for on in PLATFORMS if on.startswith("linux")}
         if not platform.startswith("linux"):
             return
     pin = pins.pin(name, platform)
@@ -38,14 +45,14 @@ def test_every_tool_is_pinned_on_every_platform(name: str, platform: str) -> Non
 
 def test_no_digest_stands_twice() -> None:
     """Two packages never share a digest, so none was copied to the wrong place."""
-    digests = [pins.pin(name, on).digest for name in pins.tool_names() for on in pins.platforms_of(name)]
+    digests = [pins.pin(name, on).digest for name in pins.tool_names() for on in platforms_of(name)]
 
     assert len(digests) == len(set(digests))
 
 
 def test_no_download_address_is_written_down() -> None:
     """Which registry or mirror answers is the user's setting, so pins.toml names none."""
-    text = Path(pins.__file__).with_name("pins.toml").read_text(encoding="utf-8")
+    text = FILE.read_text(encoding="utf-8")
 
     assert "://" not in text.replace("file://", "")
     assert not re.search(r"\.(whl|tgz)\b", text)
@@ -82,3 +89,31 @@ def test_a_platform_without_a_pin_is_named() -> None:
     """On a platform that we have no package for, the error names it and the way round."""
     with pytest.raises(ProvisionError, match=r"bun is not pinned for windows-x86_64 .*PYTEST_WASMEDGE_BUN"):
         pins.pin("bun", "windows-x86_64")
+
+
+def test_a_tool_that_is_no_program_has_no_variable() -> None:
+    """Where no program of one's own is looked for, no variable is offered that nobody would read."""
+    offered = {
+        name for name in pins.tool_names() if "PYTEST_WASMEDGE_" in pins.pin(name, PLATFORMS[0]).way_out
+    }
+
+    assert offered == set(pins.programs())
+    with pytest.raises(
+        ProvisionError, match=r"wizer is not pinned for windows-x86_64 .*\)\. One of your own cannot"
+    ):
+        pins.pin("wizer", "windows-x86_64")
+
+
+@pytest.mark.parametrize("name", pins.programs())
+def test_the_variable_that_is_offered_is_the_one_that_is_read(
+    name: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the advice says can be typed as it stands: a hyphen of the name is none in the variable."""
+    variable = pins.pin(name, PLATFORMS[0]).way_out.partition("=")[0]
+    monkeypatch.setenv(variable, "/bin/sh")
+
+    found = find(name)
+
+    assert found is not None
+    assert found.origin == variable
+    assert re.fullmatch("[A-Z_]+", variable)

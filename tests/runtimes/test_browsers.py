@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import cast
 
@@ -25,7 +25,7 @@ from pytest_wasmedge.model import Invocation, Limits, exited, host_failed, out_o
 from pytest_wasmedge.runtimes.chromium import Chromium
 from pytest_wasmedge.runtimes.firefox import Firefox
 from tests import wat
-from tests.waiting import DEADLINE_S, until, until_gone
+from tests.waiting import DEADLINE_S, until, until_gone, until_it_spins
 
 RUNTIMES: tuple[type[BrowserRuntime], ...] = (Chromium, Firefox)
 
@@ -84,16 +84,6 @@ def of_the_page(host: BrowserHost) -> list[psutil.Process]:
         for process in processes(host)
         if re.search("--type=renderer|-isForBrowser", " ".join(process.cmdline()))
     ]
-
-
-def until_it_spins(pages: list[psutil.Process]) -> None:
-    """Wait until the guest takes processor time: a page that is loaded and waits takes next to none."""
-
-    def taken_s() -> float:
-        return sum(sum(page.cpu_times()[:2]) for page in pages)
-
-    before_s = taken_s()
-    until(lambda: taken_s() > before_s + 1, "the guest spins")
 
 
 def test_versions_are_told_by_the_browser(browser: BrowserRuntime) -> None:
@@ -260,8 +250,8 @@ def test_closing_leaves_nothing(start_program: StartProgram) -> None:
     """A closed host has no process and no folder left, though it was closed in mid-run, and says that it is closed."""
     host = start_program(wat.SPIN)
     before, folder = processes(host), workspace(host)
-    with ThreadPoolExecutor() as pool:
-        under_way = pool.submit(host.run, timeout_s=120)
+    with ThreadPoolExecutor() as pool, closing(host):
+        under_way = pool.submit(host.run, timeout_s=DEADLINE_S)
         until(lambda: host._server.in_flight, "the invocation is under way")
         host.close()
         with pytest.raises(HostStartError, match="closed"):

@@ -15,11 +15,12 @@ import pytest
 
 from pytest_wasmedge.drivers.server import ServerHost
 from pytest_wasmedge.errors import HostStartError
-from pytest_wasmedge.model import Limits, exited, host_failed, timed_out
+from pytest_wasmedge.model import Artifact, Limits, exited, host_failed, timed_out
 from pytest_wasmedge.provision import executable
 from pytest_wasmedge.runtimes.cloudflare import Cloudflare
 from tests import wat
-from tests.waiting import DEADLINE_S, until, until_gone
+from tests.actor import ACTOR, act
+from tests.waiting import DEADLINE_S, until_gone, until_it_spins
 
 # Enters a network of its own, where there is loopback and nothing else, and runs the rest of its command line.
 ALONE = """
@@ -57,11 +58,24 @@ def cloudflare() -> Cloudflare:
     return runtime
 
 
-@pytest.fixture
-def host(cloudflare: Cloudflare, tmp_path: Path) -> Iterator[ServerHost]:
-    """A host of a program that writes its stdin to its stdout."""
-    with cloudflare.start(wat.artifact(tmp_path, wat.ECHO), Limits()) as started:
+@pytest.fixture(scope="module")
+def actor(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The program that does what its stdin asks."""
+    return wat.artifact(tmp_path_factory.mktemp("actor"), ACTOR)
+
+
+@pytest.fixture(scope="module")
+def shared(cloudflare: Cloudflare, actor: Artifact) -> Iterator[ServerHost]:
+    """One host for all tests here that do not close it: wrangler takes seconds to start."""
+    with cloudflare.start(actor, Limits()) as started:
         yield cast("ServerHost", started)
+
+
+@pytest.fixture
+def host(shared: ServerHost) -> ServerHost:
+    """The shared host, with all of its processes: what an earlier test has killed is started again."""
+    assert shared.run(act("echoes", rest=b"here")).stdout == b"here"
+    return shared
 
 
 def family_of(host: ServerHost) -> list[psutil.Process]:
@@ -90,12 +104,12 @@ def test_versions_are_told_by_the_programs(cloudflare: Cloudflare) -> None:
 def test_it_starts_without_a_network(tmp_path: Path) -> None:
     """Where there is nothing but loopback, it starts and serves: it needs no account, no registry, no answer."""
     alone = [sys.executable, "-c", ALONE]
-    if subprocess.run(alone, check=False).returncode == 77:
+    if subprocess.run(alone, check=False, timeout=60).returncode == 77:
         pytest.skip("this system gives us no network of our own")
     program = wat.artifact(tmp_path, wat.ECHO)
 
     argv = [*alone, sys.executable, "-c", CHILD, str(program.path)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
 
     assert (done.returncode, done.stdout) == (0, "alone\n"), done.stderr
 
@@ -123,35 +137,33 @@ def test_killed_wrangler(host: ServerHost) -> None:
     before[0].kill()
     before[0].wait(10)
 
-    assert host.run(b"again").stdout == b"again"
+    assert host.run(act("echoes", rest=b"again")).stdout == b"again"
     until_gone([process.pid for process in before], [])
 
 
-def test_wrangler_killed_in_mid_run(cloudflare: Cloudflare, tmp_path: Path) -> None:
+def test_wrangler_killed_in_mid_run(host: ServerHost) -> None:
     """kill -9 of wrangler ends its engines too, so that the guest under way has failed with its host."""
-    with cloudflare.start(wat.artifact(tmp_path, wat.SPIN), Limits()) as started:
+    before = family_of(host)
+    engines = engines_of(host)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(host.run, act("spins"), timeout_s=DEADLINE_S)
+        until_it_spins(engines)
+        before[0].kill()
+        ending = running.result().ending
+
+    assert ending == host_failed()
+    assert "was ended by signal 9 during the invocation" in ending.detail
+    until_gone([process.pid for process in before], [])
+
+
+def test_closing_takes_the_engines_of_a_killed_wrangler(cloudflare: Cloudflare, actor: Artifact) -> None:
+    """Also if nobody asks anything any more, nothing of it stays."""
+    with cloudflare.start(actor, Limits()) as started:
         host = cast("ServerHost", started)
         before = family_of(host)
-        engines = engines_of(host)
-        with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(host.run, timeout_s=DEADLINE_S)
-            # One that runs the guest takes a core.
-            until(lambda: any(engine.cpu_percent() > 50 for engine in engines), "a guest runs")
-            before[0].kill()
-            ending = running.result().ending
-
-        assert ending == host_failed()
-        assert "was ended by signal 9 during the invocation" in ending.detail
-        until_gone([process.pid for process in before], [])
-
-
-def test_closing_takes_the_engines_of_a_killed_wrangler(host: ServerHost) -> None:
-    """Also if nobody asks anything any more, nothing of it stays."""
-    before = family_of(host)
-    assert engines_of(host)
-    before[0].kill()
-    before[0].wait(10)
-    host.close()
+        assert engines_of(host)
+        before[0].kill()
+        before[0].wait(10)
 
     until_gone([process.pid for process in before], [host._workspace.path])
 
@@ -161,18 +173,17 @@ def test_killed_engine(host: ServerHost) -> None:
     for engine in engines_of(host):
         engine.kill()
 
-    endings = [host.run(b"again") for _ in range(2)]
-    assert endings[-1].ending == exited(0)
-    assert endings[-1].stdout == b"again"
+    outcomes = [host.run(act("echoes", rest=b"again")) for _ in range(2)]
+    assert outcomes[-1].ending == exited(0)
+    assert outcomes[-1].stdout == b"again"
 
 
-def test_runaway_engine(cloudflare: Cloudflare, tmp_path: Path) -> None:
+def test_runaway_engine(host: ServerHost) -> None:
     """A guest that does not end is killed with all of wrangler."""
-    with cloudflare.start(wat.artifact(tmp_path, wat.SPIN), Limits()) as started:
-        before = family_of(cast("ServerHost", started))
-        assert started.run(timeout_s=0.5).ending == timed_out()
+    before = family_of(host)
+    assert host.run(act("spins"), timeout_s=0.5).ending == timed_out()
 
-        until_gone([process.pid for process in before], [])
+    until_gone([process.pid for process in before], [])
 
 
 def test_it_ends_with_its_stdin(host: ServerHost) -> None:

@@ -65,6 +65,36 @@ def test_versions_are_told_by_the_runtime(js: ServerRuntime) -> None:
     assert bool(availability.engine_version) == (js.name != "workerd")
 
 
+@pytest.mark.parametrize(
+    ("kind", "said", "versions"),
+    [
+        (Deno, "deno 2.9.8 (stable, release)\nv8 15.0.245\ntypescript 6.0.2", ("2.9.8", "15.0.245")),
+        (Workerd, "workerd 2026-11-17", ("2026-11-17", "")),
+        (Node, '{"node":"24.19.0","v8":"13.6"}', None),
+        (Bun, '{"bun":"1.4.5","webkit":"0123456789abcdef"}', None),
+    ],
+)
+def test_warnings_before_the_version(
+    kind: type[ServerRuntime],
+    said: str,
+    versions: tuple[str, str] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A warning on stdout is never a version: one that stands by itself is found, any other is said to be missing."""
+    command = tmp_path / kind.tool
+    command.write_text(f"#!/bin/sh\necho 'warning: something 1.2.3 is deprecated'\necho '{said}'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv(f"PYTEST_WASMEDGE_{kind.tool.upper()}", str(command))
+    availability = kind().probe()
+
+    assert availability.available == (versions is not None)
+    if versions:
+        assert (availability.version, availability.engine_version) == versions
+    else:
+        assert "names no version: it printed 'warning: something 1.2.3" in availability.reason
+
+
 def test_streams_are_pipes(ruby: ServerHost) -> None:
     """The standard streams are no terminals, of unknown type, and have no position."""
     outcome = ruby.run(

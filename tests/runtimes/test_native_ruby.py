@@ -15,7 +15,7 @@ from pytest_wasmedge.runtimes.base import Host
 from pytest_wasmedge.runtimes.native_ruby import NativeRuby
 from tests import wat
 from tests.runtimes.conftest import Start
-from tests.waiting import until_gone
+from tests.waiting import until_gone, with_enough_time
 
 
 @pytest.fixture
@@ -118,7 +118,10 @@ def test_each_invocation_has_a_folder_of_its_own(ruby: Host) -> None:
 
 def test_time_limit(ruby: Host) -> None:
     """A program that does not end is stopped with all that it started."""
-    outcome = ruby.run("puts fork { sleep }; $stdout.flush; loop {}", timeout_s=1)
+    source = "puts fork { sleep }; $stdout.flush; loop {}"
+    outcome = with_enough_time(
+        lambda timeout_s: ruby.run(source, timeout_s=timeout_s), lambda outcome: outcome.stdout
+    )
 
     assert outcome.ending == timed_out()
     until_gone([int(outcome.stdout)], [])

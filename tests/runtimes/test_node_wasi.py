@@ -6,7 +6,8 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from pytest_wasmedge.model import (
     Artifact,
     Invocation,
     Limits,
+    Outcome,
     exited,
     host_failed,
     timed_out,
@@ -29,7 +31,7 @@ from pytest_wasmedge.runtimes.glue.nodewasi import NodeWasiRuntime
 from pytest_wasmedge.runtimes.node_wasi import NodeWasi
 from tests import wat
 from tests.actor import ACTOR, act
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 RUNTIMES: tuple[type[NodeWasiRuntime], ...] = (NodeWasi, DenoWasi)
 
@@ -124,10 +126,7 @@ def test_output_before_a_trap(runtime: NodeWasiRuntime, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
 def test_a_crash_of_the_runtime_is_its_failure(host: CommandHost, number: signal.Signals) -> None:
     """A process that ends in the middle of a guest is the host's failure, and the next invocation works."""
-    with ThreadPoolExecutor(1) as thread:
-        spinning = thread.submit(host.run, act("spins"), timeout_s=60)
-        until(lambda: started(host), "the guest runs")
-        (process,) = processes(host)
+    with under_way(host, Invocation(act("spins"), timeout_s=DEADLINE_S)) as (spinning, process):
         process.send_signal(number)
 
     outcome = spinning.result()
@@ -182,14 +181,10 @@ def test_the_process_may_do_little(runtime: NodeWasiRuntime, actor: Artifact) ->
 def test_the_process_inherits_nothing(host: CommandHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its environment is ours alone, and what a guest is given does not show on its command line."""
     monkeypatch.setenv("HOST_SECRET", "1")
-    invocation = Invocation(act("spins"), ("given-argument",), {"GIVEN": "given-value"}, timeout_s=60)
-    with ThreadPoolExecutor(1) as thread:
-        spinning = thread.submit(host.invoke, invocation)
-        until(lambda: started(host), "the guest runs")
-        (process,) = processes(host)
+    invocation = Invocation(act("spins"), ("given-argument",), {"GIVEN": "given-value"}, timeout_s=DEADLINE_S)
+    with under_way(host, invocation) as (_, process):
         environment, command = process.environ(), " ".join(process.cmdline())
         process.kill()
-        spinning.result()
 
     assert not {"HOST_SECRET", "PATH", "HOME"} & set(environment)
     assert "given" not in command
@@ -302,6 +297,25 @@ def script(folder: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
+
+
+@contextmanager
+def under_way(host: CommandHost, invocation: Invocation) -> Iterator[tuple[Future[Outcome], psutil.Process]]:
+    """Run this meanwhile; yields what becomes of it, and its process, once the guest has started.
+
+    The test ends the process; where the test fails before, nobody waits for the time limit.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(host.invoke, invocation)
+        try:
+            until(lambda: started(host), "the guest runs")
+            (process,) = processes(host)
+            yield running, process
+        except BaseException:
+            for process in processes(host):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            raise
 
 
 def started(host: CommandHost) -> bool:

@@ -27,9 +27,16 @@ def test_a_file_is_a_runtime() -> None:
     assert [runtime.name for runtime in builtin_runtimes()] == builtin_names()
 
 
-def test_the_six_of_the_first_release() -> None:
-    """The runtimes that the first release promises are there."""
-    assert {"wasmtime", "wasmtime-cli", "node", "deno", "bun", "workerd"} <= set(builtin_names())
+def test_what_all_means() -> None:
+    """It is at least 15 runtimes, three JavaScript engines and three WebAssembly-only engines among them."""
+    engines = {each.name: each.engine for each in select("all", merge(builtin_runtimes(), []))}
+
+    assert len(engines) >= 15
+    assert {"V8", "JavaScriptCore", "SpiderMonkey", "Cranelift", "WasmEdge"} <= set(engines.values())
+    # Wasmer's compiler is Cranelift, too.
+    assert {"wasmtime", "wasmer", "wasmedge"} <= set(engines)
+    # Those of the first release.
+    assert {"wasmtime", "wasmtime-cli", "node", "deno", "bun", "workerd"} <= set(engines)
 
 
 def test_names_import_nothing() -> None:

@@ -285,6 +285,10 @@ def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     [
         ("#!/bin/sh\nexit 3\n", "does not tell its version: .*exit status 3"),
         ("#!/bin/sh\necho\n", r"names no version: it printed '\\n'"),
+        (
+            "#!/bin/sh\necho 'warning: your wasmedge version 1.2.3 is deprecated'\n",
+            r"names no version: it printed 'warning: your wasmedge version 1.2.3 is deprecated\\n'",
+        ),
         ("not a program", "does not tell its version: .*Exec format error"),
     ],
 )
@@ -298,6 +302,35 @@ def test_broken_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script:
 
     assert not availability.available
     assert re.match(re.escape(f"`{command} --version` ") + reason, availability.reason)
+
+
+def test_warnings_before_the_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a program says before its version, or after it of its plugins, is not taken for the version."""
+    command = tmp_path / "wasmedge"
+    command.write_text(
+        "#!/bin/sh\necho 'warning: version 1.2.3 of something is deprecated'\n"
+        'echo "$0 version 0.16.0-alpha.4"\necho " (plugin \\"wasi_logging\\") version 0.1.0.0"\n'
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PYTEST_WASMEDGE_WASMEDGE", str(command))
+    availability = WasmEdge().probe()
+
+    assert availability.available
+    assert availability.version == "0.16.0-alpha.4"
+
+
+def test_a_command_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program without the subcommands that it is given is not available, which says what is needed."""
+    command = tmp_path / "wasmedge"
+    command.write_text('#!/bin/sh\necho "$0 version 0.12.1"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PYTEST_WASMEDGE_WASMEDGE", str(command))
+    availability = WasmEdge().probe()
+
+    assert not availability.available
+    assert availability.version == "0.12.1"
+    assert availability.reason == f"{command} is wasmedge 0.12.1, at least 0.13 is needed"
+    assert availability.install == "pytest-wasmedge install wasmedge"
 
 
 def test_variable_that_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

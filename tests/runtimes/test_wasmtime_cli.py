@@ -48,6 +48,22 @@ def test_report_right_behind_the_guest_s_text(start: Start) -> None:
     assert outcome.stderr == b"no newline"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error: failed to parse `/tmp/pytest-wasmedge-abc/artifact.cwasm`: input bytes aren't valid utf-8\n",
+        "Error: failed deserialization for: artifact.cwasm\n",
+    ],
+)
+def test_imitated_refusal_is_the_guest_s_text(start: Start, text: str) -> None:
+    """A guest that prints what the engine prints of code that it refuses, and exits with 1, has exited with 1."""
+    outcome = start("wasmtime-cli", wat.reports(text, 1)).run()
+
+    assert outcome.ending == exited(1)
+    assert outcome.stderr == text.encode()
+    assert outcome.invocation == 1
+
+
 def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a wasmtime command the probe gives the command that installs one, and a start says the same."""
     monkeypatch.setattr("pytest_wasmedge.runtimes.wasmtime_cli.find", lambda name, version=None: None)
@@ -65,6 +81,10 @@ def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     [
         ("#!/bin/sh\nexit 3\n", "does not tell its version: .*exit status 3"),
         ("#!/bin/sh\necho wasmtime\n", r"names no version: it printed 'wasmtime\\n'"),
+        (
+            "#!/bin/sh\necho 'warning: wasmtime 1.2.3 is deprecated'\n",
+            r"names no version: it printed 'warning: wasmtime 1.2.3 is deprecated\\n'",
+        ),
         ("not a program", "does not tell its version: .*Exec format error"),
     ],
 )
@@ -78,6 +98,35 @@ def test_broken_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script:
 
     assert not availability.available
     assert re.match(re.escape(f"`{command} --version` ") + reason, availability.reason)
+
+
+def test_warnings_before_the_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a program says before its version is not taken for the version."""
+    command = tmp_path / "wasmtime"
+    command.write_text(
+        "#!/bin/sh\necho 'warning: something is deprecated'\necho 'wasmtime 49.0.3 (f96eabaa1 2026-10-14)'\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PYTEST_WASMEDGE_WASMTIME", str(command))
+    availability = WasmtimeCli().probe()
+
+    assert availability.available
+    assert (availability.version, availability.engine_version) == ("49.0.3", "49.0.3")
+
+
+@pytest.mark.parametrize("said", ["wasmtime 23.0.2 (dc8a1ba25 2024-08-01)", "wasmtime-cli 13.0.0"])
+def test_a_command_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str) -> None:
+    """A program without the options that it is given is not available, which says what is needed."""
+    command = tmp_path / "wasmtime"
+    command.write_text(f"#!/bin/sh\necho '{said}'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PYTEST_WASMEDGE_WASMTIME", str(command))
+    availability = WasmtimeCli().probe()
+
+    assert not availability.available
+    assert availability.version == said.split()[1]
+    assert availability.reason == f"{command} is wasmtime {said.split()[1]}, at least 24 is needed"
+    assert availability.install == "pytest-wasmedge install wasmtime-cli"
 
 
 def test_variable_that_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

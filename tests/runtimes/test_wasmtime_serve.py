@@ -33,6 +33,7 @@ from pytest_wasmedge.wasm import WASI_FUNCTIONS
 from tests import wat
 from tests.actor import ACTOR, act
 from tests.runtimes.conftest import Start
+from tests.waiting import with_enough_time
 
 NAME = WasmtimeServe.name
 ALL_BYTES = bytes(range(256))
@@ -181,7 +182,10 @@ def test_what_was_written_before_a_trap_is_kept(start: Start) -> None:
 
 def test_what_was_written_before_the_limit_is_kept(host: ServerHost) -> None:
     """So it is with the time limit."""
-    outcome = host.run(act("writes_and_spins"), timeout_s=0.5)
+    outcome = with_enough_time(
+        lambda timeout_s: host.run(act("writes_and_spins"), timeout_s=timeout_s),
+        lambda outcome: outcome.stdout,
+    )
 
     assert (outcome.stdout, outcome.ending) == (b"before", timed_out())
 
@@ -197,7 +201,10 @@ def test_a_limit_that_is_written_past(start: Start) -> None:
         (br $forever))""",
         data=".",
     )
-    outcome = start(NAME, forever).run(timeout_s=0.5)
+    host = start(NAME, forever)
+    outcome = with_enough_time(
+        lambda timeout_s: host.run(timeout_s=timeout_s), lambda outcome: outcome.stdout
+    )
 
     assert outcome.ending == timed_out()
     assert set(outcome.stdout) == {ord(".")}

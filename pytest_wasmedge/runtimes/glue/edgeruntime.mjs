@@ -8,6 +8,7 @@ import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import process from "node:process";
 import vm from "node:vm";
+import { stopwatch } from "./phases.mjs";
 import { firstLine } from "./stdin.mjs";
 
 const [path, asked] = process.argv.slice(2);
@@ -39,13 +40,7 @@ function valueIn(context, value) {
 async function main() {
   const settings = JSON.parse(await firstLine());
   const { EdgeRuntime, createHandler } = require("../..");
-  const phases_ns = {};
-  let began = performance.now();
-  const phase = (name) => {
-    const now = performance.now();
-    phases_ns[name] = Math.round((now - began) * 1e6);
-    began = now;
-  };
+  const { phases_ns, phase } = stopwatch();
   const bytes = readFileSync(settings.artifact);
   phase("load");
   // As Vercel gives it to a function that imports `artifact.wasm?module`.

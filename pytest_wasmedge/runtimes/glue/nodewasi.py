@@ -65,7 +65,10 @@ class NodeWasiRuntime(CommandRuntime):
             if found is None:
                 return Availability(False, reason=f"no {self.tool} found", install=install)
             told = self._versions(found.path)
-        except (ProvisionError, RuntimeUnavailableError) as error:
+        except ProvisionError as error:
+            # It says itself what to do.
+            return Availability(False, reason=str(error))
+        except RuntimeUnavailableError as error:
             return Availability(False, reason=str(error), install=install)
         where = f"{found.path} ({found.origin})"
         if numbers(told.version) < self.minimum:

@@ -3,52 +3,22 @@
 // It is loaded from a secret path on loopback and answers there: POST jobs {phases_ns} opens the stream once
 // the artifact is compiled, POST results/N carries an outcome, POST failed says why there will be no stream.
 
+import { stopwatch } from "./phases.mjs";
 import { frameResult, parseInvocation } from "./wire.mjs";
+import { bootWebWorker, failed, runIn, startWorker } from "./workers.mjs";
 
-const WORKER = new URL("./worker.mjs", import.meta.url);
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
-
-// ``ready`` settles once the worker has booted; ``onresult`` and ``onfailure`` are called with what comes after.
-function startWorker() {
-  const self = { onresult: null, onfailure: null };
-  const worker = new Worker(WORKER, { type: "module" });
-  self.ready = new Promise((resolve, reject) => {
-    const onfailure = (error) => (reject(error), self.onfailure?.(error));
-    worker.onmessage = ({ data }) => (data === "ready" ? resolve() : self.onresult?.(data));
-    worker.onmessageerror = () => onfailure(new Error("the worker's answer could not be read"));
-    worker.onerror = (event) => {
-      event.preventDefault();
-      onfailure(new Error(event.message ?? "the worker could not be loaded"));
-    };
-  });
-  // A spare that fails is reported by the invocation that takes it.
-  self.ready.catch(() => {});
-  self.post = (message, transfer) => worker.postMessage(message, transfer);
-  self.terminate = () => worker.terminate();
-  return self;
-}
-
-const EMPTY = { stdout: new Uint8Array(), stderr: new Uint8Array(), phases: {} };
-const failed = (kind, detail) => ({ ...EMPTY, ending: { kind, status: null, detail } });
+const boot = (onmessage, onfailure) => bootWebWorker({ type: "module" }, onmessage, onfailure);
 
 // One worker more than there are guests is kept booted; how many run at once is up to who sends them.
 class Workers {
-  #spare = startWorker();
+  #spare = startWorker(boot);
 
   async run(module, job) {
     const worker = this.#spare;
     // The next one boots beside this guest.
-    this.#spare = startWorker();
+    this.#spare = startWorker(boot);
     try {
-      await worker.ready;
-      return await new Promise((resolve, reject) => {
-        // A worker that boots late has not used up the guest's time.
-        const limitMs = Math.min(job.timeoutMs, LONGEST_TIMER_MS);
-        const timer = setTimeout(() => resolve(failed("timed_out", "the worker was terminated")), limitMs);
-        worker.onresult = (result) => (clearTimeout(timer), resolve(result));
-        worker.onfailure = (error) => (clearTimeout(timer), reject(error));
-        worker.post({ module, job }, [job.stdin.buffer]);
-      });
+      return await runIn(worker, module, job);
     } catch (error) {
       return failed("host_failed", `${error?.name}: ${error?.message}`);
     } finally {
@@ -90,13 +60,7 @@ const post = (to, body) => fetch(to, { method: "POST", body });
 async function main() {
   const outputBytes = Number(document.documentElement.dataset.outputBytes);
   const workers = new Workers();
-  const phases_ns = {};
-  let began = performance.now();
-  const phase = (name) => {
-    const now = performance.now();
-    phases_ns[name] = Math.round((now - began) * 1e6);
-    began = now;
-  };
+  const { phases_ns, phase } = stopwatch();
   const response = await fetch("artifact.wasm");
   if (!response.ok) throw new Error(`the artifact was not served: HTTP ${response.status}`);
   const bytes = await response.arrayBuffer();

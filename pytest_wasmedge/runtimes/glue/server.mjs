@@ -1,52 +1,32 @@
 // The host in Node, Deno and Bun: an HTTP server on loopback that runs each invocation in a fresh worker.
 //
-// Reads one line {secret, artifact, output_bytes, max_workers} on stdin, prints one line {port, version,
-// engine_version, phases_ns} on stdout, and exits when stdin closes: it cannot outlive who started it.
+// Reads one line {secret, artifact, output_bytes, max_workers} on stdin, prints one line {port, phases_ns} on stdout,
+// and exits when stdin closes: it cannot outlive who started it.
 
 import { readFileSync } from "node:fs";
 import process from "node:process";
+import { stopwatch } from "./phases.mjs";
+import { firstLine } from "./stdin.mjs";
 import { SECRET_HEADER, frameResult, parseInvocation, responseHeaders, sameSecret } from "./wire.mjs";
+import { WORKER, bootWebWorker, failed, runIn, startWorker } from "./workers.mjs";
 
 const HOST = typeof Deno !== "undefined" ? "deno" : typeof Bun !== "undefined" ? "bun" : "node";
-const WORKER = new URL("./worker.mjs", import.meta.url);
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const NodeWorker = HOST === "node" ? (await import("node:worker_threads")).Worker : null;
 
 // --- workers ---------------------------------------------------------------------------------------------
 
-// A worker with its differences hidden: ``ready`` settles once it has booted, ``onresult`` and ``onfailure``
-// are called with what comes after.
-function startWorker() {
-  const self = { onresult: null, onfailure: null };
-  let worker;
-  self.ready = new Promise((resolve, reject) => {
-    const onmessage = (data) => (data === "ready" ? resolve() : self.onresult?.(data));
-    const onfailure = (error) => (reject(error), self.onfailure?.(error));
-    if (HOST === "node") {
-      worker = new NodeWorker(WORKER, { env: {} });
-      worker.on("message", onmessage);
-      worker.on("error", onfailure);
-      worker.on("exit", (status) => onfailure(new Error(`the worker ended with status ${status}`)));
-    } else {
-      const nothing = HOST === "deno" ? { type: "module", deno: { permissions: "none" } } : { env: {} };
-      worker = new Worker(WORKER, nothing);
-      worker.onmessage = (event) => onmessage(event.data);
-      worker.onmessageerror = () => onfailure(new Error("the worker's answer could not be read"));
-      worker.onerror = (event) => {
-        event.preventDefault?.();
-        onfailure(event.error ?? new Error(event.message));
-      };
-    }
-  });
-  // A spare that fails is reported by the invocation that takes it.
-  self.ready.catch(() => {});
-  self.post = (message, transfer) => worker.postMessage(message, transfer);
-  self.terminate = () => worker.terminate();
-  return self;
+// Each is given nothing; Bun takes no permissions away.
+function boot(onmessage, onfailure) {
+  if (HOST !== "node") {
+    const nothing = HOST === "deno" ? { type: "module", deno: { permissions: "none" } } : { env: {} };
+    return bootWebWorker(nothing, onmessage, onfailure);
+  }
+  const worker = new NodeWorker(WORKER, { env: {} });
+  worker.on("message", onmessage);
+  worker.on("error", onfailure);
+  worker.on("exit", (status) => onfailure(new Error(`the worker ended with status ${status}`)));
+  return worker;
 }
-
-const EMPTY = { stdout: new Uint8Array(), stderr: new Uint8Array(), phases: {} };
-const failed = (kind, detail) => ({ ...EMPTY, ending: { kind, status: null, detail } });
 
 // At most ``maxWorkers`` guests run at once, the others wait in line; one more worker is kept booted.
 class Workers {
@@ -56,7 +36,7 @@ class Workers {
 
   constructor(module, outputBytes, maxWorkers) {
     Object.assign(this, { module, outputBytes, maxWorkers });
-    this.#spare = startWorker();
+    this.#spare = startWorker(boot);
   }
 
   async run(invocation) {
@@ -67,9 +47,9 @@ class Workers {
     }
     const worker = this.#spare;
     // The next one boots beside this guest.
-    this.#spare = startWorker();
+    this.#spare = startWorker(boot);
     try {
-      return await this.#runIn(worker, invocation);
+      return await runIn(worker, this.module, { ...invocation, outputBytes: this.outputBytes });
     } catch (error) {
       const memory = error?.code === "ERR_WORKER_OUT_OF_MEMORY";
       return failed(memory ? "out_of_memory" : "host_failed", `${error?.name}: ${error?.message}`);
@@ -79,19 +59,6 @@ class Workers {
       const next = this.#line.shift();
       next ? next() : this.#running--;
     }
-  }
-
-  async #runIn(worker, invocation) {
-    await worker.ready;
-    return await new Promise((resolve, reject) => {
-      // A worker that boots late has not used up the guest's time.
-      const limitMs = Math.min(invocation.timeoutMs, LONGEST_TIMER_MS);
-      const timer = setTimeout(() => resolve(failed("timed_out", "the worker was terminated")), limitMs);
-      worker.onresult = (result) => (clearTimeout(timer), resolve(result));
-      worker.onfailure = (error) => (clearTimeout(timer), reject(error));
-      const job = { ...invocation, outputBytes: this.outputBytes };
-      worker.post({ module: this.module, job }, [invocation.stdin.buffer]);
-    });
   }
 }
 
@@ -142,28 +109,9 @@ async function webResponse(request, answer) {
 
 // --- the whole -------------------------------------------------------------------------------------------
 
-function firstLine(stream) {
-  return new Promise((resolve) => {
-    let text = "";
-    stream.setEncoding("utf8");
-    stream.on("data", (chunk) => {
-      text += chunk;
-      if (text.includes("\n")) resolve(text.slice(0, text.indexOf("\n")));
-    });
-    stream.on("end", () => process.exit(0));
-    stream.on("error", () => process.exit(0));
-  });
-}
-
 async function main() {
-  const settings = JSON.parse(await firstLine(process.stdin));
-  const phases_ns = {};
-  let began = performance.now();
-  const phase = (name) => {
-    const now = performance.now();
-    phases_ns[name] = Math.round((now - began) * 1e6);
-    began = now;
-  };
+  const settings = JSON.parse(await firstLine());
+  const { phases_ns, phase } = stopwatch();
   const bytes = readFileSync(settings.artifact);
   phase("load");
   const module = await WebAssembly.compile(bytes);
@@ -185,8 +133,7 @@ async function main() {
     const result = await workers.run(invocation);
     return { status: 200, headers: responseHeaders(number), body: frameResult(result, number) };
   });
-  const { [HOST]: version, v8, webkit } = process.versions;
-  process.stdout.write(`${JSON.stringify({ port, version, engine_version: v8 ?? webkit, phases_ns })}\n`);
+  process.stdout.write(`${JSON.stringify({ port, phases_ns })}\n`);
 }
 
 main().catch((error) => {

@@ -1,4 +1,4 @@
-// The life of a host in Node hangs on its stdin: a line to begin with, and its end when it closes.
+// The life of a host that can read its stdin hangs on that: a line to begin with, and its end when it closes.
 
 import process from "node:process";
 

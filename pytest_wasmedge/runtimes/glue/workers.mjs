@@ -1,0 +1,49 @@
+// Workers, one for each guest, as the hosts use them that can terminate one: what is the same in all of these.
+
+export const WORKER = new URL("./worker.mjs", import.meta.url);
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+const EMPTY = { stdout: new Uint8Array(), stderr: new Uint8Array(), phases: {} };
+export const failed = (kind, detail) => ({ ...EMPTY, ending: { kind, status: null, detail } });
+
+// A worker with its differences hidden: ``ready`` settles once it has booted, ``onresult`` and ``onfailure``
+// are called with what comes after. ``boot`` makes it, and has its messages and its failures passed on.
+export function startWorker(boot) {
+  const self = { onresult: null, onfailure: null };
+  let worker;
+  self.ready = new Promise((resolve, reject) => {
+    const onmessage = (data) => (data === "ready" ? resolve() : self.onresult?.(data));
+    const onfailure = (error) => (reject(error), self.onfailure?.(error));
+    worker = boot(onmessage, onfailure);
+  });
+  // A spare that fails is reported by the invocation that takes it.
+  self.ready.catch(() => {});
+  self.post = (message, transfer) => worker.postMessage(message, transfer);
+  self.terminate = () => worker.terminate();
+  return self;
+}
+
+// A worker of the Web, which all have but Node.
+export function bootWebWorker(options, onmessage, onfailure) {
+  const worker = new Worker(WORKER, options);
+  worker.onmessage = ({ data }) => onmessage(data);
+  worker.onmessageerror = () => onfailure(new Error("the worker's answer could not be read"));
+  worker.onerror = (event) => {
+    event.preventDefault?.();
+    onfailure(event.error ?? new Error(event.message ?? "the worker could not be loaded"));
+  };
+  return worker;
+}
+
+// Has the worker run one guest, for as long as that may take.
+export async function runIn(worker, module, job) {
+  await worker.ready;
+  return await new Promise((resolve, reject) => {
+    // A worker that boots late has not used up the guest's time.
+    const limitMs = Math.min(job.timeoutMs, LONGEST_TIMER_MS);
+    const timer = setTimeout(() => resolve(failed("timed_out", "the worker was terminated")), limitMs);
+    worker.onresult = (result) => (clearTimeout(timer), resolve(result));
+    worker.onfailure = (error) => (clearTimeout(timer), reject(error));
+    worker.post({ module, job }, [job.stdin.buffer]);
+  });
+}

@@ -1,0 +1,146 @@
+"""`pytest-wasmedge install`: what is left out, what fails, what is said of a version that was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_wasmedge import cli
+from pytest_wasmedge.errors import ProvisionError
+from pytest_wasmedge.provision import debian, pins, registry, versions
+from pytest_wasmedge.provision.pins import pin
+from pytest_wasmedge.runtimes import builtin_runtimes
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of this test."""
+    root = tmp_path / "cache"
+    monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(root))
+    return root
+
+
+@pytest.fixture
+def installs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace the installer; this list tells which tools it was asked for, and in what order."""
+    done: list[str] = []
+
+    def install(name: str, progress: Callable[[str], None]) -> Path:
+        done.append(name)
+        return cache
+
+    monkeypatch.setattr(cli, "install", install)
+    return done
+
+
+@pytest.fixture
+def no_debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system whose apt knows archives, but none of Debian's."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "sources.list").write_text("deb http://archive.test/ubuntu noble main\n")
+    monkeypatch.setattr(debian, "SOURCES", tmp_path / "etc")
+
+
+def all_tools() -> set[str]:
+    """Return the tools that the runtimes need, and those that these need."""
+    return set(pins.in_order([tool for runtime in builtin_runtimes() for tool in runtime.tools]))
+
+
+@pytest.mark.usefixtures("no_debian")
+def test_what_has_no_source_here_is_left_out(installs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Without names, a system that is not Debian is no failure: one line says what is left out, why, and the way."""
+    assert cli.main(["install"]) == 0
+
+    told = capsys.readouterr()
+    assert set(installs) == all_tools() - {"wasmedge"}
+    [line] = [line for line in told.out.splitlines() if line.startswith("left out")]
+    assert line.startswith(f"left out: wasmedge {pin('wasmedge').version} comes from Debian")
+    assert line.endswith("put it on PATH or set PYTEST_WASMEDGE_WASMEDGE to its path.")
+    assert told.err == ""
+
+
+def test_what_is_not_pinned_here_is_left_out(
+    installs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tool that is pinned for other platforms alone is told of in the same way."""
+    monkeypatch.setattr(pins, "this_platform", lambda: "macos-arm64")
+
+    assert cli.main(["install"]) == 0
+
+    assert "wasmedge" not in installs
+    assert "left out: wasmedge is not pinned for macos-arm64 (only for linux" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_debian")
+def test_what_is_there_needs_no_source(
+    installs: list[str], cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tool that was installed when there was a source is not left out."""
+    (cache / "tools" / pin("wasmedge").folder_name).mkdir(parents=True)
+    for folder in (cache, cache / "tools"):
+        folder.chmod(0o700)
+
+    assert cli.main(["install"]) == 0
+
+    told = capsys.readouterr().out
+    assert "left out" not in told
+    assert f"wasmedge {pin('wasmedge').version}: already there" in told
+
+
+@pytest.mark.usefixtures("cache", "no_debian")
+def test_what_is_named_must_have_a_source(capsys: pytest.CaptureFixture[str]) -> None:
+    """Asked for by its name, a tool that cannot be had is a failure."""
+    assert cli.main(["install", "wasmedge"]) == 1
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"pytest-wasmedge: wasmedge {pin('wasmedge').version} comes from Debian")
+
+
+def test_a_failure_is_told_last(installs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be fetched and is not, is a failure also without names: after all others, and with status 1."""
+    working: Callable[[str, Callable[[str], None]], Path] = vars(cli)["install"]
+
+    def gone(name: str, progress: Callable[[str], None]) -> Path:
+        if name == "wasmedge":
+            raise ProvisionError("Debian trixie no longer offers it.")
+        return working(name, progress)
+
+    monkeypatch.setattr(cli, "no_source", lambda tool: "")
+    monkeypatch.setattr(cli, "install", gone)
+    monkeypatch.setattr(cli, "_complain", installs.append)
+
+    assert cli.main(["install"]) == 1
+
+    assert set(installs[:-1]) == all_tools() - {"wasmedge"}
+    assert installs[-1] == "Debian trixie no longer offers it."
+
+
+def test_how_a_version_was_found_is_told(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a network the newest installed version is taken, and that it may not be the newest is said."""
+    version = pin("deno").version
+    beginning = version.partition(".")[0]
+    (cache / "tools" / pin("deno").folder_name).mkdir(parents=True)
+    for folder in (cache, cache / "tools"):
+        folder.chmod(0o700)
+
+    def down(*_: object) -> list[str]:
+        raise ProvisionError("The registry could not be asked: no network. Try again.")
+
+    monkeypatch.setattr(versions, "_published", {})
+    monkeypatch.setattr(registry, "published", down)
+    # What deno needs beside its program.
+    monkeypatch.setattr(cli, "install", lambda name, progress: cache)
+
+    assert cli.main(["install", f"deno@{beginning}"]) == 0
+
+    told = capsys.readouterr().out.splitlines()
+    note = (
+        f"deno@{beginning} is {version}, the newest one installed: whether there is a newer one could not be asked "
+        "(The registry could not be asked: no network)"
+    )
+    assert note in told
+    assert told[told.index(note) + 1].startswith(f"deno {version}: already there")
