@@ -50,7 +50,7 @@ class Cloudflare(ServerRuntime):
         return json.dumps(settings).encode() + b"\n"
 
     def version_argv(self, executable: Path) -> Sequence[str]:
-        return [*self._script(), str(executable.resolve()), "versions"]
+        return [*self._script(), str(executable.resolve()), "versions", str(prepare.NOTHING)]
 
     def read_versions(self, said: str) -> Versions:
         told = json.loads(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -91,14 +92,13 @@ def engines_of(host: ServerHost) -> list[psutil.Process]:
 
 
 def test_versions_are_told_by_the_programs(cloudflare: Cloudflare) -> None:
-    """The version is wrangler's, the engine's version is what its workerd says of itself."""
+    """The version is wrangler's, the engine's version is that of V8 in its workerd."""
     availability = cloudflare.probe()
     wrangler = executable("wrangler").resolve()
     package = json.loads((wrangler.parent.parent / "package.json").read_text(encoding="utf-8"))
 
     assert availability.version == package["version"]
-    assert availability.engine_version.startswith("20")
-    assert availability.engine_version.count("-") == 2
+    assert re.fullmatch(r"\d+\.\d+\.\d[\d.]*", availability.engine_version)
 
 
 def test_it_starts_without_a_network(tmp_path: Path) -> None:
@@ -226,4 +226,5 @@ def test_something_else_under_its_name(tmp_path: Path, monkeypatch: pytest.Monke
     availability = Cloudflare().probe()
 
     assert not availability.available
-    assert f"{program} versions` does not tell its version" in availability.reason
+    assert f"{program} versions " in availability.reason
+    assert "` does not tell its version" in availability.reason

@@ -12,6 +12,8 @@ from pytest_wasmedge.provision import install_command, installed
 from pytest_wasmedge.provision.cache import folder
 
 _HERE = Path(__file__).parent
+#: A configuration of nothing, for `workerd bench`.
+NOTHING = _HERE / "nothing.capnp"
 #: What a worker in workerd needs of ours.
 _WORKER = ("workerd.mjs", "guest.mjs", "wire.mjs")
 

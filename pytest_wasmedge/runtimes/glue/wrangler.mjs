@@ -1,14 +1,14 @@
 // The host under Cloudflare's wrangler: its own API starts the worker as `wrangler dev` does.
 //
-// With `versions` behind the path of wrangler it tells them and ends. Otherwise it reads one line {secret, output_bytes,
+// With `versions` and a configuration of nothing behind the path of wrangler it tells them and ends. Otherwise it reads one line {secret, output_bytes,
 // memory_pages} on stdin, prints one line {port} on stdout, and exits when stdin closes.
 
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
 import process from "node:process";
 import { firstLine } from "./stdin.mjs";
 
-const [path, asked] = process.argv.slice(2);
+const [path, asked, nothing] = process.argv.slice(2);
 // The program lies in wrangler/bin, what can be imported beside that.
 const require = createRequire(path);
 
@@ -54,8 +54,10 @@ async function main() {
 
 if (asked === "versions") {
   const { version } = require("../package.json");
-  const engine = execFileSync(require("workerd").default, ["--version"], { encoding: "utf8" });
-  process.stdout.write(`${JSON.stringify({ version, engine_version: engine.trim().split(" ")[1] })}\n`);
+  // It finds no benchmark there, and says which V8 it has.
+  const { stdout, stderr } = spawnSync(require("workerd").default, ["bench", nothing], { encoding: "utf8" });
+  const [, engine_version = ""] = /^workerd .*, V8 (\d[\d.]*)/m.exec(`${stdout}\n${stderr}`) ?? [];
+  process.stdout.write(`${JSON.stringify({ version, engine_version })}\n`);
 } else {
   main().catch(fail);
 }
