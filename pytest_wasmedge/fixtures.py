@@ -95,7 +95,10 @@ def cold_start(request: pytest.FixtureRequest, host: Host, measuring: Measuring)
     mark = request.node.get_closest_marker("cache_state")
     if mark is None:
         return _measured(request, lambda: measuring.cold(host))
-    return _measured(request, lambda: measuring.cold(host, mark.args[0], mark.kwargs.get("samples", 12)))
+    from pytest_wasmedge.measuring import COLD_SAMPLES
+
+    samples = mark.kwargs.get("samples", COLD_SAMPLES)
+    return _measured(request, lambda: measuring.cold(host, mark.args[0], samples))
 
 
 @pytest.fixture
@@ -110,7 +113,10 @@ def warm_latency(request: pytest.FixtureRequest, host: Host, measuring: Measurin
     mark = request.node.get_closest_marker("workload")
     if mark is None:
         return _measured(request, lambda: measuring.warm(host))
-    return _measured(request, lambda: measuring.warm(host, mark.args[0], mark.kwargs.get("samples", 20)))
+    from pytest_wasmedge.measuring import WARM_SAMPLES
+
+    samples = mark.kwargs.get("samples", WARM_SAMPLES)
+    return _measured(request, lambda: measuring.warm(host, mark.args[0], samples))
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ from pytest_wasmedge.drivers.serving import (
     ServingRuntime,
     end,
 )
-from pytest_wasmedge.drivers.versions import Versions, ask, numbers
+from pytest_wasmedge.drivers.versions import Versions, ask, too_old
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, timed_out
 from pytest_wasmedge.provision import Found, find, install_command
@@ -142,9 +142,8 @@ class ServerRuntime(ServingRuntime):
         told = Availability(
             True, versions.version, versions.engine_version, path=f"{found.path} ({found.origin})"
         )
-        if numbers(versions.version) < self.minimum:
-            wanted = ".".join(map(str, self.minimum))
-            missing = f"{found.path} is {self.tool} {versions.version}, at least {wanted} is needed"
+        if old := too_old(found.path, self.tool, versions.version, self.minimum):
+            missing = old
             # Of a version that was asked for there is no newer one to install.
             install = "" if self.version else install
         if missing:

@@ -33,17 +33,6 @@ class Usage:
     peak_memory_bytes: int | None = None
 
 
-def usage_of(host: Host) -> Usage | None:
-    """Return what the processes of this host took since they began; None if it has none on this machine.
-
-    For a host in this process that is what all of this process took: ask a `Meter` instead.
-    """
-    processes = _processes(host)
-    if not processes:
-        return None
-    return Usage(_cpu_ns(processes, {}), _peak_bytes(processes))
-
-
 class Meter:
     """Tells what a host took from a moment on; a context manager, entered before the host starts.
 

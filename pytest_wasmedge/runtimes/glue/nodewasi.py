@@ -13,7 +13,7 @@ from typing import Any, ClassVar, get_args
 
 from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
 from pytest_wasmedge.drivers.preopens import granted
-from pytest_wasmedge.drivers.versions import Versions, ask, numbers
+from pytest_wasmedge.drivers.versions import Versions, ask, too_old
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import ARGV0, Ending, EndingKind, Invocation, host_failed
 from pytest_wasmedge.provision import find, install_command
@@ -71,9 +71,7 @@ class NodeWasiRuntime(CommandRuntime):
         except RuntimeUnavailableError as error:
             return Availability(False, reason=str(error), install=install)
         where = f"{found.path} ({found.origin})"
-        if numbers(told.version) < self.minimum:
-            wanted = ".".join(map(str, self.minimum))
-            reason = f"{found.path} is {self.tool} {told.version}, at least {wanted} is needed"
+        if reason := too_old(found.path, self.tool, told.version, self.minimum):
             return Availability(False, told.version, told.engine_version, reason, install, where)
         return Availability(True, told.version, told.engine_version, path=where)
 
