@@ -36,7 +36,7 @@ SEED = 20261121
 HTTP = "deno,node,bun,workerd"
 
 #: What things took on two cores, to tell people how long they will wait.
-_COLD_S, _REPLAYED_GATE_S, _REAL_GATE_S, _CEILINGS_S = 0.35, 0.0015, 40, 100
+_COLD_S, _REPLAYED_GATE_S, _REAL_GATE_S = 0.35, 0.0015, 40
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,19 +101,15 @@ def _ceilings(options: argparse.Namespace) -> int:
     artifact = _artifact()
     runtimes = {runtime.name: runtime for runtime in _runtimes(options.runtimes)}
     done = trials.judged_before(options.out, "ceiling", artifact, options.resume)
-    plan = trials.plan_ceilings(runtimes, options.seed, options.trials)
+    plan = trials.plan_ceilings(runtimes, options.seed, options.trials, options.ceilings)
     left = [group for trio in plan if (group := [trial for trial in trio if trial.key not in done])]
-    _expect(len(left), "times a median and ceilings", _CEILINGS_S)
-
-    def keep(trial: trials.Trial) -> None:
-        trials.append(options.out, trial)
-        _say(str(trial))
-
+    _expect(len(left), "times ceilings", 2 * options.budget)
     for group in left:
-        runtime = runtimes[group[0].runtime]
-        trials.judge_ceilings(
-            group, runtime, artifact, _rules(options), options.median_starts, options.median_s, keep
-        )
+        seed = f"{options.seed}/{group[0].key}"
+        judged = trials.judge_ceilings(group, runtimes[group[0].runtime], artifact, _rules(options), seed)
+        for trial in judged:
+            trials.append(options.out, trial)
+            _say(str(trial))
     return _finish(options.out, "ceiling")
 
 
@@ -213,9 +209,13 @@ def _parser() -> argparse.ArgumentParser:
     ceilings.add_argument(
         "--trials", type=int, default=trials.CEILING_TRIALS, help="of each (default: %(default)s)"
     )
-    ceilings.add_argument("--median-starts", type=int, default=200, help="at most (default: %(default)s)")
     ceilings.add_argument(
-        "--median-s", type=float, default=30.0, help="seconds at most (default: %(default)s)"
+        "--ceilings",
+        nargs="+",
+        type=float,
+        choices=trials.CEILINGS,
+        default=trials.CEILINGS,
+        help="as multiples of the median; the median itself takes the whole budget (default: all)",
     )
 
     report = commands.add_parser("report", help="print the tables of docs/latency.md")

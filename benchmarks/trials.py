@@ -23,7 +23,7 @@ from pytest_wasmedge.runtimes.base import Runtime
 What = Literal["pairs", "ceiling"]
 #: How many gates of each slowdown there are per class, half of them with one core busy.
 GATES = {0.0: 60, 0.10: 20, 0.25: 20}
-#: Ceilings, as multiples of the median measured just before; how many trials of each there are per runtime.
+#: Ceilings, as multiples of the median of the same minutes; how many trials of each there are per runtime.
 CEILINGS = (0.8, 1.0, 1.2)
 CEILING_TRIALS = 10
 #: Cold starts that tell how long a slowdown has to spin.
@@ -97,15 +97,15 @@ def plan_pairs(classes: dict[str, Sequence[str]], seed: int, scale: float = 1.0)
     return trials
 
 
-def plan_ceilings(names: Iterable[str], seed: int, rounds: int = CEILING_TRIALS) -> list[list[Trial]]:
-    """Return the trials of ceilings; each list is those after one measurement of a runtime's median."""
+def plan_ceilings(
+    names: Iterable[str], seed: int, rounds: int = CEILING_TRIALS, ceilings: Sequence[float] = CEILINGS
+) -> list[list[Trial]]:
+    """Return the trials of ceilings; each list is those that are judged on the same cold starts."""
     lot = random.Random(seed)
     groups = []
     for number in range(rounds):
         for name in lot.sample(list(names), len(list(names))):
-            trials = [Trial("ceiling", name, name, "idle", at, number) for at in CEILINGS]
-            lot.shuffle(trials)
-            groups.append(trials)
+            groups.append([Trial("ceiling", name, name, "idle", at, number) for at in ceilings])
     return groups
 
 
@@ -158,23 +158,68 @@ class Pairs:
         return self._heads[key]
 
 
+class _LackingError(Exception):
+    """A gate needs more cold starts than were taken."""
+
+
+class _Turns:
+    """Cold starts in turn: of every two, in an order by lot, one is judged, the other tells where the median is.
+
+    A machine's median wanders by 5 to 18 % within minutes: one that was taken before the gate is not its median
+    any more. A gate's time is that of the starts that it judges.
+    """
+
+    def __init__(self, start: Callable[[], int], lot: random.Random) -> None:
+        self._start, self._lot = start, lot
+        self.judged_ns: list[int] = []
+        self._judged_s: list[float] = []
+        self._reference_ns: list[int] = []
+
+    @property
+    def median_ns(self) -> float:
+        """The median of those that are not judged."""
+        return statistics.median(self._reference_ns)
+
+    def take(self) -> None:
+        """Take two more."""
+        for judged in self._lot.sample((True, False), 2):
+            began_s = time.monotonic()
+            elapsed_ns = self._start()
+            if judged:
+                self.judged_ns.append(elapsed_ns)
+                self._judged_s.append(time.monotonic() - began_s)
+            else:
+                self._reference_ns.append(elapsed_ns)
+
+    def judge(self, against: float, rules: Rules) -> Judgement:
+        """Hold what is judged against so many medians. Raises _LackingError if the gate would go on sampling."""
+        samples: list[int] = []
+
+        def draw() -> int:
+            if len(samples) == len(self.judged_ns):
+                raise _LackingError
+            return self.judged_ns[len(samples)]
+
+        def clock() -> float:
+            return sum(self._judged_s[: len(samples)])
+
+        return judge_ceiling(samples, draw, against * self.median_ns, rules, clock)
+
+
 def judge_ceilings(
-    trials: Sequence[Trial],
-    runtime: Runtime,
-    artifact: Artifact,
-    rules: Rules,
-    starts: int,
-    most_s: float,
-    keep: Callable[[Trial], None],
-) -> None:
-    """Measure the median, by so many starts or as many as fit into the time, and judge ceilings around it."""
+    trials: Sequence[Trial], runtime: Runtime, artifact: Artifact, rules: Rules, seed: str
+) -> list[Trial]:
+    """Judge ceilings around the median of the same minutes, all on the same cold starts."""
+    turns = _Turns(lambda: _cold_ns(runtime, artifact), random.Random(seed))
     with alone():
-        median_ns = _median_ns(runtime, artifact, starts, most_s)
-        for trial in trials:
-            judgement = judge_ceiling(
-                [], lambda: _cold_ns(runtime, artifact), trial.against * median_ns, rules, time.monotonic
-            )
-            keep(trial.judged(judgement, artifact))
+        # The first start pays for what later ones find ready.
+        _cold_ns(runtime, artifact)
+        while True:
+            turns.take()
+            try:
+                return [trial.judged(turns.judge(trial.against, rules), artifact) for trial in trials]
+            except _LackingError:
+                continue
 
 
 def append(path: Path, trial: Trial) -> None:

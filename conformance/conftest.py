@@ -14,8 +14,9 @@ from pytest_wasmedge.model import Invocation, Outcome
 from pytest_wasmedge.portability.compare import assert_same
 from pytest_wasmedge.portability.corpus import Case, write_golden
 from pytest_wasmedge.portability.leaks import assert_no_leaks
+from pytest_wasmedge.reference import Reference
 from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.session import Reference, WasmSession
+from pytest_wasmedge.session import WasmSession
 
 Ceiling = Callable[[str], Limit | None]
 _STDOUT_IS_ENOUGH = ("test_stdout", "test_latency", "test_baseline")

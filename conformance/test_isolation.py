@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,8 @@ from pytest_wasmedge.portability.compare import assert_same
 from pytest_wasmedge.runtimes.base import Host
 
 AT_ONCE = 32
+#: For each of them: beside the others, an interpreter takes as long as 32 of them. It only ends what hangs.
+AT_ONCE_S = 300.0
 
 # What one invocation leaves, and what the next one must not find.
 LEFTOVERS = {
@@ -87,7 +90,8 @@ def test_many_at_once_keep_apart(ruby: Host) -> None:
         return ruby.run(
             f"$mine = {number}\n"
             '50.times { $stdout.puts "out #{$mine}"; $stderr.puts "err #{$mine}"; $stdout.flush }\n'
-            "exit $mine\n"
+            "exit $mine\n",
+            timeout_s=AT_ONCE_S,
         )
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -106,7 +110,7 @@ def test_any_guest_many_at_once(host: Host) -> None:
     inputs = list(alone) * (AT_ONCE // len(alone))
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        together = list(threads.map(host.run, inputs))
+        together = list(threads.map(functools.partial(host.run, timeout_s=AT_ONCE_S), inputs))
 
     for stdin, outcome in zip(inputs, together, strict=True):
         assert_same(outcome, alone[stdin])

@@ -9,8 +9,8 @@ import pytest
 from pytest_wasmedge.model import Invocation, Outcome, exited
 from pytest_wasmedge.portability.compare import assert_same
 from pytest_wasmedge.portability.corpus import Case
+from pytest_wasmedge.reference import Reference
 from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.session import Reference
 
 ALL_BYTES = bytes(range(256))
 ANY_GUEST = {
@@ -77,7 +77,7 @@ def test_five_megabytes_in_one_write(ruby: Host) -> None:
 
 def test_five_megabytes_in_many_lines(ruby: Host) -> None:
     """50,000 lines arrive whole, and in order."""
-    outcome = ruby.run("50_000.times { |i| puts i.to_s.rjust(99, '.') }\n")
+    outcome = ruby.run("50_000.times { |i| puts i.to_s.rjust(99, '.') }\n", timeout_s=120)
 
     lines = b"".join(b"%s\n" % str(i).rjust(99, ".").encode() for i in range(50_000))
     assert_same(outcome, Outcome(lines, b"", exited(0)))

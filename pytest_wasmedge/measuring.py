@@ -82,13 +82,15 @@ class Measuring:
         weighing = itertools.chain([True], itertools.repeat(False))
 
         def draw() -> Sample:
-            sample = cold_once(
-                host.runtime, host.artifact, host.limits, invocation, state, weigh=next(weighing)
-            )
+            with self._session.paused():
+                sample = cold_once(
+                    host.runtime, host.artifact, host.limits, invocation, state, weigh=next(weighing)
+                )
             return self._kept(host, sample)
 
         def draw_floor() -> Sample:
-            sample = cold_once(host.runtime, self._floor, host.limits, Invocation(), state, name="floor")
+            with self._session.paused():
+                sample = cold_once(host.runtime, self._floor, host.limits, Invocation(), state, name="floor")
             return self._kept(host, sample)
 
         return self._measurement(draw, first, draw_floor=draw_floor)
@@ -98,7 +100,8 @@ class Measuring:
         self._be_startable(host)
 
         def draw() -> Sample:
-            return cold_once(host.runtime, self._floor, host.limits, Invocation(), name="floor")
+            with self._session.paused():
+                return cold_once(host.runtime, self._floor, host.limits, Invocation(), name="floor")
 
         draw()  # compiles it, where code is kept
         return self._measurement(lambda: self._kept(host, draw()), first)
@@ -117,7 +120,8 @@ class Measuring:
             return self._measurement(self._edge(host, invocation, kind), first)
 
         def draw() -> Sample:
-            return self._kept(host, warm_once(host, invocation, f"warm/{workload}"))
+            with self._session.paused(but=host):
+                return self._kept(host, warm_once(host, invocation, f"warm/{workload}"))
 
         return self._measurement(draw, first)
 
@@ -131,7 +135,8 @@ class Measuring:
             base, head = (_copied(each, Path(scratch)) for each in (baseline, host.artifact))
 
             def draw(artifact: Artifact) -> Sample:
-                return self._kept(host, cold_once(host.runtime, artifact, host.limits, invocation))
+                with self._session.paused():
+                    return self._kept(host, cold_once(host.runtime, artifact, host.limits, invocation))
 
             for artifact in (base, head):
                 # One start each, unmeasured, so that code is kept of both, and of one age.
@@ -143,7 +148,8 @@ class Measuring:
         """Return what one more live guest costs in memory; None where only one can live at once."""
         if not self._session.speaks_ruby(host):
             return None
-        return density(host, Invocation(_ALIVE_SOURCE))
+        with self._session.paused(but=host):
+            return density(host, Invocation(_ALIVE_SOURCE))
 
     def _edge(self, host: Host, invocation: Invocation, wanted: str) -> Callable[[], Sample]:
         """Return what invokes a deployed edge until it answers as wanted, by its count of invocations."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from pytest_wasmedge.errors import RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Limits
@@ -46,6 +47,15 @@ class HostPool:
         self._users[runtime.name] -= 1
         if not self._users[runtime.name]:
             self._hosts.pop(runtime.name).close()
+
+    @contextmanager
+    def paused(self, but: Host | None = None) -> Iterator[None]:
+        """Keep all hosts, or all but this one, from using the machine; nobody invokes them meanwhile."""
+        with ExitStack() as pauses:
+            for host in self._hosts.values():
+                if host is not but:
+                    pauses.enter_context(host.paused())
+            yield
 
     def close(self) -> None:
         """Close every host, the last started first, also if one of them fails to."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from pytest_wasmedge import bundled
 from pytest_wasmedge.errors import ArtifactError, CorpusError, RuntimeUnavailableError, WasmEdgeError
-from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome
+from pytest_wasmedge.model import Artifact, Invocation, Limits
 from pytest_wasmedge.options import BUILTIN_ARTIFACT, CONTRACT, GOLDEN, Options
 from pytest_wasmedge.pool import HostPool, explain
 from pytest_wasmedge.portability.corpus import Case
 from pytest_wasmedge.provision.versions import Resolver, newest
+from pytest_wasmedge.reference import Reference
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.runtimes import DEFAULT, select
 from pytest_wasmedge.runtimes.base import Host, Runtime, base_name
@@ -149,12 +150,23 @@ class WasmSession:
         asked, self.reference.asked = self.reference.asked, set()
         return asked
 
+    @contextmanager
+    def paused(self, but: Host | None = None) -> Iterator[None]:
+        """Keep every host that was started, or all but this one, from using the machine."""
+        with ExitStack() as pauses:
+            for pool in self._pools():
+                pauses.enter_context(pool.paused(but))
+            yield
+
     def close(self) -> None:
         """Close every host that was started."""
         with ExitStack() as closing:
-            for name in ("pool", "baseline_pool"):
-                if vars(self).get(name):
-                    closing.callback(vars(self)[name].close)
+            for pool in self._pools():
+                closing.callback(pool.close)
+
+    def _pools(self) -> list[HostPool]:
+        # Those that somebody asked for.
+        return [vars(self)[name] for name in ("pool", "baseline_pool") if vars(self).get(name)]
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
@@ -303,42 +315,6 @@ class WasmSession:
             }
             drafts = conclusions.drafts(record, self.contract, lasting)
             conclusions.write_contract(record, self.contract_path, drafts)
-
-
-class Reference:
-    """Knows what an outcome should have been."""
-
-    def __init__(self, pool: HostPool, runtime: Runtime, *, golden: bool = False) -> None:
-        self._pool = pool
-        self.runtime = runtime
-        self._golden = golden
-        self._host: Host | None = None
-        self._outcomes: dict[object, Outcome] = {}
-        #: The names of the cases that were asked for: whoever asks compares.
-        self.asked: set[str] = set()
-
-    def __str__(self) -> str:
-        return "golden files" if self._golden else f"{self.runtime.name}, run in the same session"
-
-    def of_case(self, case: Case) -> Outcome | None:
-        """Return the outcome expected of a case; None if it has no golden file yet."""
-        self.asked.add(case.name)
-        if self._golden:
-            return case.golden
-        return self.of_invocation(Invocation(case.source, timeout_s=case.timeout_s))
-
-    def of_invocation(self, invocation: Invocation) -> Outcome:
-        """Return the reference runtime's own outcome (golden files know cases only).
-
-        Raises RuntimeUnavailableError or HostStartError if the reference runtime cannot tell.
-        """
-        key = (invocation.stdin, invocation.args, tuple(sorted(invocation.env.items())))
-        if key not in self._outcomes:
-            if self._host is None:
-                # Kept until the pool closes: the next case needs it again.
-                self._host = self._pool.acquire(self.runtime)
-            self._outcomes[key] = self._host.invoke(invocation)
-        return self._outcomes[key]
 
 
 def add_remotes(known: Mapping[str, Runtime], options: Options) -> dict[str, Runtime]:

@@ -90,7 +90,7 @@ def quiet(config: pytest.Config) -> Quiet | None:
                 )
 
         try:
-            config.stash[_QUIET] = Quiet(folder("locks"), tell)
+            config.stash[_QUIET] = Quiet(folder("locks"), tell, session(config).paused)
         except ProvisionError:
             # Whatever needs the cache folder says so itself, and better.
             config.stash[_QUIET] = None

@@ -310,9 +310,7 @@ def test_trials_on_a_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     runtime = FakeRuntime("deno", lambda _: answer)
     artifact = wat.artifact(tmp_path, NOTHING)
     rules = Rules(most=16)
-    kept: list[trials.Trial] = []
-    ceilings = trials.plan_ceilings(["deno"], 1, 1)[0]
-    trials.judge_ceilings(ceilings, runtime, artifact, rules, 5, 60.0, kept.append)
+    kept = trials.judge_ceilings(trials.plan_ceilings(["deno"], 1, 1)[0], runtime, artifact, rules, "1")
     assert {trial.against for trial in kept} == {0.8, 1.0, 1.2}
     assert {(trial.count, trial.artifact_sha256) for trial in kept} == {(16, artifact.sha256)}
     gate = trials.Trial("pairs", "HTTP", "deno", "idle", 0.0, 0)

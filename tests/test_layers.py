@@ -30,7 +30,7 @@ LAYERS = (
     ("portability", "artifacts", "latency", "pool", "own_glue"),
     ("contract",),
     ("reports",),
-    ("conclusions",),
+    ("conclusions", "reference"),
     ("session", "testing"),
     ("measuring", "ablation"),
     ("stash", "hookspecs", "scheduling"),

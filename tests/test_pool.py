@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,27 @@ def test_close_closes_all(pool: HostPool) -> None:
     pool.close()
 
     assert [runtime.closed for runtime in runtimes] == [1, 1]
+
+
+def test_all_but_one_are_paused(pool: HostPool) -> None:
+    """A pause is that of every host but the one that is measured, and ends with it."""
+    paused: set[str] = set()
+
+    @contextmanager
+    def pause(name: str) -> Iterator[None]:
+        paused.add(name)
+        yield
+        paused.remove(name)
+
+    hosts = {name: pool.acquire(FakeRuntime(name)) for name in ("one", "two", "three")}
+    for name, host in hosts.items():
+        host.paused = functools.partial(pause, name)  # type: ignore[method-assign]
+
+    with pool.paused(but=hosts["two"]):
+        assert paused == {"one", "three"}
+    with pool.paused():
+        assert paused == {"one", "two", "three"}
+    assert not paused
 
 
 def test_one_host_that_cannot_close_keeps_no_other_open(pool: HostPool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,40 @@ def test_a_failed_measurement_lets_go(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), quiet.measuring():
         raise ZeroDivisionError
     assert is_free(tmp_path)
+
+
+def test_what_happens_while_it_waits(tmp_path: Path) -> None:
+    """Whoever waits keeps its own hosts still, from when it has to wait until its turn."""
+    waiting, waits = threading.Event(), 0
+
+    @contextmanager
+    def still() -> Iterator[None]:
+        nonlocal waits
+        waits += 1
+        waiting.set()
+        yield
+        waiting.clear()
+
+    lock = ReadWriteLock(str(tmp_path / "quiet.db"), is_singleton=False)
+
+    def measure() -> None:
+        with lock.write_lock():
+            begun.set()
+            waiting.wait(60)
+
+    begun = threading.Event()
+    somebody = threading.Thread(target=measure)
+    somebody.start()
+    begun.wait()
+    quiet = Quiet(tmp_path, while_waiting=still)
+    with quiet.testing():
+        assert not waiting.is_set()
+    somebody.join()
+    with quiet.testing():
+        pass
+    lock.close()
+
+    assert waits == 1
 
 
 def test_the_plugin_knows_what_comes_next(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

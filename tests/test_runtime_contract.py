@@ -405,6 +405,19 @@ def test_host_killed_from_outside(host: Host) -> None:
     assert not family & set(host.pids())
 
 
+def test_paused_host(host: Host) -> None:
+    """While a host is paused none of its processes runs; afterwards it goes on as before."""
+    before = host.run().invocation
+    family = [psutil.Process(pid) for pid in family_of(host)]
+    with host.paused():
+        until(
+            lambda: all(each.status() == psutil.STATUS_STOPPED for each in family), f"{family} have stopped"
+        )
+
+    outcome = host.run(act("echoes", rest=b"on"))
+    assert (outcome.stdout, outcome.invocation) == (b"on", before + 1)
+
+
 def test_closed_host(
     runtime: Runtime, actor: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

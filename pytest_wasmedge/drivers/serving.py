@@ -7,13 +7,13 @@ import subprocess
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from pytest_wasmedge.drivers.http import Answer, Failure, with_transfer
-from pytest_wasmedge.drivers.process import stop, tail
+from pytest_wasmedge.drivers.process import stop, suspended, tail
 from pytest_wasmedge.drivers.turns import Turns
 from pytest_wasmedge.errors import HostStartError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, Outcome, Timings
@@ -129,6 +129,14 @@ class ServingHost(Host, Generic[S]):
     def pids(self) -> tuple[int, ...]:
         serving = (self._server, *self._draining)
         return tuple(each.process.pid for each in serving if not each.retired)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the process: an engine may compile for a minute after the last invocation (JavaScriptCore does)."""
+        with self._lock:
+            serving = () if self._closed else (self._server, *self._draining)
+            with suspended([each.process for each in serving if not each.retired]):
+                yield
 
     def close(self) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 #: Set while a lock is held, so that a pytest started by a test does not wait for the one that waits for it.
@@ -20,17 +20,23 @@ class Quiet:
     """Many tests at once, or one measurement alone; whoever asks first is served first.
 
     Both files are locked by the system (filelock), so a process that dies lets go of them. One user's processes
-    are kept apart, whatever folder they run in; those of other users are not seen. ``on_long_wait`` is called
-    once in each wait that takes more than three seconds.
+    are kept apart, whatever folder they run in; those of other users are not seen. ``while_waiting`` is entered
+    for as long as somebody else has the machine; ``on_long_wait`` is called once in each wait that takes more than
+    three seconds.
     """
 
-    def __init__(self, folder: Path, on_long_wait: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        on_long_wait: Callable[[], None] = lambda: None,
+        while_waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         from filelock import FileLock, ReadWriteLock
 
         self._lock = ReadWriteLock(str(folder / "quiet.db"))
         # Held while waiting, so that tests that come later cannot keep a measurement waiting for ever.
         self._turnstile = FileLock(folder / "quiet.turnstile")
-        self._on_long_wait = on_long_wait
+        self._on_long_wait, self._while_waiting = on_long_wait, while_waiting
         self._kept = ExitStack()
 
     @contextmanager
@@ -64,9 +70,9 @@ class Quiet:
         if os.environ.get(ENV_HELD):
             yield
             return
-        self._patiently(lambda: self._turnstile.acquire(timeout=_HEARING_S, poll_interval=_POLL_S))
+        self._patiently(lambda timeout_s: self._turnstile.acquire(timeout=timeout_s, poll_interval=_POLL_S))
         try:
-            self._patiently(lambda: acquire(timeout=_HEARING_S))
+            self._patiently(lambda timeout_s: acquire(timeout=timeout_s))
         finally:
             self._turnstile.release()
         try:
@@ -76,17 +82,23 @@ class Quiet:
             os.environ.pop(ENV_HELD, None)
             self._lock.release()
 
-    def _patiently(self, acquire: Callable[[], object]) -> None:
+    def _patiently(self, acquire: Callable[[float], object]) -> None:
         """Try until it is acquired, however long that takes."""
-        from filelock import Timeout
-
+        if _acquired(acquire, 0):
+            return
         tell_at_s: float | None = time.monotonic() + _LONG_WAIT_S
-        while True:
-            try:
-                acquire()
-            except Timeout:
+        with self._while_waiting():
+            while not _acquired(acquire, _HEARING_S):
                 if tell_at_s is not None and time.monotonic() > tell_at_s:
                     self._on_long_wait()
                     tell_at_s = None
-            else:
-                return
+
+
+def _acquired(acquire: Callable[[float], object], timeout_s: float) -> bool:
+    from filelock import Timeout
+
+    try:
+        acquire(timeout_s)
+    except Timeout:
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -71,6 +72,13 @@ class Host(ABC):
         this machine, returns nothing.
         """
         return ()
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Return what keeps the host from using the machine as long as it is entered; nobody invokes it meanwhile.
+
+        Does nothing unless a host overrides it: most use nothing between invocations.
+        """
+        return nullcontext()
 
     def run(
         self,
