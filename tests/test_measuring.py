@@ -1,0 +1,63 @@
+"""What a run measures is measured while its other hosts keep still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pytest_wasmedge.measuring import Measuring
+from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome, exited
+from pytest_wasmedge.options import Options
+from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.session import WasmSession
+from pytest_wasmedge.testing import FakeRuntime
+from tests import wat
+
+
+class Noting(FakeRuntime):
+    """A fake that notes who is paused whenever one of its hosts starts or answers."""
+
+    def __init__(self, name: str, paused: set[str]) -> None:
+        super().__init__(name, self._answer_and_note)
+        self.paused = paused
+        self.seen: list[set[str]] = []
+
+    def _answer_and_note(self, _: Invocation) -> Outcome:
+        self.seen.append(set(self.paused))
+        return Outcome(b"2\n", b"", exited(0))
+
+    def start(self, artifact: Artifact, limits: Limits) -> Host:
+        self.seen.append(set(self.paused))
+        host = super().start(artifact, limits)
+        host.paused = self._pause  # type: ignore[method-assign]
+        return host
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        self.paused.add(self.name)
+        yield
+        self.paused.remove(self.name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "still"), [("cold", {"one", "two"}), ("floor", {"one", "two"}), ("warm", {"two"})]
+)
+def test_others_keep_still(tmp_path: Path, kind: str, still: set[str]) -> None:
+    """A start is measured while every host is paused, a warm invocation while all the others are."""
+    artifact = wat.artifact(tmp_path, wat.ECHO)
+    paused: set[str] = set()
+    one, two = Noting("one", paused), Noting("two", paused)
+    session = WasmSession(Options(artifact=str(artifact.path), runtimes="one,two"), {"one": one, "two": two})
+    host, _ = session.pool.acquire(one), session.pool.acquire(two)
+    assert session.speaks_ruby(host)
+    measuring = Measuring(session, "run", 1, None)
+    one.seen.clear()
+    assert getattr(measuring, kind)(host).median_ns > 0
+
+    # A host is warm once it has answered; that answer is not measured.
+    assert len(one.seen) > 2
+    assert all(seen == still for seen in one.seen[kind == "warm" :])
+    assert not paused
