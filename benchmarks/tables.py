@@ -178,7 +178,11 @@ def ceilings(trials: Sequence[Trial]) -> str:
                 f"{max(seconds):.1f}" if seconds else "–",
             )
         )
-    return "Seconds are those of the ceilings under and over the median.\n\n" + _table(head, rows)
+    about = (
+        "The median is that of as many other starts, taken in turn with those that are judged. Seconds are those of\n"
+        "the judged ones, for the ceilings under and over the median.\n\n"
+    )
+    return about + _table(head, rows)
 
 
 def _slowdown(fraction: float) -> str:
