@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup conformance test lint format bench-overhead bench-gate bench-clock clean
+.PHONY: setup conformance test lint format bench-overhead bench-gate bench-clock bench-workers clean
 
 # In CI a runtime that cannot run fails the run; elsewhere it is left out, loudly: not everybody can install a browser.
 # Where none may be missing the interpreter, which takes longest, begins.
@@ -56,6 +56,10 @@ bench-gate: setup
 # Our cold starts against those of hyperfine (a Debian package) on the same command line.
 bench-clock: setup
 	$(BIN)/python -m benchmarks.clock
+
+# Whether what is measured is the same beside other workers of pytest-xdist, as far as it repeats itself without.
+bench-workers: setup
+	$(BIN)/python -m benchmarks.workers
 
 clean:
 	rm -rf .venv build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache

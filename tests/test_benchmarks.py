@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gate as command
-from benchmarks import recording, replay, tables, trials
+from benchmarks import recording, replay, tables, trials, workers
 from benchmarks.recording import Series
 from benchmarks.replay import Replay, wilson
 from benchmarks.slower import NOTHING, slower, write_anew
@@ -317,3 +317,17 @@ def test_trials_on_a_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     judged_gate = trials.Pairs(artifact, rules, 1, tmp_path).judge(gate, runtime)
     assert (judged_gate.key, judged_gate.count, judged_gate.spins) == (gate.key, 16, 0)
     assert judged_gate.verdict in ("pass", "fail", "undecided")
+
+
+def test_workers_are_held_against_what_repeats_itself() -> None:
+    """Every two different runs are compared; medians count where the reference has an interval."""
+    steady = [100_000_000 + number for number in range(40)]
+    reference = {("deno", "cold"): steady, ("deno", "warm"): [1, 2]}
+    same = {("deno", "cold"): list(steady), ("deno", "warm"): [5]}
+    slower = {("deno", "cold"): [2 * each for each in steady]}
+
+    assert workers.compare([reference], [reference])[:2] == (0, 0)
+    assert workers.compare([reference], [same]) == (1, 1, 1.0)
+    inside, of, ratio = workers.compare([reference, same], [same, slower])
+    assert (inside, of) == (1, 3)
+    assert ratio == pytest.approx(4 ** (1 / 3))
