@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 import threading
 from abc import abstractmethod
@@ -114,7 +115,7 @@ class NodeWasiRuntime(CommandRuntime):
         file: Path = self._thread.file
         told = _read(file)
         file.unlink()
-        if ended.status == 0 and (ending := _ending(told)):
+        if ended.status == -signal.SIGKILL and (ending := _ending(told)):
             return ended.stdout, ended.stderr, ending
         how = f"with status {ended.status}" if ended.status >= 0 else f"by signal {-ended.status}"
         if "preopens" not in told:
