@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_wasmedge.portability.testsuite import Program
     from pytest_wasmedge.reference import Reference
     from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.session import WasmSession
+    from pytest_wasmedge.session import WasmSession
 
 T = TypeVar("T")
 #: A test that asks for one of these has the machine for itself.
