@@ -191,8 +191,9 @@ class _Turns:
             else:
                 self._reference_ns.append(elapsed_ns)
 
-    def judge(self, against: float, rules: Rules) -> Judgement:
-        """Hold what is judged against so many medians. Raises _LackingError if the gate would go on sampling."""
+    def judge(self, against: float, rules: Rules) -> Judgement | None:
+        """Hold what is judged against so many medians; None as long as the gate goes on sampling."""
+        limit_ns = against * self.median_ns
         samples: list[int] = []
 
         def draw() -> int:
@@ -203,7 +204,18 @@ class _Turns:
         def clock() -> float:
             return sum(self._judged_s[: len(samples)])
 
-        return judge_ceiling(samples, draw, against * self.median_ns, rules, clock)
+        try:
+            judgement = judge_ceiling(samples, draw, limit_ns, rules, clock)
+        except _LackingError:
+            return None
+        if judgement.count == len(self.judged_ns):
+            return judgement
+        # An earlier look would decide by now, since the median has moved: but that look is over.
+        if sum(self._judged_s) < rules.budget_s:
+            return None
+        return judge_ceiling(
+            self.judged_ns, draw, limit_ns, replace(rules, most=len(self.judged_ns)), time.monotonic
+        )
 
 
 def judge_ceilings(
@@ -214,12 +226,14 @@ def judge_ceilings(
     with alone():
         # The first start pays for what later ones find ready.
         _cold_ns(runtime, artifact)
-        while True:
+        left, judged = list(trials), []
+        while left:
             turns.take()
-            try:
-                return [trial.judged(turns.judge(trial.against, rules), artifact) for trial in trials]
-            except _LackingError:
-                continue
+            for trial in tuple(left):
+                if judgement := turns.judge(trial.against, rules):
+                    left.remove(trial)
+                    judged.append(trial.judged(judgement, artifact))
+        return judged
 
 
 def append(path: Path, trial: Trial) -> None:
