@@ -211,10 +211,12 @@ class _Turns:
         if judgement.count == len(self.judged_ns):
             return judgement
         # An earlier look would decide by now, since the median has moved: but that look is over.
-        if sum(self._judged_s) < rules.budget_s:
+        elapsed_s = sum(self._judged_s)
+        if elapsed_s < rules.budget_s:
             return None
-        return judge_ceiling(
-            self.judged_ns, draw, limit_ns, replace(rules, most=len(self.judged_ns)), time.monotonic
+        last_look = replace(rules, most=len(self.judged_ns))
+        return replace(
+            judge_ceiling(self.judged_ns, draw, limit_ns, last_look, time.monotonic), elapsed_s=elapsed_s
         )
 
 
