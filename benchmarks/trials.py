@@ -165,8 +165,8 @@ class _LackingError(Exception):
 class _Turns:
     """Cold starts in turn: of every two, in an order by lot, one is judged, the other tells where the median is.
 
-    A machine's median wanders by 5 to 18 % within minutes: one that was taken before the gate is not its median
-    any more. A gate's time is that of the starts that it judges.
+    A machine's median wanders within minutes: one that was taken before the gate is not its median any more. A gate's
+    time is that of the starts that it judges.
     """
 
     def __init__(self, start: Callable[[], int], lot: random.Random) -> None:

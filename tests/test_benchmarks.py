@@ -319,6 +319,20 @@ def test_trials_on_a_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert judged_gate.verdict in ("pass", "fail", "undecided")
 
 
+def test_no_look_at_a_ceiling_is_taken_twice() -> None:
+    """A look that would decide only with a later median does not; the last one, when the time is up, does."""
+    rules = Rules(budget_s=3.0)
+    verdicts = {}
+    for count in (15, 16, 20, 30):
+        turns = trials._Turns(lambda: 0, random.Random(1))
+        turns.judged_ns, turns._reference_ns = [100] * count, [200] * count
+        turns._judged_s = [0.125] * count
+        judgement = turns.judge(1.0, rules)
+        verdicts[count] = judgement and (judgement.verdict, judgement.count, judgement.elapsed_s)
+
+    assert verdicts == {15: None, 16: ("pass", 16, 2.0), 20: None, 30: ("pass", 30, 3.75)}
+
+
 def test_workers_are_held_against_what_repeats_itself() -> None:
     """Every two different runs are compared; medians count where the reference has an interval."""
     steady = [100_000_000 + number for number in range(40)]

@@ -86,7 +86,7 @@ def test_what_happens_while_it_waits(tmp_path: Path) -> None:
     begun = threading.Event()
     somebody = threading.Thread(target=measure)
     somebody.start()
-    begun.wait()
+    assert begun.wait(60)
     quiet = Quiet(tmp_path, while_waiting=still)
     with quiet.testing():
         assert not waiting.is_set()

@@ -132,7 +132,7 @@ class ServingHost(Host, Generic[S]):
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the process: an engine may compile for a minute after the last invocation (JavaScriptCore does)."""
+        """Stop the process: an engine may go on compiling long after it has answered."""
         with self._lock:
             serving = () if self._closed else (self._server, *self._draining)
             with suspended([each.process for each in serving if not each.retired]):

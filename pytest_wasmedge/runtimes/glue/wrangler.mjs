@@ -1,7 +1,7 @@
 // The host under Cloudflare's wrangler: its own API starts the worker as `wrangler dev` does.
 //
-// With `versions` and a configuration of nothing behind the path of wrangler it tells them and ends. Otherwise it reads one line {secret, output_bytes,
-// memory_pages} on stdin, prints one line {port} on stdout, and exits when stdin closes.
+// With `versions` and a configuration of nothing behind the path of wrangler it tells them and ends. Otherwise it reads
+// one line {secret, output_bytes, memory_pages} on stdin, prints one line {port} on stdout, and exits when stdin closes.
 
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
