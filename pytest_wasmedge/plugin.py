@@ -266,7 +266,7 @@ def _tell(
     if known and not new:
         report.outcome = "skipped"
         report.wasxfail = f"known divergence ({'; '.join(f'{each.reason}; {each.issue}' for each in known)})"
-        report.user_properties += [(record.KNOWN, each.first_line) for each in known]
+        report.user_properties.append((record.KNOWN, [each.first_line for each in known]))
     elif fields:
         report.user_properties += [(record.DIVERGENCES, len(fields)), (NEW, new)]
 

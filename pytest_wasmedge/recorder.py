@@ -40,22 +40,17 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         # A test counts once: at its call, or where it ended before or after that.
         if report.when == "call" or not report.passed:
-            properties = dict(report.user_properties)
+            properties: dict[str, Any] = dict(report.user_properties)
             names: Any = properties.get(RUNTIMES, ())
             verdict = "known" if hasattr(report, "wasxfail") and report.skipped else report.outcome
             for name in names:
                 self.begin().add_test(name, verdict, properties, report.nodeid)
-            if names:
-                self._add_divergences(report, names)
+            self._add_new_divergences(properties, names)
 
-    def _add_divergences(self, report: pytest.TestReport, names: list[str]) -> None:
-        """Note every entry of the contract that was met, and what none of them excuses."""
-        from pytest_wasmedge.reports.record import CASE, KNOWN
+    def _add_new_divergences(self, properties: dict[str, Any], names: list[str]) -> None:
+        """Note what no entry of the contract excuses."""
+        from pytest_wasmedge.reports.record import CASE
 
-        properties: dict[str, Any] = dict(report.user_properties)
-        lines: list[Any] = [line for key, line in report.user_properties if key == KNOWN]
-        for name in names:
-            self.begin().known.update((line, name) for line in lines)
         # Nothing is excused of a test that ran on several runtimes, so there is nothing to note of it either.
         if len(names) == 1 and NEW in properties:
             self._new.setdefault((properties[CASE], names[0]), set()).update(properties[NEW])

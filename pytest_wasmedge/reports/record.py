@@ -146,8 +146,7 @@ class RunRecord:
             # A test with several parameters has one name: its worst verdict counts.
             before_it = self.cases.get((case, name), verdict)
             self.cases[case, name] = max(before_it, verdict, key=_FROM_BEST.index)
-        if KNOWN in properties:
-            self.known.add((properties[KNOWN], name))
+        self.known |= {(line, name) for line in properties.get(KNOWN, ())}
         if CHANGED in properties:
             self.changed.setdefault(str(properties[CHANGED]), []).append(name)
         if HAZARD in properties:

@@ -82,7 +82,7 @@ def test_latencies_are_kept_by_kind() -> None:
 def test_a_known_divergence_has_run() -> None:
     """A test that ended as the contract says has come to a verdict, and its entry was met."""
     run = new()
-    run.add_test("one", "known", {record.CASE: "errors/deep", record.KNOWN: 12})
+    run.add_test("one", "known", {record.CASE: "errors/deep", record.KNOWN: [12]})
 
     assert run.ran
     assert (run.runtimes["one"].known, run.runtimes["one"].divergences) == (1, 0)
