@@ -6,7 +6,7 @@ import itertools
 import random
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,8 @@ class Measuring:
         self._run, self.seed = run, seed
         self._rng = random.Random(seed)
         self._folder = samples_folder
+        #: By runtime and cache state: those that a ceiling was held against serve as the floor's own measurement.
+        self._floors: dict[tuple[str, CacheState], list[Sample]] = {}
 
     @cached_property
     def rules(self) -> Rules:
@@ -88,23 +90,17 @@ class Measuring:
                 )
             return self._kept(host, sample)
 
-        def draw_floor() -> Sample:
-            with self._session.paused():
-                sample = cold_once(host.runtime, self._floor, host.limits, Invocation(), state, name="floor")
-            return self._kept(host, sample)
-
-        return self._measurement(draw, first, draw_floor=draw_floor)
+        return self._measurement(draw, first, draw_floor=lambda: self._draw_floor(host, state))
 
     def floor(self, host: Host, first: int = FLOOR_SAMPLES) -> Measurement:
-        """Return cold starts of the artifact that does nothing: the runtime's own cost. Raises UnsupportedError."""
+        """Return cold starts of the artifact that does nothing: the runtime's own cost. Raises UnsupportedError.
+
+        Those that this run took already, to hold a ceiling against, are among them.
+        """
         self._be_startable(host)
-
-        def draw() -> Sample:
-            with self._session.paused():
-                return cold_once(host.runtime, self._floor, host.limits, Invocation(), name="floor")
-
-        draw()  # compiles it, where code is kept
-        return self._measurement(lambda: self._kept(host, draw()), first)
+        return self._measurement(
+            lambda: self._draw_floor(host), first, earlier=self._floors_of(host, host.runtime.cache_state)
+        )
 
     def warm(self, host: Host, workload: str = "tiny", first: int = WARM_SAMPLES) -> Measurement:
         """Return invocations of a host that already served one. Raises LatencyError for an unknown workload."""
@@ -151,6 +147,22 @@ class Measuring:
         with self._session.paused(but=host):
             return density(host, Invocation(_ALIVE_SOURCE))
 
+    def _draw_floor(self, host: Host, state: CacheState | None = None) -> Sample:
+        """Take one start of the artifact that does nothing, after one that does not count."""
+
+        def draw() -> Sample:
+            with self._session.paused():
+                return cold_once(host.runtime, self._floor, host.limits, Invocation(), state, name="floor")
+
+        taken = self._floors_of(host, state or host.runtime.cache_state)
+        if not taken:
+            draw()  # compiles it, where code is kept
+        taken.append(self._kept(host, draw()))
+        return taken[-1]
+
+    def _floors_of(self, host: Host, state: CacheState) -> list[Sample]:
+        return self._floors.setdefault((host.runtime.name, state), [])
+
     def _edge(self, host: Host, invocation: Invocation, wanted: str) -> Callable[[], Sample]:
         """Return what invokes a deployed edge until it answers as wanted, by its count of invocations."""
         from pytest_wasmedge.runtimes.remote import kind_of
@@ -184,10 +196,22 @@ class Measuring:
             raise UnsupportedError(f"{host.runtime.name} is deployed: we do not start it.")
 
     def _measurement(
-        self, draw: Callable[[], Sample], first: int, draw_floor: Callable[[], Sample] | None = None
+        self,
+        draw: Callable[[], Sample],
+        first: int,
+        *,
+        earlier: Sequence[Sample] = (),
+        draw_floor: Callable[[], Sample] | None = None,
     ) -> Measurement:
-        strict = self._session.options.strict_latency
-        return Measurement(draw, first, rules=self.rules, rng=self._rng, draw_floor=draw_floor, strict=strict)
+        return Measurement(
+            draw,
+            first,
+            rules=self.rules,
+            rng=self._rng,
+            earlier=earlier,
+            draw_floor=draw_floor,
+            strict=self._session.options.strict_latency,
+        )
 
     def _kept(self, host: Host, sample: Sample) -> Sample:
         if self._journal:

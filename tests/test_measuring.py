@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.measuring import Measuring
+from pytest_wasmedge.measuring import FLOOR_SAMPLES, Measuring
 from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome, exited
 from pytest_wasmedge.options import Options
 from pytest_wasmedge.runtimes.base import Host
@@ -61,3 +61,45 @@ def test_others_keep_still(tmp_path: Path, kind: str, still: set[str]) -> None:
     assert len(one.seen) > 2
     assert all(seen == still for seen in one.seen[kind == "warm" :])
     assert not paused
+
+
+class Counting(FakeRuntime):
+    """A fake that counts how many hosts it started."""
+
+    started = 0
+
+    def start(self, artifact: Artifact, limits: Limits) -> Host:
+        self.started += 1
+        return super().start(artifact, limits)
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> tuple[Counting, Host, Measuring]:
+    """A runtime that counts, a host of it, and what measures it."""
+    runtime = Counting("one", lambda _: Outcome(b"2\n", b"", exited(0)))
+    path = wat.artifact(tmp_path, wat.ECHO).path
+    session = WasmSession(Options(artifact=str(path), runtimes="one"), {"one": runtime})
+    return runtime, session.pool.acquire(runtime), Measuring(session, "run", 1, None)
+
+
+def test_a_floor_is_taken_once(counting: tuple[Counting, Host, Measuring]) -> None:
+    """The starts that a multiple of the floor was judged by are the floor's own measurement, too."""
+    runtime, host, measuring = counting
+    cold = measuring.cold(host)
+    cold.judge("1000x floor")
+    started = runtime.started
+
+    floor = measuring.floor(host)
+    assert floor.samples == cold.floor
+    assert floor.kind == "floor/no-cache"
+    assert len(floor.samples) >= FLOOR_SAMPLES
+    assert runtime.started == started
+
+
+def test_a_floor_that_nobody_took_yet(counting: tuple[Counting, Host, Measuring]) -> None:
+    """It is started once more than is counted: the first start compiles, where code is kept."""
+    runtime, host, measuring = counting
+    started = runtime.started
+
+    assert len(measuring.floor(host).samples) == FLOOR_SAMPLES
+    assert runtime.started - started == FLOOR_SAMPLES + 1

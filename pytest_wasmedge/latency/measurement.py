@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_wasmedge.errors import LatencyError
@@ -34,10 +34,10 @@ class Finding:
 class Measurement:
     """Samples of one kind on one runtime; comparing its `median` takes more of them until there is a verdict.
 
-    It begins with ``first`` samples, or fewer of what takes long. ``draw`` takes one sample, ``draw_floor`` one of the
-    same start with an artifact that does nothing; where there is one, all samples but the first wait until somebody
-    asks for them, since a multiple of the floor is judged by pairs that are drawn for it. An undecided comparison
-    counts as true, or as false if ``strict``; either way it is in ``findings``.
+    It begins with ``first`` samples, ``earlier`` ones among them, or fewer of what takes long. ``draw`` takes one
+    sample, ``draw_floor`` one of the same start with an artifact that does nothing; where there is one, all samples but
+    the first wait until somebody asks for them, since a multiple of the floor is judged by pairs that are drawn for it.
+    An undecided comparison counts as true, or as false if ``strict``; either way it is in ``findings``.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Measurement:
         *,
         rules: Rules,
         rng: random.Random,
+        earlier: Sequence[Sample] = (),
         draw_floor: Callable[[], Sample] | None = None,
         strict: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -55,7 +56,7 @@ class Measurement:
         self._draw_floor = draw_floor
         self._rules, self._rng, self._strict, self._clock = rules, rng, strict, clock
         self._first, self._until_s = first, clock() + _FIRST_S
-        self._taken: list[Sample] = [draw()]
+        self._taken: list[Sample] = list(earlier) or [draw()]
         if draw_floor is None:
             self._take_first()
         self.floor: list[Sample] = []
