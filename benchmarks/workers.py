@@ -35,13 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     runs: dict[int, list[Run]] = {0: [], options.workers: []}
     with tempfile.TemporaryDirectory(prefix="bench-workers-") as folder:
-        for number, workers in itertools.product(range(options.rounds), runs):
-            path = Path(folder) / f"{number}-{workers}.json"
-            status = subprocess.call(_command(options.runtimes, workers, path))
-            if status:
-                sys.stderr.write(f"pytest -n {workers} ended with status {status}: see above.\n")
-                return 1
-            runs[workers].append(load(path))
+        for number in range(options.rounds):
+            # Each comes first in turn: a machine that grows faster or slower favours neither.
+            for workers in sorted(runs, reverse=bool(number % 2)):
+                path = Path(folder) / f"{number}-{workers}.json"
+                status = subprocess.call(_command(options.runtimes, workers, path))
+                if status:
+                    sys.stderr.write(f"pytest -n {workers} ended with status {status}: see above.\n")
+                    return 1
+                runs[workers].append(load(path))
     for workers, theirs in runs.items():
         inside, of, ratio = compare(runs[0], theirs)
         sys.stdout.write(
