@@ -45,15 +45,15 @@ class Recorder:
             verdict = "known" if hasattr(report, "wasxfail") and report.skipped else report.outcome
             for name in names:
                 self.begin().add_test(name, verdict, properties, report.nodeid)
-            self._add_new_divergences(properties, names)
+            # Nothing is excused of a test that ran on several runtimes, so there is nothing to note of it either.
+            if len(names) == 1 and NEW in properties:
+                self._add_new_divergences(properties, names[0])
 
-    def _add_new_divergences(self, properties: dict[str, Any], names: list[str]) -> None:
+    def _add_new_divergences(self, properties: dict[str, Any], name: str) -> None:
         """Note what no entry of the contract excuses."""
         from pytest_wasmedge.reports.record import CASE
 
-        # Nothing is excused of a test that ran on several runtimes, so there is nothing to note of it either.
-        if len(names) == 1 and NEW in properties:
-            self._new.setdefault((properties[CASE], names[0]), set()).update(properties[NEW])
+        self._new.setdefault((properties[CASE], name), set()).update(properties[NEW])
 
     # Around pytest-benchmark's, which writes what it has, and pytest's own, which prints, before others are called.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
