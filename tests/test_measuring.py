@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,8 +75,9 @@ class Counting(FakeRuntime):
 
 
 @pytest.fixture
-def counting(tmp_path: Path) -> tuple[Counting, Host, Measuring]:
-    """A runtime that counts, a host of it, and what measures it."""
+def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Counting, Host, Measuring]:
+    """A runtime that counts, a host of it, and what measures it, with all the time in the world."""
+    monkeypatch.setattr("pytest_wasmedge.latency.measurement._FIRST_S", math.inf)
     runtime = Counting("one", lambda _: Outcome(b"2\n", b"", exited(0)))
     path = wat.artifact(tmp_path, wat.ECHO).path
     session = WasmSession(Options(artifact=str(path), runtimes="one"), {"one": runtime})
