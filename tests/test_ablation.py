@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge import cli, comparison
+from pytest_wasmedge import cli
 from pytest_wasmedge.ablation import Ablation, Entry, Result, entry, lines
+from pytest_wasmedge.commands import compare as comparison
 from pytest_wasmedge.errors import ArtifactError, HostStartError, LatencyError, RuntimeUnavailableError
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import Sample
@@ -302,7 +303,7 @@ _TOOLS = ("node", "binaryen", "wizer", "ruby")
 BUILDER = """
 import sys
 from pathlib import Path
-from pytest_wasmedge import comparison
+from pytest_wasmedge.commands import compare as comparison
 from pytest_wasmedge.artifacts import recipe
 
 def build(name, into, tools, progress):
@@ -337,12 +338,12 @@ def test_runtimes_that_are_not_here() -> None:
     here = answering("here")
     away = FakeRuntime("away", availability=Availability(False, reason="no away", install="get away"))
 
-    found, availability = comparison.runtimes("all", [here, away])
+    found, availability = comparison.runtimes_for("all", [here, away])
     assert found == [here]
     assert list(availability) == ["here", "away"]
     for spec in ("here,away", "away"):
         with pytest.raises(RuntimeUnavailableError, match="away: no away; get it with `get away`"):
-            comparison.runtimes(spec, [here, away])
+            comparison.runtimes_for(spec, [here, away])
 
 
 @pytest.fixture
@@ -350,7 +351,7 @@ def two_runtimes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Runtim
     """The command line knows these runtimes alone, and a cache folder of this test."""
     known: list[Runtime] = [Watched("one"), Watched("two")]
     monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cli, "builtin_runtimes", lambda: known)
+    monkeypatch.setattr(comparison, "builtin_runtimes", lambda: known)
     return known
 
 

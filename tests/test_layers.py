@@ -35,8 +35,8 @@ LAYERS = (
     ("measuring", "ablation"),
     ("stash", "hookspecs", "scheduling"),
     ("fixtures", "recorder"),
-    ("comparison", "doctor", "export", "bisecting", "installing"),
-    ("plugin", "cli"),
+    ("plugin", "commands"),
+    ("cli",),
 )
 #: Not to be imported where every pytest start of everybody would pay for it.
 HEAVY = {"wasmtime", "httpx", "jinja2", "rich", "filelock", "platformdirs", "psutil", "tomlkit", "packaging"}
@@ -194,7 +194,7 @@ def test_heavy_packages_are_used_where_they_belong() -> None:
     homes = {
         "wasmtime": r"runtimes\.wasmtime|runtimes\.glue\.wasi_http|artifacts\.recipe",
         "httpx": r"drivers|provision|runtimes\.wasmtime_serve",
-        "rich": "cli",
+        "rich": r"commands\.console",
     }
     for name, path in MODULES.items():
         for each in imports(path):

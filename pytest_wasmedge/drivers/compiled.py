@@ -14,7 +14,7 @@ from pathlib import Path
 from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Launch
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome
-from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.provision.cache import folder, locked, writing
 from pytest_wasmedge.runtimes.base import Host
 
 #: One compiled Ruby is about 60 MB; older ones go when there are more than this.
@@ -33,15 +33,18 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
     Its name holds digest, engine with version, and settings: another engine never sees it. Several
     processes may ask at once; one compiles, the others wait.
     """
-    from filelock import FileLock
-
     path = place_of(artifact, engine, settings)
     place = path.parent
     # Without the lock where it can be: a start is measured, and another process may be compiling for long.
-    with suppress(FileNotFoundError):
+    try:
         os.utime(path)
         return path
-    with FileLock(place / ".lock-compiled"):
+    except FileNotFoundError:
+        pass
+    except OSError:
+        # The folder can only be read: then nothing of it is ever thrown away, and its age does not matter.
+        return path
+    with writing(), locked(place / ".lock-compiled"):
         if not path.exists():
             handle, name = tempfile.mkstemp(dir=place, suffix=".part")
             os.close(handle)

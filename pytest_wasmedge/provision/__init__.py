@@ -5,13 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_wasmedge.provision.find import Found, find, find_system, install_command
-from pytest_wasmedge.provision.install import Progress, executable, install, installed, no_source
+from pytest_wasmedge.provision.install import (
+    Progress,
+    Provenance,
+    executable,
+    install,
+    installed,
+    no_source,
+    provenance,
+)
 from pytest_wasmedge.provision.pins import BUILD_TOOLS
+from pytest_wasmedge.provision.systems import remedy
 
 __all__ = [
     "BUILD_TOOLS",
     "Found",
     "Progress",
+    "Provenance",
     "build_tools",
     "executable",
     "find",
@@ -20,6 +30,8 @@ __all__ = [
     "install_command",
     "installed",
     "no_source",
+    "provenance",
+    "remedy",
 ]
 
 

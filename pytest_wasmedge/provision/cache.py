@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from pytest_wasmedge.errors import ProvisionError
 
 ENV_CACHE = "PYTEST_WASMEDGE_CACHE"
+
+#: What a filesystem answers that has no locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+#: What says that the disk is full, or not ours to write.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 FolderName = Literal["tools", "artifacts", "compiled", "glue", "locks"]
 
@@ -31,6 +40,45 @@ def cache_root() -> Path:
 def folder(name: FolderName) -> Path:
     """Return this 0700 subfolder of the cache, created if need be. Raises ProvisionError."""
     return _private(cache_root() / name)
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold this lock file for as long as the context lasts; ``waiting`` is called once if somebody else has it.
+
+    On a filesystem without locks the existence of a file beside it is the lock, which names its process.
+    """
+    import filelock  # here, so that plugin.py can import us for nothing
+
+    lock: filelock.BaseFileLock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        waiting()
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        lock = filelock.SoftFileLock(path.with_name(f"{path.name}.soft"))
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Turn a full disk, or a cache folder that can only be read, into a ProvisionError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise ProvisionError(
+            f"The cache folder {cache_root()} cannot be written: {error.strerror}. Make room or give rights there, or "
+            f"set {ENV_CACHE} to another folder; what was installed before stays as it is."
+        ) from error
 
 
 def _private(path: Path) -> Path:

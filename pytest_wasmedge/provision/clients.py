@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -14,20 +15,40 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.pins import Pin
 
-#: A client that is silent for so long is stuck: the largest package is about 60 MB.
+#: One tool is given up after so long, all attempts together: the largest package is about 60 MB.
 FETCH_TIMEOUT_S = 1800.0
+
+#: What failed is tried again after each of these: a registry that is down for a moment, an answer that was cut off.
+PAUSES_S = (2.0, 8.0)
 
 #: Settings of pip that contradict ``--target``, or refuse to work outside a virtual environment.
 _PIP_UNSET = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_CONSTRAINT")
 _PIP_SET = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
-_MISMATCH = re.compile("do not match the hashes|hash mismatch|checksum did not match", re.IGNORECASE)
+_MISMATCH = re.compile(
+    "do not match the hashes|hash mismatch|checksum did not match|hash sum mismatch", re.IGNORECASE
+)
+#: A mirror of Debian that is being updated answers so for a minute or two.
+_MAY_PASS = re.compile("hash sum mismatch", re.IGNORECASE)
+#: In apt's words.
+_UNSIGNED = re.compile(
+    "is not signed|NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|signatures? (?:couldn't be verified|were invalid)"
+    "|insecure repositor|gpgv .*required",
+    re.IGNORECASE,
+)
+#: Of what apt prints, the lines that say what is wrong: between them it tells what it has done.
+_OF_APT = re.compile(r"E: |W: GPG error: |\S+ : (?:Pre)?Depends: ")
+#: What no second attempt mends: the words of the C library, which all clients pass on.
+_NO_ROOM = re.compile(
+    "No space left on device|Disk quota exceeded|Read-only file system|File too large|Permission denied"
+)
 
 
 def fetch_pypi(pin: Pin, work: Path) -> Path:
@@ -44,6 +65,10 @@ def fetch_pypi(pin: Pin, work: Path) -> Path:
             "pip",
             "install",
             "--no-input",
+            "--retries",
+            "2",
+            "--timeout",
+            "30",
             "--no-compile",
             "--progress-bar",
             "off",
@@ -138,42 +163,78 @@ def run(
     env: Mapping[str, str],
     failure: str,
     timeout_s: float = FETCH_TIMEOUT_S,
+    pauses_s: Sequence[float] | None = None,
 ) -> str:
-    """Run a client and return what it printed. Raises ProvisionError that begins with ``failure``."""
-    try:
-        done = subprocess.run(
-            argv,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout_s,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ProvisionError(
-            f"{failure}: {error}. Check the network of this machine and try again."
-        ) from error
-    text = done.stdout.decode("utf-8", "replace")
-    if done.returncode == 0:
-        return text
+    """Run a client and return what it printed; what may be a passing fault is tried again after each pause.
+
+    ``timeout_s`` bounds all attempts together. Raises ProvisionError that begins with ``failure``.
+    """
+    ends_s = time.monotonic() + timeout_s
+    pauses = list(PAUSES_S if pauses_s is None else pauses_s)
+    while True:
+        try:
+            status, text = _run_once(argv, cwd, env, max(1.0, ends_s - time.monotonic()))
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ProvisionError(
+                f"{failure}: {_why_it_ended(error, argv, timeout_s)}. Check the network of this machine and try again."
+            ) from error
+        if status == 0:
+            return text
+        said = f"{failure}: `{_short(argv)} …` ended with status {status}, saying: {last_words(text)}."
+        remedy = _remedy(text, pin)
+        final = remedy and not _MAY_PASS.search(text)
+        if final or not pauses or time.monotonic() + pauses[0] >= ends_s:
+            remedy = remedy or "Check the network and the registry settings of this machine, then try again."
+            raise ProvisionError(f"{said} {remedy}")
+        time.sleep(pauses.pop(0))
+
+
+def _run_once(argv: Sequence[str], cwd: Path, env: Mapping[str, str], timeout_s: float) -> tuple[int, str]:
+    done = subprocess.run(
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=timeout_s,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def _short(argv: Sequence[str]) -> str:
+    """Return the beginning of a command line, without paths of ours."""
+    plain = itertools.takewhile(lambda part: "/" not in part, argv[1:4])
+    return shlex.join([Path(argv[0]).name, *plain])
+
+
+def _why_it_ended(error: Exception, argv: Sequence[str], timeout_s: float) -> str:
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"`{Path(argv[0]).name}` was not done after {timeout_s:.0f} s and was stopped"
+    return str(error)
+
+
+def _remedy(text: str, pin: Pin) -> str:
+    """Say what to do about a fault that is the same at every attempt; empty for one that may pass."""
     if _MISMATCH.search(text):
-        remedy = (
+        return (
             f"What came is not what is {pin.known_from}, so it was thrown away. If a mirror or proxy stands between, "
             "ask who runs it; otherwise report this."
         )
-    else:
-        remedy = "Check the network and the registry settings of this machine, then try again."
-    raise ProvisionError(
-        f"{failure}: "
-        f"`{shlex.join([Path(argv[0]).name, *argv[1:4]])} …` ended with status {done.returncode}, saying: "
-        f"{last_words(text)}. {remedy}"
-    )
+    if _UNSIGNED.search(text):
+        return (
+            "The archive is not signed by a key that this machine trusts, so nothing of it was taken. Install or "
+            "update the package debian-archive-keyring; if a mirror stands between, ask who runs it."
+        )
+    if found := _NO_ROOM.search(text):
+        return f"That is this machine's disk ({found[0]}): make room or give rights there, then try again."
+    return ""
 
 
 def last_words(text: str, lines: int = 6) -> str:
-    """Return the last telling lines of a program's output as one line."""
+    """Return the last telling lines of a program's output as one line, without its full stop."""
     kept = [line.strip() for line in text.partition("Stack backtrace:")[0].splitlines()]
     kept = [line for line in kept if line and not line.startswith(("WARNING:", "Download ", "[notice]"))]
-    return " / ".join(kept[-lines:]) or "nothing"
+    kept = [line for line in kept if _OF_APT.match(line)] or kept
+    return " / ".join(kept[-lines:]).rstrip(".") or "nothing"

@@ -1,24 +1,26 @@
-"""Debian packages, fetched by apt and unpacked beside each other, for a program that no other registry carries.
+"""Debian packages, resolved and fetched by apt and unpacked beside each other, for a program of no other registry.
 
 Nothing is installed into the system and nobody has to be root: apt works in folders of ours, asks the Debian
-mirrors that the machine itself is set up for, and checks the archive's signature with the machine's keyrings. The
-program comes with all its libraries, the C library too, and is started through the loader that belongs to them.
+mirrors that the machine itself is set up for, and trusts what it always trusts: an index signed by a key of the
+machine, which holds the hash of every package. So the suite and a range of versions are pinned, and not the bytes,
+which Debian replaces with every point update. The program comes with all its libraries, the C library too, and is
+started through the loader that belongs to them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import platform
 import re
-import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.clients import run
-from pytest_wasmedge.provision.pins import Deb, DebianPin, variable
+from pytest_wasmedge.provision.pins import RECORD, DebianPin, Package, variable
+from pytest_wasmedge.provision.systems import system_ids
 
 #: Where apt reads which mirrors the machine uses.
 SOURCES = Path("/etc/apt")
@@ -27,10 +29,13 @@ SOURCES = Path("/etc/apt")
 _SUITES = frozenset({"bullseye", "bookworm", "trixie", "forky", "sid"})
 
 #: More of them on Debian itself; on other systems archives of all kinds call themselves stable.
-_SUITES_THERE = frozenset({"oldoldstable", "oldstable", "stable", "testing"})
+_SUITES_THERE = frozenset({"oldoldstable", "oldstable", "stable", "testing", "unstable"})
 
 #: What a line of the sources says for its own suite only.
 _OWN_FIELDS = {"types", "suites", "components", "architectures", "arch", "enabled"}
+
+#: What would let an archive through that nobody signed: we execute what comes.
+_UNSAFE_FIELDS = {"trusted", "allow-insecure", "allow-weak", "allow-downgrade-to-insecure"}
 
 #: Debian's word for a processor, its folder of libraries, and the loader in there.
 _MACHINES = {
@@ -38,17 +43,22 @@ _MACHINES = {
     "linux-aarch64": ("arm64", "aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
 }
 
+#: How apt tells what it would install: ``Inst libc6 (2.43-7 Debian:testing [amd64])``.
+_PLANNED = re.compile(r"^Inst (\S+) \((\S+) ", re.MULTILINE)
+
 # The environment may be empty: no command is searched for. `exec` leaves no shell behind.
 _LAUNCHER = """#!/bin/sh
 root=${{0%/*}}
 exec "$root/usr/lib/{libraries}/{loader}" --library-path "$root/usr/lib/{libraries}" "$root/usr/bin/{program}" "$@"
 """
 
-# The machine's own settings (proxies, certificates) hold as well; what runs after an update is not for ours.
+# The machine's own settings (proxies, certificates, keyrings) hold as well; those that would loosen what is
+# checked, choose a suite, or act on the system are set back.
 _CONFIGURATION = """
 Dir::State "{place}/state";
 Dir::State::status "{place}/status";
 Dir::Cache "{place}/cache";
+Dir::Cache::archives "archives/";
 Dir::Etc::sourcelist "{place}/archive.sources";
 Dir::Etc::sourceparts "/dev/null";
 Dir::Etc::preferences "/dev/null";
@@ -56,34 +66,49 @@ Dir::Etc::preferencesparts "/dev/null";
 #clear APT::Architectures;
 APT::Architecture "{architecture}";
 APT::Architectures {{ "{architecture}"; }};
+APT::Default-Release "";
+APT::Install-Recommends "false";
+APT::Install-Suggests "false";
 APT::Sandbox::User "root";
+APT::Get::AllowUnauthenticated "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
 APT::Update::Error-Mode "any";
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Pre-Invoke;
+#clear DPkg::Post-Invoke;
+#clear DPkg::Pre-Install-Pkgs;
 Acquire::Languages "none";
+quiet "1";
+Acquire::Retries "2";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
 """
 
 
 def fetch_debian(pin: DebianPin, work: Path) -> Path:
-    """Unpack the pinned .debs below the empty folder ``work``, with a launcher, and return where.
+    """Unpack the program and all that it needs below the empty folder ``work``, with a launcher; return where.
 
-    Raises ProvisionError; its text says what to do if Debian has replaced a package meanwhile.
+    The first suite of the pin that offers a version in its range is taken; what was taken stands in ``packages.json``
+    in the returned folder. Raises ProvisionError, which says of each suite why it was not.
     """
     if lacking := no_debian(pin):
         raise ProvisionError(lacking)
-    archives = list(dict.fromkeys(debian_archives(SOURCES, pin.suite)))
-    for number, archive in enumerate(archives, 1):
-        place = work / f"apt-{number}"
-        try:
-            debs = _download(pin, archive, place)
-        except ProvisionError:
-            # Others use Debian's names for archives of their own: perhaps the next one is Debian's.
-            if archive == archives[-1]:
-                raise
-        else:
-            break
-    return _unpack(pin, debs, work)
+    refused: list[str] = []
+    for suite in pin.suites:
+        # Others use Debian's names for archives of their own: perhaps the next one is Debian's.
+        for archive in dict.fromkeys(debian_archives(SOURCES, suite)):
+            place = work / f"apt-{len(refused)}"
+            try:
+                debs = _download(pin, suite, archive, place)
+            except ProvisionError as error:
+                refused.append(str(error))
+            else:
+                return _unpack(pin, suite, debs, work)
+    raise ProvisionError(f"{' '.join(dict.fromkeys(refused))} You can {_yourself(pin)}")
 
 
 def no_debian(pin: DebianPin) -> str:
@@ -91,12 +116,12 @@ def no_debian(pin: DebianPin) -> str:
     for command in ("apt-get", "apt-cache", "dpkg-deb"):
         if shutil.which(command) is None:
             return (
-                f"{pin.name} {pin.version} comes from Debian, and there is no {command} here to fetch it with. "
+                f"{pin.name} comes from Debian, and there is no {command} here to fetch it with. "
                 f"You can {_yourself(pin)}"
             )
-    if not any(debian_archives(SOURCES, pin.suite)):
+    if not any(debian_archives(SOURCES, pin.suites[0])):
         return (
-            f"{pin.name} {pin.version} comes from Debian {pin.suite}, and the sources of apt in {SOURCES} name no "
+            f"{pin.name} comes from Debian {' or '.join(pin.suites)}, and the sources of apt in {SOURCES} name no "
             f"mirror of Debian. You can {_yourself(pin)}"
         )
     return ""
@@ -105,9 +130,9 @@ def no_debian(pin: DebianPin) -> str:
 def debian_archives(folder: Path, suite: str) -> Iterator[str]:
     """Yield the Debian archives that apt's sources in this folder name, as deb822 text for another suite.
 
-    Addresses, keyrings and options stay as they are.
+    Addresses, keyrings and options stay as they are, but for those by which an unsigned archive would do.
     """
-    suites = _SUITES | _SUITES_THERE if _is_debian() else _SUITES
+    suites = _SUITES | _SUITES_THERE if "debian" in system_ids()[:1] else _SUITES
     for path in (folder / "sources.list", *sorted(folder.glob("sources.list.d/*.list"))):
         for line in _lines(path):
             entry = re.fullmatch(
@@ -135,15 +160,12 @@ def debian_archives(folder: Path, suite: str) -> Iterator[str]:
                 yield _stanza(fields, suite)
 
 
-def _is_debian() -> bool:
-    try:
-        return platform.freedesktop_os_release()["ID"] == "debian"
-    except OSError:
-        return False
-
-
 def _stanza(fields: Sequence[str], suite: str) -> str:
-    kept = [field for field in fields if field.partition(":")[0].lower() not in _OWN_FIELDS]
+    kept = [
+        field
+        for field in fields
+        if field.partition(":")[0].strip().lower() not in _OWN_FIELDS | _UNSAFE_FIELDS
+    ]
     return "\n".join(["Types: deb", f"Suites: {suite}", "Components: main", *kept]) + "\n"
 
 
@@ -154,8 +176,8 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _download(pin: DebianPin, archive: str, place: Path) -> list[Path]:
-    """Fetch the .debs from this archive, each checked against its pin. Raises ProvisionError."""
+def _download(pin: DebianPin, suite: str, archive: str, place: Path) -> list[Path]:
+    """Fetch the program and what it needs from this archive, as apt resolves it. Raises ProvisionError."""
     for name in ("state/lists/partial", "cache/archives/partial", "debs"):
         (place / name).mkdir(parents=True)
     (place / "status").touch()
@@ -164,65 +186,60 @@ def _download(pin: DebianPin, archive: str, place: Path) -> list[Path]:
     architecture = _MACHINES[pin.platform][0]
     configuration.write_text(_CONFIGURATION.format(place=place, architecture=architecture), encoding="utf-8")
     env = os.environ | {"LC_ALL": "C.UTF-8", "TMPDIR": str(place)}
-    failure = f"{pin.name} {pin.version} could not be fetched from Debian {pin.suite}"
+    failure = f"{pin.name} could not be fetched from Debian {suite}"
 
     def apt(command: str, *arguments: str) -> str:
-        argv = [command, "-c", str(configuration), *arguments]
+        argv = [command, *arguments, f"--config-file={configuration}"]
         return run(argv, pin, cwd=place / "debs", env=env, failure=failure)
 
-    apt("apt-get", "-q", "update")
-    offered = _offered(apt("apt-cache", "madison", *(deb.package for deb in pin.debs)))
-    _be_offered(pin, offered)
-    apt("apt-get", "-q", "download", *(f"{deb.package}={deb.version}" for deb in pin.debs))
-    return [_checked(pin, deb, place / "debs") for deb in pin.debs]
+    apt("apt-get", "update")
+    version = _newest_in_range(pin, suite, apt("apt-cache", "madison", pin.package))
+    # Nothing counts as installed, so this tells every package that is needed, the C library too. It is fetched by a
+    # command of its own, since `--download-only` leaves what comes from a folder where it is.
+    planned = apt("apt-get", "install", "--simulate", f"{pin.package}={version}")
+    wanted = [f"{package}={version}" for package, version in _PLANNED.findall(planned)]
+    apt("apt-get", "download", *wanted)
+    return sorted((place / "debs").glob("*.deb"))
 
 
-def _offered(said: str) -> dict[str, list[str]]:
-    """Read the versions of each package from apt-cache's lines ``package | version | where``."""
-    offered: dict[str, list[str]] = {}
-    for line in said.splitlines():
-        package, *rest = (part.strip() for part in line.split("|"))
-        if len(rest) >= 2:
-            offered.setdefault(package, []).append(rest[0])
-    return offered
+def _newest_in_range(pin: DebianPin, suite: str, said: str) -> str:
+    """Return the version to take, from apt-cache's lines ``package | version | where``. Raises ProvisionError."""
+    from packaging.specifiers import SpecifierSet  # here, so that plugin.py can import us for nothing
 
-
-def _be_offered(pin: DebianPin, offered: dict[str, list[str]]) -> None:
-    gone = [
-        f"{deb.package} {deb.version} (now: {', '.join(offered.get(deb.package, [])) or 'none'})"
-        for deb in pin.debs
-        if deb.version not in offered.get(deb.package, [])
-    ]
-    if gone:
-        raise ProvisionError(
-            f"{pin.name} {pin.version} cannot be installed: Debian {pin.suite} no longer offers {'; '.join(gone)}. "
-            "Debian replaces packages with every point release and keeps the newest alone, and we run those only "
-            "whose SHA-256 is pinned: a newer pytest-wasmedge pins newer ones. Until then: on Debian 13 or later "
-            f"`apt install {pin.package}` is enough. Or {_yourself(pin)}"
-        )
-
-
-def _checked(pin: DebianPin, deb: Deb, folder: Path) -> Path:
-    """Return the file of this package if it holds the pinned bytes. Raises ProvisionError."""
-    for path in folder.glob(f"{deb.package}_*.deb"):
-        if f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" == deb.digest:
-            return path
+    rows = [[part.strip() for part in line.split("|")] for line in said.splitlines()]
+    # apt lists the newest first.
+    offered = [row[1] for row in rows if len(row) > 2 and row[0] == pin.package]
+    accepted = SpecifierSet(pin.version)
+    for version in offered:
+        # 1:0.14.1+dfsg-3.1 is Debian's version of 0.14.1.
+        upstream = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version)
+        if upstream and upstream[1] in accepted:
+            return version
     raise ProvisionError(
-        f"{deb.package} {deb.version} came from Debian {pin.suite}, but it is not what is pinned ({deb.digest}), so "
-        "it was thrown away. If a mirror or proxy stands between, ask who runs it; otherwise report this."
+        f"{pin.name} could not be fetched from Debian {suite}: it offers "
+        f"{', '.join(offered) or 'no such package'}, and {pin.version} is accepted."
     )
 
 
-def _unpack(pin: DebianPin, debs: Sequence[Path], work: Path) -> Path:
+def _unpack(pin: DebianPin, suite: str, debs: Sequence[Path], work: Path) -> Path:
     root = work / "package"
+    taken = []
     for deb in debs:
-        run(
-            ["dpkg-deb", "-x", str(deb), str(root)],
+        failure = f"{deb.name} could not be unpacked"
+        fields = run(
+            ["dpkg-deb", "--show", "--showformat", "${Package} ${Version}", str(deb)],
             pin,
-            cwd=work,
-            env=os.environ,
-            failure=f"{shlex.quote(deb.name)} could not be unpacked",
+            work,
+            os.environ,
+            failure,
         )
+        run(["dpkg-deb", "-x", str(deb), str(root)], pin, work, os.environ, failure)
+        package, version = fields.split()
+        taken.append(Package(package, version, f"sha256:{hashlib.sha256(deb.read_bytes()).hexdigest()}"))
+    # The program first: its version is that of the whole.
+    taken.sort(key=lambda each: (each.package != pin.package, each.package))
+    record = {"suite": suite, "packages": [each.as_json() for each in taken]}
+    (root / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     _, libraries, loader = _MACHINES[pin.platform]
     launcher = root / pin.entry
     launcher.write_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,13 +11,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
-from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.provision.cache import folder, locked, writing
 from pytest_wasmedge.provision.clients import deno_env, fetch_locked, fetch_npm, fetch_pypi, last_words
 from pytest_wasmedge.provision.debian import fetch_debian, no_debian
-from pytest_wasmedge.provision.pins import DebianPin, Pin, pin, pinned_here
+from pytest_wasmedge.provision.pins import RECORD, DebianPin, Package, Pin, pin, pinned_here
 
 Progress = Callable[[str], None]
 
@@ -37,6 +39,36 @@ def executable(name: str) -> Path:
     if place is None:
         raise ProvisionError(f"{name} is not installed. Get it: pytest-wasmedge install {name}")
     return place / pin(name).entry
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where an installed tool came from: the registry, or the suite of Debian, and each package that was fetched."""
+
+    tool: str
+    version: str
+    source: str
+    packages: tuple[Package, ...]
+
+
+def provenance(name: str) -> Provenance | None:
+    """Return where the installed tool came from; None if it is not installed. Raises ProvisionError."""
+    place = installed(name)
+    if place is None:
+        return None
+    wanted = pin(name)
+    if not isinstance(wanted, DebianPin):
+        package = Package(wanted.package, wanted.version, wanted.digest)
+        return Provenance(name, wanted.version, wanted.source, (package,))
+    path = place / RECORD
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        packages = tuple(Package(**each) for each in told["packages"])
+        return Provenance(name, packages[0].version, f"debian {told['suite']}", packages)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ProvisionError(
+            f"The record {path} cannot be used: {error}. Delete {place}, and {name} is fetched anew."
+        ) from error
 
 
 def no_source(name: str) -> str:
@@ -60,33 +92,53 @@ def install(name: str, progress: Progress = lambda _: None) -> Path:
 def install_pin(wanted: Pin, progress: Progress = lambda _: None) -> Path:
     """Install exactly this, as `install` does."""
     name = wanted.name
+    place = folder("tools") / wanted.folder_name
+    # Without the lock: what is there needs none, and the cache may be one that can only be read.
+    if place.is_dir():
+        return place
     for need in wanted.needs:
         install(need, progress)
-    place = folder("tools") / wanted.folder_name
     with working_folder(name, progress) as work:
         if not place.is_dir():
             progress(f"fetching {wanted.package} {wanted.version} from {wanted.source}")
-            if wanted.source == "pypi":
-                package = fetch_pypi(wanted, work)
-            elif isinstance(wanted, DebianPin):
-                package = fetch_debian(wanted, work)
-            elif wanted.lock:
-                package = fetch_locked(wanted, wanted.lock, work, executable("deno"))
-            else:
-                package = fetch_npm(wanted, work, executable("deno"))
+            package = _fetch(wanted, work)
             progress(f"checking that {name} {wanted.version} runs")
             _prove(wanted, package, work)
-            package.rename(place)
+            _move(package, place)
     return place
+
+
+def _fetch(wanted: Pin, work: Path) -> Path:
+    if isinstance(wanted, DebianPin):
+        return fetch_debian(wanted, work)
+    if wanted.source == "pypi":
+        return fetch_pypi(wanted, work)
+    if wanted.lock:
+        return fetch_locked(wanted, wanted.lock, work, executable("deno"))
+    return fetch_npm(wanted, work, executable("deno"))
+
+
+def _move(package: Path, place: Path) -> None:
+    try:
+        package.rename(place)
+    except OSError:
+        # Another machine that shares this folder may have been first, with the same.
+        if not place.is_dir():
+            raise
 
 
 @contextmanager
 def working_folder(name: str, progress: Progress) -> Iterator[Path]:
-    """Hold the lock of this tool, and yield an empty folder beside the tools that is gone afterwards."""
+    """Hold the lock of this tool, and yield an empty folder beside the tools that is gone afterwards.
+
+    Raises ProvisionError for what the disk does not let us do, there or within.
+    """
     tools = folder("tools")
-    with _lock(
-        tools / f"{name}.install-lock", lambda: progress(f"waiting for another installation of {name}")
-    ):
+
+    def waiting() -> None:
+        progress(f"waiting for another installation of {name}")
+
+    with writing(), locked(tools / f"{name}.install-lock", waiting):
         # We hold the lock, so these were left by a process that was killed.
         for litter in tools.glob(f".{name}.*"):
             shutil.rmtree(litter, ignore_errors=True)
@@ -147,19 +199,3 @@ def _remedy(wanted: Pin) -> str:
         "It was not installed. This machine may lack what it needs (processor, system libraries). "
         f"{wanted.way_out}"
     )
-
-
-@contextmanager
-def _lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    import filelock  # here, so that plugin.py can import us for nothing
-
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        waiting()
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -19,6 +19,9 @@ from pytest_wasmedge.provision.cache import folder
 #: One folder per tool that has dependencies, with the lock file that names all of them.
 LOCKS = Path(__file__).with_name("locks")
 
+#: In the folder of a tool whose packages are not pinned one by one: what was taken.
+RECORD = "packages.json"
+
 #: What ``pytest-wasmedge build`` needs.
 BUILD_TOOLS = ("node", "binaryen", "wizer", "ruby")
 
@@ -69,8 +72,12 @@ class Pin:
     @property
     def folder_name(self) -> str:
         """The name of the installed folder; another pin never shares it."""
-        fingerprint = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{self.name}-{self.version}-{fingerprint[:8]}"
+        return f"{self.name}-{self.version}-{self.fingerprint}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hex digits that change with anything of the pin."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def lock(self) -> Path | None:
@@ -87,21 +94,34 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
-class Deb:
-    """One Debian package: ``digest`` is the ``sha256:HEX`` of its .deb."""
+class DebianPin(Pin):
+    """A program of Debian: ``version`` is the range that is accepted, ``suites`` are asked in this order.
+
+    There is no digest: the archive's signature is trusted, which apt checks.
+    """
+
+    platform: str
+    suites: tuple[str, ...]
+
+    known_from: ClassVar[str] = "signed"
+
+    @property
+    def folder_name(self) -> str:
+        """The name of the installed folder; another pin never shares it."""
+        return f"{self.name}-debian-{self.fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What was fetched for a tool: ``digest`` as in a pin."""
 
     package: str
     version: str
     digest: str
 
-
-@dataclass(frozen=True, slots=True)
-class DebianPin(Pin):
-    """A program from a suite of Debian, with every package that it needs: its own first, whose digest is the pin's."""
-
-    platform: str
-    suite: str
-    debs: tuple[Deb, ...]
+    def as_json(self) -> dict[str, str]:
+        """Return it as it stands in a record."""
+        return asdict(self)
 
 
 class Exact(Pin):
@@ -150,18 +170,19 @@ def pin(name: str, on: str | None = None) -> Pin:
             f"{name} is not pinned for {on} (only for {', '.join(table['platforms'])}). "
             f"{yourself if name in programs() else _NO_OTHER}"
         )
-    debs = tuple(Deb(*line.split()) for line in here.get("debs", ()))
     common = {
         "name": name,
         "source": table["source"],
         "package": here.get("package") or table["package"],
         "version": here.get("version") or table["version"],
-        "digest": debs[0].digest if debs else here["digest"],
+        "digest": here.get("digest", ""),
         "entry": table["entry"],
         "executable": table["executable"],
         "smoke": Smoke(**{**table["smoke"], "argv": tuple(table["smoke"]["argv"])}),
     }
-    return DebianPin(**common, platform=on, suite=table["suite"], debs=debs) if debs else Pin(**common)
+    if table["source"] == "debian":
+        return DebianPin(**common, platform=on, suites=tuple(table["suites"]))
+    return Pin(**common)
 
 
 def pinned_here(name: str) -> bool:
@@ -191,13 +212,18 @@ def wheel_of(name: str) -> tuple[str, tuple[str, ...]] | None:
     return (table["module"], tuple(table["places"])) if table else None
 
 
+def needs_of(name: str) -> tuple[str, ...]:
+    """Return the tools that must be installed before this one; none if it is not pinned for this platform."""
+    return pin(name).needs if pinned_here(name) else ()
+
+
 def in_order(names: list[str]) -> list[str]:
     """Return these tools and what they need, each once, needs first. Raises ProvisionError."""
     ordered: list[str] = []
     for name in names:
         # What is not pinned for this platform is told when it is installed, not before all others.
-        needs = list(pin(name).needs) if pinned_here(name) else []
-        ordered += [tool for tool in (*in_order(needs), name) if tool not in ordered]
+        needs = in_order(list(needs_of(name)))
+        ordered += [tool for tool in (*needs, name) if tool not in ordered]
     return ordered
 
 

@@ -32,7 +32,7 @@ def published(pin: Pin, work: Path, deno: Path | None) -> list[str]:
         _resolve_npm(pin, "*", work, deno, failure)
         return _kept_by_deno(pin, work, failure)
     argv = [*_pip(pin), "index", "versions", pin.package, "--only-binary", ":all:", *_PIP_PATIENCE]
-    said = run(argv, pin, work, pip_env(work), failure, ASK_TIMEOUT_S)
+    said = run(argv, pin, work, pip_env(work), failure, ASK_TIMEOUT_S, ())
     listed = _LISTED.search(said)
     if listed is None:
         raise ProvisionError(f"{failure}: pip listed none, but said {said[:200]!r}. Try a newer pip.")
@@ -58,7 +58,7 @@ def stated(pin: Pin, version: str, work: Path, deno: Path | None) -> str:
     report = work / "report.json"
     argv = [*_pip(pin), "install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", ":all:"]
     argv += ["--quiet", "--report", str(report), *_PIP_PATIENCE, f"{pin.package}=={version}"]
-    run(argv, pin, work, pip_env(work), failure, ASK_TIMEOUT_S)
+    run(argv, pin, work, pip_env(work), failure, ASK_TIMEOUT_S, ())
     try:
         [wheel] = json.loads(report.read_text("utf-8"))["install"]
         return f"sha256:{wheel['download_info']['archive_info']['hashes']['sha256']}"
@@ -83,7 +83,7 @@ def _resolve_npm(pin: Pin, wanted: str, work: Path, deno: Path | None, failure: 
     (work / "package.json").write_text(json.dumps({"dependencies": {pin.package: wanted}}), encoding="utf-8")
     env = {name: value for name, value in os.environ.items() if name != "DENO_NO_PACKAGE_JSON"}
     argv = [str(deno), "install", "--lockfile-only"]
-    run(argv, pin, work, env | deno_env(work), failure, ASK_TIMEOUT_S)
+    run(argv, pin, work, env | deno_env(work), failure, ASK_TIMEOUT_S, ())
 
 
 def _kept_by_deno(pin: Pin, work: Path, failure: str) -> list[str]:

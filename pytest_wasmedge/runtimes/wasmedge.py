@@ -22,7 +22,7 @@ from pytest_wasmedge.drivers.compiled import (
 )
 from pytest_wasmedge.drivers.preopens import granted
 from pytest_wasmedge.drivers.process import Workspace, spawn, stop
-from pytest_wasmedge.drivers.versions import Versions, ask, told, too_old
+from pytest_wasmedge.drivers.versions import Versions, ask, numbers, told, too_old
 from pytest_wasmedge.errors import (
     HostStartError,
     ProvisionError,
@@ -49,6 +49,9 @@ COMPILED_BYTES = 128 << 10
 
 #: The first with the subcommands run and compile; the options that we give them are older.
 MINIMUM = (0, 13)
+
+#: From here on compiled code is interpreted unless it is asked for (WasmEdge issue 5169).
+_RUN_MODES = (0, 17)
 
 _TRAP_STATUS = 134
 _PAGE_BYTES = 1 << 16
@@ -136,6 +139,8 @@ class WasmEdge(CompiledRuntime):
     def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
         # Writes to files of the machine that the guest names.
         options = ["--forbidden-plugin", "wasi_logging"]
+        if _is_compiled(launch.artifact) and numbers(self._version(launch.executable)) >= _RUN_MODES:
+            options += ["--run-mode", "aot"]
         if launch.limits.memory_bytes:
             options += ["--memory-page-limit", str(min(launch.limits.memory_bytes // _PAGE_BYTES, 1 << 16))]
         for name, value in invocation.env.items():

@@ -1,7 +1,9 @@
-"""What ``pytest-wasmedge doctor`` finds here, and the lines that say so."""
+"""``pytest-wasmedge doctor``: what can run here, and the lines that say so."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import sys
@@ -11,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_wasmedge import __version__
+from pytest_wasmedge.commands.console import Subparsers, open_console
 from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
 from pytest_wasmedge.provision import install_command
 from pytest_wasmedge.provision.cache import cache_root
 from pytest_wasmedge.provision.pins import pin, this_platform
 from pytest_wasmedge.provision.versions import installed_versions
+from pytest_wasmedge.runtimes import builtin_runtimes
 
 if TYPE_CHECKING:
     from pytest_wasmedge.runtimes.base import Availability, Runtime
@@ -140,3 +144,26 @@ def size_text(size_bytes: int) -> str:
     if size_bytes < 1_000_000:
         return f"{size_bytes / 1e3:.0f} kB"
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 10_000_000 else f"{size_bytes / 1e6:.0f} MB"
+
+
+def add_to(commands: Subparsers) -> None:
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        "doctor",
+        help="show which runtimes can run here, and how to get the rest",
+        description="Ask every built-in runtime whether it can start here. Installs nothing; ends with 0.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.set_defaults(action=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it and return the exit status. Raises WasmEdgeError."""
+    findings = examine(builtin_runtimes())
+    if options.json:
+        print(json.dumps(findings, indent=2))
+    else:
+        console = open_console()
+        for line, style in lines(findings):
+            console.print(line, style=style, markup=False)
+    return 0

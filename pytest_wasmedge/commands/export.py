@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import json
@@ -14,17 +15,20 @@ from pathlib import Path
 from string import Template
 
 from pytest_wasmedge import __version__
+from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on
 from pytest_wasmedge.contract.limits import gzip_size
 from pytest_wasmedge.contract.presets import presets
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.options import BUILTIN_ARTIFACT
 from pytest_wasmedge.provision import installed
 from pytest_wasmedge.runtimes.glue import prepare
+from pytest_wasmedge.session import open_artifact
 from pytest_wasmedge.wasm import inspect
 
 _GLUE = Path(prepare.__file__).parent
 _TEMPLATES = _GLUE / "export"
-_NOTICE = Path(__file__).parent / "artifacts" / "ruby-worker.NOTICE.txt"
+_NOTICE = Path(__file__).parents[1] / "artifacts" / "ruby-worker.NOTICE.txt"
 #: Says that a folder is an export, and what we wrote there.
 MARKER = ".pytest-wasmedge-export.json"
 SECRET_VARIABLE = "PYTEST_WASMEDGE_SECRET"
@@ -312,3 +316,30 @@ def _told_as_ours(folder: Path) -> Iterator[None]:
         raise ExportError(
             f"{folder} cannot be written ({error.strerror or error}): give another --output."
         ) from error
+
+
+def add_to(commands: Subparsers) -> None:
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        "export",
+        help="write a folder with our glue and an artifact that can be deployed as it is",
+        description="Write a folder that can be deployed as it is, and say how it stands against the platform's "
+        "published limits. Deployed, it takes stdin as the body of a POST and answers stdout; "
+        "`pytest --wasm-remote=URL` checks all of it. Other files in the folder stay.",
+    )
+    parser.add_argument("target", choices=tuple(TARGETS), help="where to deploy to")
+    parser.add_argument("--artifact", metavar="PATH", help="the .wasm file (default: the built-in Ruby)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="the folder (default: ./ARTIFACT-TARGET)")
+    parser.add_argument("--force", action="store_true", help="also write into what is not an earlier export")
+    parser.set_defaults(action=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it and return the exit status. Raises WasmEdgeError."""
+    artifact = open_artifact(options.artifact or BUILTIN_ARTIFACT, Path.cwd())
+    console = open_console()
+    with progress_on(console) as progress:
+        exported = export(options.target, artifact, options.output, force=options.force, progress=progress)
+    for line, style in lines(exported):
+        console.print(line, style=style, markup=False)
+    return 0

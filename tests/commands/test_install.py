@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge import cli
+from pytest_wasmedge.commands import install as install_command
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import debian, pins, registry, versions
 from pytest_wasmedge.provision.pins import pin
@@ -31,7 +32,7 @@ def installs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(name)
         return cache
 
-    monkeypatch.setattr(cli, "install", install)
+    monkeypatch.setattr(install_command, "install", install)
     return done
 
 
@@ -100,16 +101,16 @@ def test_what_is_named_must_have_a_source(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_failure_is_told_last(installs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What can be fetched and is not, is a failure also without names: after all others, and with status 1."""
-    working: Callable[[str, Callable[[str], None]], Path] = vars(cli)["install"]
+    working: Callable[[str, Callable[[str], None]], Path] = vars(install_command)["install"]
 
     def gone(name: str, progress: Callable[[str], None]) -> Path:
         if name == "wasmedge":
             raise ProvisionError("Debian trixie no longer offers it.")
         return working(name, progress)
 
-    monkeypatch.setattr(cli, "no_source", lambda tool: "")
-    monkeypatch.setattr(cli, "install", gone)
-    monkeypatch.setattr(cli, "_complain", installs.append)
+    monkeypatch.setattr(install_command, "no_source", lambda tool: "")
+    monkeypatch.setattr(install_command, "install", gone)
+    monkeypatch.setattr(install_command, "complain", installs.append)
 
     assert cli.main(["install"]) == 1
 
@@ -133,7 +134,7 @@ def test_how_a_version_was_found_is_told(
     monkeypatch.setattr(versions, "_published", {})
     monkeypatch.setattr(registry, "published", down)
     # What deno needs beside its program.
-    monkeypatch.setattr(cli, "install", lambda name, progress: cache)
+    monkeypatch.setattr(install_command, "install", lambda name, progress: cache)
 
     assert cli.main(["install", f"deno@{beginning}"]) == 0
 

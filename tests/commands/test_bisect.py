@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from pytest_wasmedge import bisecting, cli
-from pytest_wasmedge.bisecting import Change, Report, Step, between, bisect, find_case, find_change, search
+from pytest_wasmedge import cli
+from pytest_wasmedge.commands import bisect as bisecting
+from pytest_wasmedge.commands.bisect import (
+    Change,
+    Report,
+    Step,
+    between,
+    bisect,
+    find_case,
+    find_change,
+    search,
+)
 from pytest_wasmedge.errors import (
     CorpusError,
     HostStartError,

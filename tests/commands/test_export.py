@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from pytest_wasmedge import cli
+from pytest_wasmedge.commands.export import MARKER, SECRET_VARIABLE, TARGETS, Exported, export, lines
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
 from pytest_wasmedge.drivers.process import Announcement, announcements, spawn, stop
-from pytest_wasmedge.export import MARKER, SECRET_VARIABLE, TARGETS, Exported, export, lines
 from pytest_wasmedge.model import Artifact, Limits, exited, trapped
 from pytest_wasmedge.provision import find
 from pytest_wasmedge.runtimes.remote import ARTIFACT_HEADER, DEFAULT_HEADER, WIRE_HEADER, Remote

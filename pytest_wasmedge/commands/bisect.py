@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,17 +13,20 @@ from typing import Any, Literal
 
 from pytest_wasmedge import bundled
 from pytest_wasmedge.artifacts.floor import floor_artifact
+from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on
 from pytest_wasmedge.errors import CorpusError, HostStartError, RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.model import Artifact, Divergence, Invocation, Limits, Outcome, host_failed
+from pytest_wasmedge.options import BUILTIN_ARTIFACT
 from pytest_wasmedge.pool import explain
 from pytest_wasmedge.portability.compare import compare
 from pytest_wasmedge.portability.corpus import Case, load_corpus
 from pytest_wasmedge.portability.excerpt import cut, visible
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.versions import Resolver, in_order, install_others, install_version, published
-from pytest_wasmedge.runtimes import select
+from pytest_wasmedge.runtimes import builtin_runtimes, select
 from pytest_wasmedge.runtimes.base import Host, Runtime
+from pytest_wasmedge.session import open_artifact
 
 Say = Callable[[str], None]
 #: Runs one exact version. Raises WasmEdgeError if it cannot be had or started.
@@ -296,3 +301,45 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise WasmEdgeError(f"--source {path} cannot be read: {error.strerror}.") from error
+
+
+def add_to(commands: Subparsers) -> None:
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        "bisect",
+        help="find the version of a runtime in which an outcome changed",
+        description="Run one program on published versions of a runtime, half of what is left at a time, and name "
+        "the first whose outcome is not that of --good. Installs the versions that it tries; one that cannot be "
+        "installed or started is skipped.",
+    )
+    parser.add_argument("--runtime", required=True, metavar="NAME", help="the runtime, without a version")
+    parser.add_argument(
+        "--good", required=True, metavar="VERSION", help="the older version, or its beginning"
+    )
+    parser.add_argument("--bad", required=True, metavar="VERSION", help="the newer version, or its beginning")
+    program = parser.add_mutually_exclusive_group()
+    program.add_argument("--case", metavar="NAME", help="a case of the bundled corpus: errors/stack_overflow")
+    program.add_argument("--source", type=Path, metavar="FILE", help="a program to run: it becomes stdin")
+    parser.add_argument(
+        "--artifact", metavar="PATH", help="the .wasm file to run (default: the built-in Ruby)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the steps")
+    parser.set_defaults(action=run, usage_error=parser.error)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it and return the exit status. Raises WasmEdgeError."""
+    if not (options.case or options.source or options.artifact):
+        options.usage_error("say what to run: --case NAME, --source FILE, or --artifact PATH")
+    runtime = runtime_named(options.runtime, builtin_runtimes())
+    program = find_case(options.case) if options.case else options.source
+    artifact = open_artifact(options.artifact or BUILTIN_ARTIFACT, Path.cwd())
+    console = open_console()
+    say = (lambda _: None) if options.json else (lambda text: console.print(text, markup=False))
+    with progress_on(console) as progress:
+        report = bisect(runtime, artifact, program, (options.good, options.bad), say, progress)
+    if options.json:
+        print(json.dumps(report.as_json(), indent=2))
+    for line, style in [] if options.json else lines(report):
+        console.print(line, style=style, markup=False)
+    return 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import random
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pytest_wasmedge.ablation import Ablation, Entry, entry
+from pytest_wasmedge.ablation import Ablation, Entry, entry, lines
+from pytest_wasmedge.commands.build import VARIANTS
+from pytest_wasmedge.commands.console import TERMINATED, Subparsers, complain, open_console, progress_on
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import ArtifactError, LatencyError, RuntimeUnavailableError
 from pytest_wasmedge.latency.journal import Journal
@@ -18,12 +22,15 @@ from pytest_wasmedge.options import BUILTIN_ARTIFACT
 from pytest_wasmedge.pool import HostPool, explain
 from pytest_wasmedge.provision import build_tools
 from pytest_wasmedge.provision.cache import folder
-from pytest_wasmedge.runtimes import select
+from pytest_wasmedge.runtimes import builtin_runtimes, select
 from pytest_wasmedge.runtimes.base import Availability, Runtime
 from pytest_wasmedge.session import open_artifact
 from pytest_wasmedge.wasm import load_artifact
 
 Say = Callable[[str], None]
+
+#: What is compared by default; the library is another artifact, not another way to build this one.
+COMPARED = VARIANTS[:-1]
 
 
 def variant(name: str, progress: Say, say: Say) -> Artifact:
@@ -76,7 +83,7 @@ def entries(specs: Sequence[str], names: Sequence[str], progress: Say, say: Say)
     return found
 
 
-def runtimes(spec: str, known: Sequence[Runtime]) -> tuple[list[Runtime], dict[str, Availability]]:
+def runtimes_for(spec: str, known: Sequence[Runtime]) -> tuple[list[Runtime], dict[str, Availability]]:
     """Return those of the runtimes that can run here, and of each one asked for whether it can.
 
     Raises RuntimeUnavailableError if one that is named cannot run here, or none of all can.
@@ -124,3 +131,65 @@ def take(ablation: Ablation, rounds: int, progress: Say) -> None:
         progress(f"round {number} of {rounds}: waiting until nobody else measures or tests")
         with quiet.measuring():
             ablation.take_round(lambda text: progress(f"{text}, of {rounds}"))
+
+
+def add_to(commands: Subparsers) -> None:
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        "compare",
+        help="hold the cold starts of variants against each other, on each runtime",
+        description="Start each VARIANT once on each runtime in every round, in a drawn order, and print "
+        "size and cold start of each, with the ratio to the first one named: that is the baseline. Variants "
+        "that are not in your cache folder yet are built first, which takes minutes for optimised ones.",
+        epilog=f"Variants: {', '.join(VARIANTS)}.",
+    )
+    parser.add_argument(
+        "variants",
+        nargs="*",
+        metavar="VARIANT",
+        help="variants of the built-in artifact, or paths of .wasm files; the first one is the baseline "
+        "(default: raw, then every other variant but stdlib)",
+    )
+    parser.add_argument(
+        "--runtimes", default="all", metavar="NAME,…", help="runtimes (default: all that can run here)"
+    )
+    parser.add_argument(
+        "--rounds", type=_count, default=20, metavar="N", help="rounds; intervals need 8 (default: 20)"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="what the order is drawn from (default: another one each time)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="append the raw samples to this file, as JSON lines"
+    )
+    parser.set_defaults(action=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it and return the exit status. Raises WasmEdgeError."""
+    console = open_console()
+    seed: int = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
+    here, availability = runtimes_for(options.runtimes, builtin_runtimes())
+    keep = writer(options.json, seed, availability)
+    status = 0
+    with progress_on(console) as progress:
+        compared = entries(options.variants or COMPARED, VARIANTS, progress, console.print)
+        ablation = Ablation(compared, here, seed, keep)
+        try:
+            take(ablation, options.rounds, progress)
+        except KeyboardInterrupt:
+            status = 130
+        except SystemExit:
+            status = TERMINATED
+    for line, style in lines(compared, ablation.results(), availability, seed):
+        console.print(line, style=style, markup=False)
+    if status:
+        complain("interrupted; the table shows what was measured until then.")
+    return status or (1 if ablation.faults else 0)
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{count} is too few")
+    return count

@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pytest_wasmedge import cli, doctor
+from pytest_wasmedge import cli
 from pytest_wasmedge.artifacts.recipe import variants
+from pytest_wasmedge.commands import build, doctor
+from pytest_wasmedge.commands import install as install_command
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.model import Artifact, Limits
 from pytest_wasmedge.provision.pins import exact, in_order, pin, this_platform
@@ -42,7 +44,7 @@ def installs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(name)
         return place
 
-    monkeypatch.setattr(cli, "install", install)
+    monkeypatch.setattr(install_command, "install", install)
     return done
 
 
@@ -246,14 +248,14 @@ def test_one_failure_does_not_stop_the_rest(
     installs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What does not depend on the tool that failed is installed; each failure is one line."""
-    working: Callable[[str, Callable[[str], None]], Path] = vars(cli)["install"]
+    working: Callable[[str, Callable[[str], None]], Path] = vars(install_command)["install"]
 
     def no_deno(name: str, progress: Callable[[str], None]) -> Path:
         if name == "deno":
             raise ProvisionError("deno could not be fetched.")
         return working(name, progress)
 
-    monkeypatch.setattr(cli, "install", no_deno)
+    monkeypatch.setattr(install_command, "install", no_deno)
 
     assert cli.main(["install", "bun", "node"]) == 1
     assert installs == ["node"]
@@ -283,7 +285,7 @@ def test_interrupting_ends_with_130(
     def interrupted(name: str, progress: Callable[[str], None]) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "install", interrupted)
+    monkeypatch.setattr(install_command, "install", interrupted)
 
     assert cli.main(["install", "wasmtime-cli"]) == 130
     assert capsys.readouterr().err == "pytest-wasmedge: interrupted; nothing half-done was kept.\n"
@@ -297,7 +299,7 @@ def test_a_request_to_terminate_unwinds(cache: Path, monkeypatch: pytest.MonkeyP
         signal.raise_signal(signal.SIGTERM)
         raise AssertionError("not reached")
 
-    monkeypatch.setattr(cli, "install", terminated)
+    monkeypatch.setattr(install_command, "install", terminated)
 
     with pytest.raises(SystemExit) as ending:
         cli.main(["install", "wasmtime-cli"])
@@ -314,7 +316,7 @@ def test_build_refuses_an_output_that_cannot_be(tmp_path: Path, capsys: pytest.C
 
 def test_build_knows_the_variants_of_the_recipe() -> None:
     """The choices of --variant are the recipe's."""
-    assert set(cli.VARIANTS) == set(variants())
+    assert set(build.VARIANTS) == set(variants())
 
 
 @pytest.mark.parametrize(
