@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -44,10 +44,14 @@ def complain(text: str) -> None:
     print(f"pytest-wasmedge: {text}", file=sys.stderr)
 
 
-def print_table(rows: Sequence[tuple[Sequence[str], str]], console: Console) -> None:
-    """Print rows of cells, each row in its style, in columns as wide as their widest cell; the last is not padded."""
-    columns = max(len(cells) for cells, _ in rows) - 1
-    widths = [max(len(cells[column]) for cells, _ in rows) for column in range(columns)]
+def table(rows: Sequence[tuple[Sequence[str], str]]) -> Iterator[tuple[str, str]]:
+    """Yield rows of cells as lines, each with its style, in columns as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in rows), strict=True)]
     for cells, style in rows:
-        padded = [cell.ljust(width) for cell, width in zip(cells, (*widths, 0), strict=True)]
-        console.print("  ".join(padded).rstrip(), style=style, markup=False)
+        yield "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip(), style
+
+
+def print_lines(lines: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print each line in its style."""
+    for line, style in lines:
+        console.print(line, style=style, markup=False)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_wasmedge import __version__
-from pytest_wasmedge.commands.console import Subparsers, open_console
+from pytest_wasmedge.commands.console import Subparsers, open_console, print_lines, table
 from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
-from pytest_wasmedge.provision import install_command
+from pytest_wasmedge.provision import install_command, provenances
 from pytest_wasmedge.provision.cache import cache_root
 from pytest_wasmedge.provision.pins import pin, this_platform
 from pytest_wasmedge.provision.versions import installed_versions
@@ -46,14 +46,15 @@ def examine(runtimes: Sequence[Runtime]) -> dict[str, Any]:
                 "engine": runtime.engine,
                 **asdict(_probe(runtime)),
                 "versions": _versions(runtime),
+                "tools": [asdict(came) for came in provenances(runtime.tools)],
             }
             for runtime in runtimes
         ],
     }
 
 
-def lines(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the lines of ``doctor`` and the style of each."""
+def lines(findings: dict[str, Any], verbose: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield the lines of ``doctor`` and the style of each; ``verbose`` tells what was fetched for each runtime."""
     cache, artifact, runtimes = findings["cache"], findings["artifact"], findings["runtimes"]
     yield f"pytest-wasmedge {findings['pytest_wasmedge']}", "bold"
     yield f"Python    {findings['python']}  {findings['python_path']}", ""
@@ -78,14 +79,16 @@ def lines(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:
         engine = f"{runtime['engine']} {extra}".rstrip() if here else runtime["engine"]
         origin = runtime["path"] if here else f"not here: {runtime['reason']}"
         rows.append((runtime["name"], runtime["version"] if here else "-", engine, origin))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
     styles = ["bold", *("green" if runtime["available"] else "yellow" for runtime in runtimes)]
-    installed = [(), *(runtime.get("versions", ()) for runtime in runtimes)]
-    for row, style, versions in zip(rows, styles, installed, strict=True):
-        cells = [cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)]
-        yield "  ".join(cells).rstrip(), style
-        if versions:
-            yield f"  also installed: {', '.join(f'{row[0]}@{version}' for version in versions)}", ""
+    head, *told = table(list(zip(rows, styles, strict=True)))
+    yield head
+    for runtime, line in zip(runtimes, told, strict=True):
+        yield line
+        others = [f"{runtime['name']}@{version}" for version in runtime.get("versions", ())]
+        if others:
+            yield f"  also installed: {', '.join(others)}", ""
+        if verbose:
+            yield from _tools(runtime.get("tools", ()))
     yield "", ""
 
     missing = [runtime for runtime in runtimes if not runtime["available"]]
@@ -99,6 +102,13 @@ def lines(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if remedy not in ours:
             names = ", ".join(runtime["name"] for runtime in missing if runtime["install"] == remedy)
             yield f"To get {names}: {remedy}", ""
+
+
+def _tools(tools: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for tool in tools:
+        yield f"  {tool['tool']} {tool['version']}, from {tool['source']}:", ""
+        for package in tool["packages"]:
+            yield f"    {package['package']} {package['version']} {package['digest']}", ""
 
 
 def _probe(runtime: Runtime) -> Availability:
@@ -154,6 +164,12 @@ def add_to(commands: Subparsers) -> None:
         description="Ask every built-in runtime whether it can start here. Installs nothing; ends with 0.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="also list what was fetched for each runtime, with digests",
+    )
     parser.set_defaults(action=run)
 
 
@@ -163,7 +179,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(findings, indent=2))
     else:
-        console = open_console()
-        for line, style in lines(findings):
-            console.print(line, style=style, markup=False)
+        print_lines(lines(findings, options.verbose), open_console())
     return 0

@@ -10,12 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pytest_wasmedge.commands.console import Subparsers, complain, open_console, print_table, progress_on
+from pytest_wasmedge.commands.console import (
+    Subparsers,
+    complain,
+    open_console,
+    print_lines,
+    progress_on,
+    table,
+)
 from pytest_wasmedge.commands.doctor import folder_bytes, size_text
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.provision import Progress, install, install_command, installed, no_source, provenance
 from pytest_wasmedge.provision.cache import cache_root
-from pytest_wasmedge.provision.pins import in_order, needs_of, tool_names
+from pytest_wasmedge.provision.pins import in_order, needs_of, pin, tool_names
 from pytest_wasmedge.provision.versions import Resolver, install_version, installed_version
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
 from pytest_wasmedge.runtimes.base import base_name
@@ -58,7 +65,7 @@ def add_to(commands: Subparsers) -> None:
         help="runtimes or tools, each of which must be had (default: every runtime that can be had here); "
         "deno@2.7 is the newest deno 2.7",
     )
-    parser.add_argument("--strict", action="store_true", help="end with 1 if anything could not be installed")
+    parser.add_argument("--strict", action="store_true", help="end with 1 if anything is missing in the end")
     parser.set_defaults(action=run, usage_error=parser.error)
 
 
@@ -69,22 +76,23 @@ def run(options: argparse.Namespace) -> int:
     """
     names: list[str] = options.names or builtin_names()
     tools = tools_for(names, options.usage_error)
+    demanded = bool(options.names or options.strict)
     cache_root()
     console = open_console()
     results: list[Result] = []
     for tool in tools:
         absent = {result.tool for result in results if result.reason}
-        results.append(_result(tool, bool(options.names), absent, console))
+        results.append(_result(tool, demanded, absent, console))
     for name in (name for name in names if "@" in name):
         results.append(_install_one(name, _exact(console), console))
     _tell_of_others(options.names, console)
-    if len(results) > 1:
+    if results:
         _summarise(results, console)
     # Last, where they are seen; a fault that many tools share (no network, a full disk) is told once.
     failed = [result.reason for result in results if result.state == NOT_HERE]
     for reason in dict.fromkeys(failed):
         complain(reason)
-    return 1 if failed and (options.names or options.strict) else 0
+    return 1 if failed and demanded else 0
 
 
 def other_tools() -> list[str]:
@@ -112,11 +120,11 @@ def tools_for(names: Sequence[str], usage_error: Callable[[str], NoReturn]) -> l
     return in_order(tools)
 
 
-def _result(tool: str, named: bool, absent: Collection[str], console: Console) -> Result:
+def _result(tool: str, demanded: bool, absent: Collection[str], console: Console) -> Result:
     """Install this pinned tool, unless what it needs is absent or this system has no source of it."""
     if not installed(tool):
-        if (reason := no_source(tool)) and not named:
-            # Nobody asked for it by its name: that this system has no source of it is no failure.
+        if (reason := no_source(tool)) and not demanded:
+            # Nobody demands it: that this system has no source of it is no failure.
             console.print(f"left out: {reason}", style="yellow", markup=False)
             return Result(tool, "-", LEFT_OUT, reason=reason)
         if lacking := [need for need in needs_of(tool) if need in absent]:
@@ -129,7 +137,7 @@ def _pinned(tool: str, progress: Progress) -> tuple[str, str, Path, bool]:
     there = installed(tool)
     place = there or install(tool, progress)
     came = provenance(tool)
-    return tool, came.version if came else "", place, there is not None
+    return tool, came.version if came else pin(tool).version, place, there is not None
 
 
 def _exact(console: Console) -> Callable[[str, Progress], tuple[str, str, Path, bool]]:
@@ -155,7 +163,7 @@ def _exact(console: Console) -> Callable[[str, Progress], tuple[str, str, Path, 
 def _install_one(
     name: str, get: Callable[[str, Progress], tuple[str, str, Path, bool]], console: Console
 ) -> Result:
-    """Install what is called so, and print what became of it.
+    """Install what is called so, and say so once it is done; the summary tells the rest.
 
     ``get`` does it, and returns tool, version, folder, and whether it was there.
     """
@@ -167,21 +175,26 @@ def _install_one(
         return Result(name, "-", NOT_HERE, reason=str(error))
     size = size_text(folder_bytes(place))
     if was_there:
-        console.print(f"{tool} {version}: already there ({size})")
         return Result(tool, version, "already there", size)
     console.print(f"{tool} {version}: installed ({size}, {time.monotonic() - began_s:.1f} s)", style="green")
     return Result(tool, version, "installed", size)
 
 
 def _tell_of_others(names: Sequence[str], console: Console) -> None:
-    """Say of the named runtimes that need nothing of ours, or something that is not ours, where they stand."""
-    for runtime in (each for each in builtin_runtimes() if each.name in names):
+    """Say of runtimes that need nothing of ours, or something that is not ours, where they stand.
+
+    Without names only those are told of that this system could have.
+    """
+    for runtime in builtin_runtimes():
+        # Whose program is ours can be told without asking it.
+        if runtime.name not in names if names else runtime.tool:
+            continue
         found = runtime.probe()
         if found.install and not found.install.startswith(install_command("")):
             console.print(
                 f"{runtime.name}: {found.reason}; get it with `{found.install}`", style="yellow", markup=False
             )
-        elif not runtime.tools:
+        elif names and not runtime.tools:
             console.print(f"{runtime.name}: nothing to install ({found.path})", markup=False)
 
 
@@ -192,7 +205,7 @@ def _summarise(results: Sequence[Result], console: Console) -> None:
         style = "yellow" if result.reason else "green"
         rows.append(((result.tool, result.version, result.state, result.size), style))
     console.print()
-    print_table(rows, console)
+    print_lines(table(rows), console)
     absent = {result.tool for result in results if result.reason}
     here = len(results) - len(absent)
     without = [runtime.name for runtime in builtin_runtimes() if absent & set(runtime.tools)]

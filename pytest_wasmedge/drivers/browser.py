@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -35,7 +35,7 @@ from pytest_wasmedge.model import (
     host_failed,
     timed_out,
 )
-from pytest_wasmedge.provision import Found, find_system, install_command
+from pytest_wasmedge.provision import Found, find_system, install_command, remedy
 from pytest_wasmedge.runtimes.base import Availability, Host
 
 
@@ -57,11 +57,12 @@ class Launch:
 class BrowserRuntime(ServingRuntime):
     """A browser of this system, started once per host. It describes; BrowserHost does.
 
-    ``commands`` are its names on PATH, the preferred one first; ``remedy`` is the command that installs it.
+    ``commands`` are its names on PATH, the preferred one first; ``remedies`` are the commands that install it,
+    by the name of the system.
     """
 
     commands: ClassVar[tuple[str, ...]]
-    remedy: ClassVar[str]
+    remedies: ClassVar[Mapping[str, str]]
     minimum: ClassVar[tuple[int, ...]] = ()
 
     @abstractmethod
@@ -104,19 +105,19 @@ class BrowserRuntime(ServingRuntime):
         try:
             found = self.locate()
             if found is None:
-                return Availability(False, reason=self._not_found(), install=self.remedy)
+                return Availability(False, reason=self._not_found(), install=remedy(self.remedies))
             versions = self.versions(found.path)
             missing = self.missing()
         except ProvisionError as error:
             # It says itself what to do.
             return Availability(False, reason=str(error))
         except RuntimeUnavailableError as error:
-            return Availability(False, reason=str(error), install=self.remedy)
+            return Availability(False, reason=str(error), install=remedy(self.remedies))
         install, path = install_command(self.name), f"{found.path} ({found.origin})"
         if numbers(versions.version) < self.minimum:
             wanted = ".".join(map(str, self.minimum))
             missing = f"{found.path} is version {versions.version}, at least {wanted} is needed"
-            install = self.remedy
+            install = remedy(self.remedies)
         if missing:
             return Availability(False, versions.version, versions.engine_version, missing, install, path)
         return Availability(True, versions.version, versions.engine_version, path=path)
@@ -125,7 +126,8 @@ class BrowserRuntime(ServingRuntime):
         found = self.locate()
         if found is None:
             raise RuntimeUnavailableError(
-                f"{self.name} cannot start: {self._not_found()}; get it with `{self.remedy}`."
+                f"{self.name} cannot start: {self._not_found()}; get it with "
+                f"`{remedy(self.remedies) or 'your package manager'}`."
             )
         return BrowserHost(self, found.path, artifact, limits)
 

@@ -13,6 +13,7 @@ from pytest_wasmedge.provision.install import (
     installed,
     no_source,
     provenance,
+    provenances,
 )
 from pytest_wasmedge.provision.pins import BUILD_TOOLS
 from pytest_wasmedge.provision.systems import remedy
@@ -31,6 +32,7 @@ __all__ = [
     "installed",
     "no_source",
     "provenance",
+    "provenances",
     "remedy",
 ]
 

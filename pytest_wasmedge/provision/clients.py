@@ -37,12 +37,13 @@ _MISMATCH = re.compile(
 )
 #: A mirror of Debian that is being updated answers so for a minute or two.
 _MAY_PASS = re.compile("hash sum mismatch", re.IGNORECASE)
-#: In apt's words.
+#: In apt's words. It also calls an archive unsigned whose signature could not be fetched.
 _UNSIGNED = re.compile(
-    "is not signed|NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|signatures? (?:couldn't be verified|were invalid)"
-    "|insecure repositor|gpgv .*required",
+    "NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|signatures? (?:couldn't be verified|were invalid)|gpgv .*required",
     re.IGNORECASE,
 )
+_NO_SIGNATURE = re.compile("is not signed")
+_NOT_FETCHED = re.compile("Failed to fetch")
 #: Of what apt prints, the lines that say what is wrong: between them it tells what it has done.
 _OF_APT = re.compile(r"E: |W: GPG error: |\S+ : (?:Pre)?Depends: ")
 #: What no second attempt mends: the words of the C library, which all clients pass on.
@@ -162,13 +163,14 @@ def run(
     cwd: Path,
     env: Mapping[str, str],
     failure: str,
-    timeout_s: float = FETCH_TIMEOUT_S,
+    timeout_s: float | None = None,
     pauses_s: Sequence[float] | None = None,
 ) -> str:
     """Run a client and return what it printed; what may be a passing fault is tried again after each pause.
 
     ``timeout_s`` bounds all attempts together. Raises ProvisionError that begins with ``failure``.
     """
+    timeout_s = FETCH_TIMEOUT_S if timeout_s is None else timeout_s
     ends_s = time.monotonic() + timeout_s
     pauses = list(PAUSES_S if pauses_s is None else pauses_s)
     while True:
@@ -222,7 +224,7 @@ def _remedy(text: str, pin: Pin) -> str:
             f"What came is not what is {pin.known_from}, so it was thrown away. If a mirror or proxy stands between, "
             "ask who runs it; otherwise report this."
         )
-    if _UNSIGNED.search(text):
+    if _UNSIGNED.search(text) or (_NO_SIGNATURE.search(text) and not _NOT_FETCHED.search(text)):
         return (
             "The archive is not signed by a key that this machine trusts, so nothing of it was taken. Install or "
             "update the package debian-archive-keyring; if a mirror stands between, ask who runs it."

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.clients import run
-from pytest_wasmedge.provision.pins import RECORD, DebianPin, Package, variable
+from pytest_wasmedge.provision.pins import RECORD, DebianPin, Package, yourself
 from pytest_wasmedge.provision.systems import system_ids
 
 #: Where apt reads which mirrors the machine uses.
@@ -108,7 +108,7 @@ def fetch_debian(pin: DebianPin, work: Path) -> Path:
                 refused.append(str(error))
             else:
                 return _unpack(pin, suite, debs, work)
-    raise ProvisionError(f"{' '.join(dict.fromkeys(refused))} You can {_yourself(pin)}")
+    raise ProvisionError(f"{' '.join(dict.fromkeys(refused))} {yourself(pin.name)}")
 
 
 def no_debian(pin: DebianPin) -> str:
@@ -117,12 +117,12 @@ def no_debian(pin: DebianPin) -> str:
         if shutil.which(command) is None:
             return (
                 f"{pin.name} comes from Debian, and there is no {command} here to fetch it with. "
-                f"You can {_yourself(pin)}"
+                f"{yourself(pin.name)}"
             )
     if not any(debian_archives(SOURCES, pin.suites[0])):
         return (
             f"{pin.name} comes from Debian {' or '.join(pin.suites)}, and the sources of apt in {SOURCES} name no "
-            f"mirror of Debian. You can {_yourself(pin)}"
+            f"mirror of Debian. {yourself(pin.name)}"
         )
     return ""
 
@@ -246,7 +246,3 @@ def _unpack(pin: DebianPin, suite: str, debs: Sequence[Path], work: Path) -> Pat
         _LAUNCHER.format(libraries=libraries, loader=loader, program=pin.package), encoding="utf-8"
     )
     return root
-
-
-def _yourself(pin: DebianPin) -> str:
-    return f"install {pin.package} yourself, put it on PATH or set {variable(pin.name)} to its path."

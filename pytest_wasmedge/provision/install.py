@@ -9,8 +9,8 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,16 @@ def provenance(name: str) -> Provenance | None:
         raise ProvisionError(
             f"The record {path} cannot be used: {error}. Delete {place}, and {name} is fetched anew."
         ) from error
+
+
+def provenances(names: Iterable[str]) -> tuple[Provenance, ...]:
+    """Return where those of these tools came from that are installed; a damaged record is passed over."""
+    found: list[Provenance] = []
+    for name in names:
+        # Whoever uses the tool, or installs it again, is told what is wrong with it.
+        with suppress(ProvisionError):
+            found += [came for came in [provenance(name)] if came]
+    return tuple(found)
 
 
 def no_source(name: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.provision.systems import remedy
 
 #: One folder per tool that has dependencies, with the lock file that names all of them.
 LOCKS = Path(__file__).with_name("locks")
@@ -165,10 +166,9 @@ def pin(name: str, on: str | None = None) -> Pin:
     on = on or this_platform()
     here = table["platforms"].get("any") or table["platforms"].get(on)
     if here is None:
-        yourself = f"Install it yourself and set {variable(name)} to its path."
         raise ProvisionError(
             f"{name} is not pinned for {on} (only for {', '.join(table['platforms'])}). "
-            f"{yourself if name in programs() else _NO_OTHER}"
+            f"{yourself(name) if name in programs() else _NO_OTHER}"
         )
     common = {
         "name": name,
@@ -204,6 +204,13 @@ def programs() -> list[str]:
 def variable(name: str) -> str:
     """Return the environment variable by which people name a program of their own for this one."""
     return f"PYTEST_WASMEDGE_{name.upper().replace('-', '_')}"
+
+
+def yourself(name: str) -> str:
+    """Say how people get this program without us, in this system's own way if we know it."""
+    command = remedy(_tables()[name].get("remedies", {}))
+    way = f" (`{command}`)" if command else ""
+    return f"Install it yourself{way}: it is found on PATH, or set {variable(name)} to its path."
 
 
 def wheel_of(name: str) -> tuple[str, tuple[str, ...]] | None:

@@ -21,12 +21,9 @@ def system_ids() -> tuple[str, ...]:
     return (told["ID"], *told.get("ID_LIKE", "").split())
 
 
-def remedy(program: str, commands: Mapping[str, str]) -> str:
-    """Return the command of this system that installs a program, from commands by the name of the system.
+def remedy(commands: Mapping[str, str]) -> str:
+    """Return the command that installs a program on this system, from commands by the name of the system.
 
-    Where none is known, say so in words; ``program`` is what people call it.
+    Empty if none is known for it, nor for what it is like.
     """
-    for system in system_ids():
-        if system in commands:
-            return commands[system]
-    return f"your system's package manager ({program})"
+    return next((commands[system] for system in system_ids() if system in commands), "")

@@ -11,6 +11,7 @@ from pytest_wasmedge.latency.measurement import Finding, Measurement
 from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.portability.leaks import LeakError
+from pytest_wasmedge.provision import Provenance, provenances
 from pytest_wasmedge.runtimes.base import Availability, Runtime
 
 # Keys of the `user_properties` that carry facts from a test, wherever it ran, to the record. Values are such
@@ -50,7 +51,7 @@ class Latency:
 
 @dataclass(slots=True)
 class RuntimeRecord:
-    """What became of one runtime's tests."""
+    """What became of one runtime's tests; ``tools`` is where what it is made of came from."""
 
     name: str
     engine: str
@@ -63,6 +64,7 @@ class RuntimeRecord:
     density_bytes: int | None = None
     unchecked: frozenset[str] = frozenset()
     wrapped: str = ""
+    tools: tuple[Provenance, ...] = ()
     latencies: dict[str, Latency] = field(default_factory=dict)
 
     @property
@@ -122,6 +124,7 @@ class RunRecord:
             availability,
             unchecked=runtime.unchecked,
             wrapped=runtime.wrapped,
+            tools=provenances(runtime.tools),
         )
 
     def add_test(self, name: str, verdict: str, properties: dict[str, Any], test: str = "") -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch, is_root
 from pytest_wasmedge.drivers.versions import Versions, ask
@@ -57,7 +58,15 @@ class Chromium(BrowserRuntime):
     capabilities = frozenset({"memory_limit", "concurrent"})
     tools = ("shim",)
     commands = ("chromium-headless-shell", "chromium", "google-chrome", "chromium-browser")
-    remedy = "apt install chromium"
+    remedies: ClassVar[Mapping[str, str]] = {
+        "ubuntu": "snap install chromium",
+        "debian": "apt install chromium",
+        "fedora": "dnf install chromium",
+        "arch": "pacman -S chromium",
+        "suse": "zypper install chromium",
+        "alpine": "apk add chromium",
+        "macos": "brew install --cask chromium",
+    }
     # The first whose headless mode is the browser itself.
     minimum = (112,)
     # worker.terminate() leaves a guest in a loop two seconds more (seen with 156), if not longer.

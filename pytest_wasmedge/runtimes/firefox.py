@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch
 from pytest_wasmedge.drivers.versions import Versions, ask
@@ -68,7 +69,15 @@ class Firefox(BrowserRuntime):
     capabilities = frozenset({"concurrent"})
     tools = ("shim",)
     commands = ("firefox-esr", "firefox")
-    remedy = "apt install firefox-esr"
+    remedies: ClassVar[Mapping[str, str]] = {
+        "ubuntu": "snap install firefox",
+        "debian": "apt install firefox-esr",
+        "fedora": "dnf install firefox",
+        "arch": "pacman -S firefox",
+        "suse": "zypper install MozillaFirefox",
+        "alpine": "apk add firefox",
+        "macos": "brew install --cask firefox",
+    }
     # The first with workers that are modules.
     minimum = (114,)
 

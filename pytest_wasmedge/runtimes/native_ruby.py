@@ -13,10 +13,17 @@ from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Ended, 
 from pytest_wasmedge.drivers.versions import Versions, ask, told
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, Outcome, exited, host_failed
-from pytest_wasmedge.provision import Found, find_system
+from pytest_wasmedge.provision import Found, find_system, remedy
 from pytest_wasmedge.runtimes.base import Availability, Host
 
-_INSTALL = "apt install ruby"
+_REMEDIES = {
+    "debian": "apt install ruby",
+    "fedora": "dnf install ruby",
+    "arch": "pacman -S ruby",
+    "suse": "zypper install ruby",
+    "alpine": "apk add ruby",
+    "macos": "brew install ruby",
+}
 
 #: What the built-in artifact calls the program on its stdin: file names stand in messages.
 _SCRIPT = "main.rb"
@@ -48,7 +55,7 @@ class NativeRuby(CommandRuntime):
             # It says itself what to do.
             return Availability(False, reason=str(error))
         except RuntimeUnavailableError as error:
-            return Availability(False, reason=str(error), install=_INSTALL)
+            return Availability(False, reason=str(error), install=remedy(_REMEDIES))
         return Availability(
             True, versions.version, versions.engine_version, path=f"{found.path} ({found.origin})"
         )
@@ -57,7 +64,9 @@ class NativeRuby(CommandRuntime):
         try:
             return self._found().path
         except RuntimeUnavailableError as error:
-            raise RuntimeUnavailableError(f"{error}; get one with `{_INSTALL}`.") from error
+            raise RuntimeUnavailableError(
+                f"{error}; get one with `{remedy(_REMEDIES) or 'your package manager'}`."
+            ) from error
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         return NativeRubyHost(self, artifact, limits)

@@ -6,9 +6,10 @@ import json
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -190,7 +191,7 @@ class Odd(BrowserRuntime):
     name = "odd"
     engine = "none"
     commands = ("odd-browser", "odder-browser")
-    remedy = "apt install odd-browser"
+    remedies: ClassVar[Mapping[str, str]] = {"debian": "apt install odd-browser"}
     minimum = (10,)
 
     def __init__(self, program: str, glue: Path) -> None:

@@ -23,6 +23,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def real_deno() -> Path:
+    """The folder of the deno that `make setup` has installed."""
+    place = install_module.installed("deno")
+    assert isinstance(place, Path), "run `make setup`"
+    return place
+
+
 class FakeTool:
     """A pinned tool whose package is one shell script; ``fetches`` counts how often it was fetched."""
 

@@ -173,7 +173,8 @@ def test_no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(
-        ProvisionError, match=r"there is no apt-get here .*install wasmedge yourself, put it on PATH"
+        ProvisionError,
+        match=r"there is no apt-get here .*Install it yourself .*: it is found on PATH, or set",
     ):
         fetch_debian(wanted(), tmp_path)
 

@@ -33,19 +33,23 @@ def test_every_tool_is_pinned_on_every_platform(name: str, platform: str) -> Non
             return
     pin = pins.pin(name, platform)
 
+    assert pin.entry
+    assert pin.smoke.argv
+    assert pin.smoke.stdout
+    if pin.source == "debian":
+        # Signed by its archive, where no digest lasts.
+        return
     assert re.fullmatch(r"\d+(\.\d+)+", pin.version)
     if pin.source != "npm" or pin.lock:
         assert re.fullmatch("sha256:[0-9a-f]{64}", pin.digest)
     else:
         assert len(base64.b64decode(pin.digest.removeprefix("sha512-"), validate=True)) == 64
-    assert pin.entry
-    assert pin.smoke.argv
-    assert pin.smoke.stdout
 
 
 def test_no_digest_stands_twice() -> None:
     """Two packages never share a digest, so none was copied to the wrong place."""
-    digests = [pins.pin(name, on).digest for name in pins.tool_names() for on in platforms_of(name)]
+    every = [pins.pin(name, on) for name in pins.tool_names() for on in platforms_of(name)]
+    digests = [pin.digest for pin in every if pin.source != "debian"]
 
     assert len(digests) == len(set(digests))
 
