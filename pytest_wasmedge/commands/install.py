@@ -20,6 +20,7 @@ from pytest_wasmedge.commands.console import (
 )
 from pytest_wasmedge.commands.doctor import folder_bytes, size_text
 from pytest_wasmedge.errors import WasmEdgeError
+from pytest_wasmedge.pool import explain
 from pytest_wasmedge.provision import Progress, install, install_command, installed, no_source, provenance
 from pytest_wasmedge.provision.cache import cache_root
 from pytest_wasmedge.provision.pins import in_order, needs_of, pin, tool_names
@@ -190,10 +191,8 @@ def _tell_of_others(names: Sequence[str], console: Console) -> None:
         if runtime.name not in names if names else runtime.tool:
             continue
         found = runtime.probe()
-        if found.install and not found.install.startswith(install_command("")):
-            console.print(
-                f"{runtime.name}: {found.reason}; get it with `{found.install}`", style="yellow", markup=False
-            )
+        if not found.available and not found.install.startswith(install_command("")):
+            console.print(explain(runtime, found), style="yellow", markup=False)
         elif names and not runtime.tools:
             console.print(f"{runtime.name}: nothing to install ({found.path})", markup=False)
 

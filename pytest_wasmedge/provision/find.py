@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
-from pytest_wasmedge.provision.install import executable, installed
-from pytest_wasmedge.provision.pins import programs, variable, wheel_of
+from pytest_wasmedge.provision.install import executable, installed, no_source
+from pytest_wasmedge.provision.pins import own_way, programs, tool_names, variable, wheel_of
 from pytest_wasmedge.provision.versions import program
 
 
@@ -74,7 +74,12 @@ def _given(name: str) -> Found | None:
 
 
 def install_command(name: str) -> str:
-    """Return the command that installs this runtime or tool."""
+    """Return the command that installs this runtime or tool here: ours, or this system's where we have no source.
+
+    Empty if we know none.
+    """
+    if name in tool_names() and no_source(name):
+        return own_way(name)
     return f"pytest-wasmedge install {name}"
 
 

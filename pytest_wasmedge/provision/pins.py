@@ -206,9 +206,14 @@ def variable(name: str) -> str:
     return f"PYTEST_WASMEDGE_{name.upper().replace('-', '_')}"
 
 
+def own_way(name: str) -> str:
+    """Return the command by which people of this system get this program without us; empty if we know none."""
+    return remedy(_tables()[name].get("remedies", {}))
+
+
 def yourself(name: str) -> str:
     """Say how people get this program without us, in this system's own way if we know it."""
-    command = remedy(_tables()[name].get("remedies", {}))
+    command = own_way(name)
     way = f" (`{command}`)" if command else ""
     return f"Install it yourself{way}: it is found on PATH, or set {variable(name)} to its path."
 
