@@ -17,18 +17,20 @@ setup: .venv/.installed
 
 # What is asked of the Python that we begin with, and what to do where it falls short. Debian has venv in a package.
 define check-python
-$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
-$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make environments: it lacks venv or ensurepip. On Debian: apt install python3-venv" >&2; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+  "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+  echo "$(PYTHON) lacks venv or ensurepip, which make environments. On Debian: apt install python3-venv" >&2; exit 1; }
 endef
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+PIP_QUIETLY := -m pip --quiet --disable-pip-version-check
 
 ifeq ($(filter-out 0,$(LATEST)),)
 # The locked environment, made from nothing, so that no package stays that the lock does not name.
 .venv/.installed: pyproject.toml requirements/dev.txt
 	$(check-python)
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
-	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	$(BIN)/python $(PIP_QUIETLY) install --require-hashes -r requirements/dev.txt
+	$(BIN)/python $(PIP_QUIETLY) install --no-deps --no-build-isolation --editable .
 	touch $@
 else
 # With LATEST=1 the newest of everything, anew in every run of make, until a make without it puts the lock back.
@@ -37,11 +39,11 @@ else
 	$(check-python)
 	rm -f $@
 	$(PYTHON) -m venv .venv
-	$(BIN)/python $(PIP_INSTALL) --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(BIN)/python $(PIP_QUIETLY) install --upgrade --upgrade-strategy eager --editable '.[dev]'
 endif
 
-# Both locks anew: the newest of everything, and the oldest that the wheel says it works with. For every Python from 3.11
-# on and every system, by markers.
+# Both locks anew: the newest of everything, and the oldest that the wheel says it works with; by markers they hold for
+# every Python from 3.11 on, and for every system.
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 lock: .venv/.installed
@@ -57,18 +59,20 @@ conformance: setup
 test: setup
 	$(BIN)/pytest tests -n 2 --dist loadfile
 
-# The built-in suite on the oldest versions that the wheel says it works with, as far as dependencies can matter to it.
+# The wheel on the oldest versions that it says it works with: most cases of the built-in suite, then those of our own
+# tests that use pytest-xdist, pytest-benchmark, tomlkit, httpx and psutil, and need no runtime.
 LOWEST := .venv-lowest
 test-lowest: .venv/.installed $(LOWEST)/.installed
 	rm -rf $(LOWEST)/dist
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(LOWEST)/dist .
-	$(LOWEST)/bin/python $(PIP_INSTALL) --no-deps --force-reinstall $(LOWEST)/dist/*.whl
+	$(BIN)/python $(PIP_QUIETLY) wheel --no-deps --no-build-isolation --wheel-dir $(LOWEST)/dist .
+	$(LOWEST)/bin/python $(PIP_QUIETLY) install --no-deps --force-reinstall $(LOWEST)/dist/*.whl
 	$(LOWEST)/bin/pytest --runtimes=wasmtime -n 2 -k "(test_stdout or test_exit_status) and not load"
+	$(LOWEST)/bin/pytest tests/contract tests/drivers/test_server.py tests/reports tests/test_xdist.py -n 2
 
 $(LOWEST)/.installed: requirements/lowest.txt
 	$(check-python)
 	$(PYTHON) -m venv --clear $(LOWEST)
-	$(LOWEST)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/lowest.txt
+	$(LOWEST)/bin/python $(PIP_QUIETLY) install --require-hashes -r requirements/lowest.txt
 	touch $@
 
 lint: .venv/.installed
