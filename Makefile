@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup conformance test lint format bench-overhead bench-gate bench-clock bench-workers clean
+.PHONY: setup conformance test test-lowest lock lint format bench-overhead bench-gate bench-clock bench-workers clean
 
 # In CI a runtime that cannot run fails the run; elsewhere it is left out, loudly: not everybody can install a browser.
 # Where none may be missing the interpreter, which takes longest, begins.
@@ -15,11 +15,40 @@ setup: .venv/.installed
 	scripts/system-packages
 	$(BIN)/pytest-wasmedge install
 
-.venv/.installed: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+# What is asked of the Python that we begin with, and what to do where it falls short. Debian has venv in a package.
+define check-python
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+  "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+  echo "$(PYTHON) lacks venv or ensurepip, which make environments. On Debian: apt install python3-venv" >&2; exit 1; }
+endef
+PIP_QUIETLY := -m pip --quiet --disable-pip-version-check
+
+ifeq ($(filter-out 0,$(LATEST)),)
+# The locked environment, made from nothing, so that no package stays that the lock does not name.
+.venv/.installed: pyproject.toml requirements/dev.txt
+	$(check-python)
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python $(PIP_QUIETLY) install --require-hashes -r requirements/dev.txt
+	$(BIN)/python $(PIP_QUIETLY) install --no-deps --no-build-isolation --editable .
 	touch $@
+else
+# With LATEST=1 the newest of everything, anew in every run of make, until a make without it puts the lock back.
+.PHONY: .venv/.installed
+.venv/.installed:
+	$(check-python)
+	rm -f $@
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP_QUIETLY) install --upgrade --upgrade-strategy eager --editable '.[dev]'
+endif
+
+# Both locks anew: the newest of everything, and the oldest that the wheel says it works with; by markers they hold for
+# every Python from 3.11 on, and for every system.
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+lock: .venv/.installed
+	$(COMPILE) --extra dev --output-file requirements/dev.txt pyproject.toml
+	$(COMPILE) --resolution lowest-direct --output-file requirements/lowest.txt pyproject.toml
 
 # The main job: the built-in Ruby on every runtime. Tests run side by side; a measurement waits until it is alone. Our
 # ceilings have so much room that a quarter of a minute decides them, but on a browser that takes three seconds to start.
@@ -29,6 +58,22 @@ conformance: setup
 # The plugin's own tests.
 test: setup
 	$(BIN)/pytest tests -n 2 --dist loadfile
+
+# The wheel on the oldest versions that it says it works with: most cases of the built-in suite, then those of our own
+# tests that use pytest-xdist, pytest-benchmark, tomlkit, httpx and psutil, and need no runtime.
+LOWEST := .venv-lowest
+test-lowest: .venv/.installed $(LOWEST)/.installed
+	rm -rf $(LOWEST)/dist
+	$(BIN)/python $(PIP_QUIETLY) wheel --no-deps --no-build-isolation --wheel-dir $(LOWEST)/dist .
+	$(LOWEST)/bin/python $(PIP_QUIETLY) install --no-deps --force-reinstall $(LOWEST)/dist/*.whl
+	$(LOWEST)/bin/pytest --runtimes=wasmtime -n 2 -k "(test_stdout or test_exit_status) and not load"
+	$(LOWEST)/bin/pytest tests/contract tests/drivers/test_server.py tests/reports tests/test_xdist.py -n 2
+
+$(LOWEST)/.installed: requirements/lowest.txt
+	$(check-python)
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python $(PIP_QUIETLY) install --require-hashes -r requirements/lowest.txt
+	touch $@
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
@@ -62,5 +107,5 @@ bench-workers: setup
 	$(BIN)/python -m benchmarks.workers
 
 clean:
-	rm -rf .venv build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(LOWEST) build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -119,10 +119,8 @@ def test_one_runtime_uses_all_workers(project: pytest.Pytester) -> None:
 
 def test_names_that_begin_alike_are_kept_apart() -> None:
     """A runtime is found in an id wherever its parameter stands, the longest name first."""
-    config = SimpleNamespace(getvalue=lambda name: [], getoption=lambda name: [])
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("xdist.scheduler.loadscope.parse_tx_spec_config", lambda config: ["one"])
-        scheduling = RuntimeScheduling(config, Producer("test"), ["wasm", "wasm-cli"])
+    config = SimpleNamespace(getvalue=lambda name: ["popen"], getoption=lambda name: [])
+    scheduling = RuntimeScheduling(config, Producer("test"), ["wasm", "wasm-cli"])
     groups = {
         "a.py::test[wasm]": "wasm",
         "a.py::test[wasm-cli]": "wasm-cli",
