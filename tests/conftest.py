@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,9 @@ from pytest_wasmedge.provision.cache import ENV_CACHE, cache_root
 from pytest_wasmedge.session import open_artifact
 
 pytest_plugins = ["pytester"]
+
+#: Mounts a disk anew, with these options.
+Mount = Callable[[str], None]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,6 +49,29 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
     # Runs inside tests take the lock themselves, whoever holds it around them.
     monkeypatch.delenv(ENV_HELD, raising=False)
     return pytester
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
+    """A small disk of its own that holds the cache; called with other options it is mounted anew with them."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(*options: str) -> None:
+        command = ["mount", "-t", "tmpfs", *options, "tmpfs", str(place)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    if shutil.which("mount") is None:
+        pytest.skip("no mount command here")
+    try:
+        mount("-o", "size=64k")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no disk can be mounted here: {error.stderr.decode().strip()}")
+    monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(place / "cache"))
+    try:
+        yield lambda options: mount("-o", f"remount,{options}")
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture(scope="session")

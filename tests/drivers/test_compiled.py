@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.drivers.compiled import KEPT_FILES, compiled, place_of
-from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.errors import HostStartError, ProvisionError
 from pytest_wasmedge.model import Artifact
+from tests.conftest import Mount
 
 # Compiles an artifact in a process of its own; each compilation adds a line to the log. The first one waits
 # until the other process is there too.
@@ -152,3 +153,27 @@ def test_only_the_user_can_read_or_write(cache: Path) -> None:
 
     assert cache.stat().st_mode & 0o777 == 0o700
     assert place.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_that_can_only_be_read(disk: Mount) -> None:
+    """Code that is there is used from a disk that can only be read; what is not there is told in one sentence."""
+    place = compiled(artifact(), "engine 1", "", lambda path: None)
+    disk("ro")
+
+    assert compiled(artifact(), "engine 1", "", lambda path: None) == place
+    with pytest.raises(
+        ProvisionError, match=r"cannot be written: Read-only file system\. Make room or give rights"
+    ):
+        compiled(artifact("b"), "engine 1", "", lambda path: None)
+
+
+def test_a_full_disk(disk: Mount) -> None:
+    """Code that does not fit is told in one sentence, and no part of it stays."""
+
+    def compile_to(path: Path) -> None:
+        path.write_bytes(bytes(200_000))
+
+    with pytest.raises(ProvisionError, match=r"cannot be written: No space left on device"):
+        compiled(artifact(), "engine 1", "", compile_to)
+
+    assert not list(place_of(artifact(), "", "").parent.glob("*.part"))

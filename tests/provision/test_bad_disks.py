@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,32 +16,8 @@ from pytest_wasmedge.provision import executable, install
 from pytest_wasmedge.provision import pins as pins_module
 from pytest_wasmedge.provision.cache import folder, locked
 from pytest_wasmedge.provision.pins import Pin
+from tests.conftest import Mount
 from tests.provision.conftest import FakeTool, install_module, leftovers
-
-Mount = Callable[[str], None]
-
-
-@pytest.fixture
-def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
-    """A small disk of its own that holds the cache; called with other options it is mounted anew with them."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(*options: str) -> None:
-        command = ["mount", "-t", "tmpfs", *options, "tmpfs", str(place)]
-        subprocess.run(command, check=True, capture_output=True)
-
-    if shutil.which("mount") is None:
-        pytest.skip("no mount command here")
-    try:
-        mount("-o", "size=64k")
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"no disk can be mounted here: {error.stderr.decode().strip()}")
-    monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(place / "cache"))
-    try:
-        yield lambda options: mount("-o", f"remount,{options}")
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
+from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.latency.gate import Rules
 from pytest_wasmedge.latency.measurement import Finding, Measurement
 from pytest_wasmedge.latency.sampling import Sample
 from pytest_wasmedge.model import Artifact, Divergence, Leak
 from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.portability.leaks import LeakError
+from pytest_wasmedge.provision import provenance, provenances
+from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.provision.pins import RECORD, pin
 from pytest_wasmedge.reports import record
 from pytest_wasmedge.reports.record import RunRecord
+from pytest_wasmedge.runtimes import builtin_runtimes
 from pytest_wasmedge.runtimes.base import Availability
 from pytest_wasmedge.testing import FakeRuntime
 
@@ -35,6 +43,35 @@ def test_verdicts_are_counted_by_runtime() -> None:
 
     assert (one.passed, one.failed, one.skipped) == (2, 1, 1)
     assert (two.passed, two.failed, two.skipped) == (0, 0, 0)
+
+
+def test_where_a_runtime_came_from_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record tells of each runtime what was fetched for it: of a Debian program every package, with its digest."""
+    monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(tmp_path))
+    package = {"package": "wasmedge", "version": "0.17.1-1", "digest": "sha256:" + "0" * 64}
+    place = folder("tools") / pin("wasmedge").folder_name
+    place.mkdir()
+    (place / RECORD).write_text(json.dumps({"suite": "forky", "packages": [package]}))
+    run = RunRecord(Artifact(Path("a.wasm"), "ab" * 32, 1, "a"), "golden files")
+    for runtime in builtin_runtimes():
+        run.add_runtime(runtime, Availability(True, "1.0"))
+
+    [came] = run.runtimes["wasmedge"].tools
+    assert (came.tool, came.version, came.source) == ("wasmedge", "0.17.1-1", "debian forky")
+    assert [asdict(each) for each in came.packages] == [package]
+    assert run.runtimes["wasmtime"].tools == ()
+
+
+def test_a_damaged_record_of_a_tool_breaks_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be told of a tool is left out; whoever installs it is told."""
+    monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(tmp_path))
+    place = folder("tools") / pin("wasmedge").folder_name
+    place.mkdir()
+    (place / RECORD).write_text("{")
+
+    assert provenances(["wasmedge"]) == ()
+    with pytest.raises(ProvisionError, match=r"The record .* cannot be used: .* Delete .* fetched anew"):
+        provenance("wasmedge")
 
 
 def test_a_test_of_no_runtime_is_not_counted() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from pytest_wasmedge.model import Invocation, Limits, exited, host_failed, out_o
 from pytest_wasmedge.provision import find
 from pytest_wasmedge.runtimes import wasmedge
 from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.runtimes.wasmedge import WasmEdge
+from pytest_wasmedge.runtimes.wasmedge import WasmEdge, WasmEdgeHost
 from tests import wat
 from tests.runtimes.conftest import Start
 
@@ -340,3 +341,41 @@ def test_variable_that_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "PYTEST_WASMEDGE_WASMEDGE" in WasmEdge().probe().reason
     with pytest.raises(ProvisionError, match="that file does not exist"):
         WasmEdge().start(wat.artifact(tmp_path, wat.ECHO), Limits())
+
+
+def test_compiled_code_is_what_runs(start: Start, tmp_path: Path) -> None:
+    """A small program runs compiled in every version: only the interpreter names the instruction that trapped."""
+    host = start("wasmedge", WRITES_AND_TRAPS)
+    lines: list[bytes] = []
+
+    def wrap(argv: Sequence[str]) -> Sequence[str]:
+        done = subprocess.run(argv, capture_output=True, check=False, cwd=tmp_path)
+        lines.extend(done.stdout.splitlines())
+        return argv
+
+    assert isinstance(host, WasmEdgeHost)
+    host._invoke(Invocation(), wrap)
+
+    assert any(b"execution failed: unreachable" in line for line in lines)
+    assert not any(b"In instruction:" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("version", "asked"), [("0.14.1", False), ("0.16.4", False), ("0.17.0", True), ("1.0", True)]
+)
+def test_how_compiled_code_is_asked_for(
+    start: Start, monkeypatch: pytest.MonkeyPatch, version: str, asked: bool
+) -> None:
+    """The option came with 0.17, which interprets without it; older versions do not know it."""
+    host = start("wasmedge", WRITES_AND_TRAPS)
+    assert isinstance(host, WasmEdgeHost)
+    monkeypatch.setattr(WasmEdge, "_version", lambda self, executable: version)
+    seen: list[Sequence[str]] = []
+
+    def wrap(argv: Sequence[str]) -> Sequence[str]:
+        seen.append(argv)
+        return ["true"]
+
+    host._invoke(Invocation(), wrap)
+
+    assert ("--run-mode" in seen[0]) is asked
