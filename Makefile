@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup conformance test lint format bench-overhead bench-gate bench-clock bench-workers clean
+.PHONY: setup conformance test lint format pins bench-overhead bench-gate bench-clock bench-workers clean
 
 # In CI a runtime that cannot run fails the run; elsewhere it is left out, loudly: not everybody can install a browser.
 # Where none may be missing the interpreter, which takes longest, begins.
@@ -38,6 +38,11 @@ lint: .venv/.installed
 format: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# How the pins stand: newest versions, and whether the pinned ones can still be fetched. UPDATE=1 moves all of them,
+# UPDATE="deno node" these.
+pins: .venv/.installed
+	$(BIN)/pytest-wasmedge pins $(if $(UPDATE),--update $(filter-out 1,$(UPDATE)))
 
 # What host.run costs beyond the raw calls: ratios, taken in one run.
 bench-overhead: setup

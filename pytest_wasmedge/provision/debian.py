@@ -183,14 +183,20 @@ def offered(pin: DebianPin, suite: str, work: Path) -> list[str]:
     """
     if lacking := no_debian(pin):
         raise ProvisionError(lacking)
+    failure = f"Debian {suite} could not be asked for {pin.package}"
     refused: list[str] = []
-    for archive in dict.fromkeys(debian_archives(SOURCES, suite)):
+    answered = False
+    # As in `fetch_debian`: the first that answers may be no archive of Debian's.
+    for number, archive in enumerate(dict.fromkeys(debian_archives(SOURCES, suite))):
         try:
-            failure = f"Debian {suite} could not be asked for {pin.package}"
-            apt = _apt(pin, archive, work / f"apt-{len(refused)}", failure)
-            return _listed(pin, apt("apt-cache", "madison", pin.package))
+            apt = _apt(pin, archive, work / f"apt-{number}", failure)
+            if versions := _listed(pin, apt("apt-cache", "madison", pin.package)):
+                return versions
+            answered = True
         except ProvisionError as error:
             refused.append(str(error))
+    if answered:
+        return []
     raise ProvisionError(" ".join(dict.fromkeys(refused)))
 
 
