@@ -23,9 +23,11 @@ def integrities(text: str) -> dict[tuple[str, str], str]:
 
 
 def pruned(text: str, without: Collection[str]) -> str:
-    """Return the lock file without the packages of these names, and without what only they needed."""
-    if not without:
-        return text
+    """Return the lock file without the packages of these names, and without what only they needed.
+
+    Nor does it say from where packages came, which deno writes down for another registry than the usual one: that is
+    everybody's own setting.
+    """
     lock = json.loads(text)
     kept = {key: _less(each, without) for key, each in lock["npm"].items() if _parts(key)[0] not in without}
     needed: set[str] = set()
@@ -50,6 +52,8 @@ def _less(package: Mapping[str, Any], without: Collection[str]) -> dict[str, Any
     """Return a package that does not name those; a list of it that becomes empty goes too."""
     less: dict[str, Any] = {}
     for field, value in package.items():
+        if field == "tarball":
+            continue
         if field in _NEEDS:
             value = [each for each in value if each not in without and _name(each) not in without]
             if not value:

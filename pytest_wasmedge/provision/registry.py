@@ -152,7 +152,7 @@ def _wheel(pin: Pin, requirement: str, options: Sequence[str], work: Path, failu
 def _pip(pin: Pin) -> list[str]:
     if importlib.util.find_spec("pip") is None:
         raise ProvisionError(
-            f"Other versions of {pin.name} than the pinned one need pip, which {sys.executable} lacks. "
+            f"Asking about versions of {pin.package} needs pip, which {sys.executable} lacks. "
             "Run `python -m ensurepip` and try again."
         )
     return [sys.executable, "-m", "pip", "--no-input"]
