@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup conformance test test-lowest lock lint format bench-overhead bench-gate bench-clock bench-workers clean
+.PHONY: setup conformance test test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers clean
 
 # In CI a runtime that cannot run fails the run; elsewhere it is left out, loudly: not everybody can install a browser.
 # Where none may be missing the interpreter, which takes longest, begins.
@@ -14,6 +14,7 @@ ALL := $(if $(filter all,$(REQUIRE)),wasmedge$(comma))all
 # cannot be had today is left out, and the run says so. In CI that is an error.
 setup: .venv/.installed
 	scripts/system-packages
+	$(if $(filter-out 0,$(LATEST)),-$(BIN)/pytest-wasmedge pins --update)
 	$(BIN)/pytest-wasmedge install $(if $(CI),--strict)
 
 # What is asked of the Python that we begin with, and what to do where it falls short. Debian has venv in a package.
@@ -34,7 +35,8 @@ ifeq ($(filter-out 0,$(LATEST)),)
 	$(BIN)/python $(PIP_QUIETLY) install --no-deps --no-build-isolation --editable .
 	touch $@
 else
-# With LATEST=1 the newest of everything, anew in every run of make, until a make without it puts the lock back.
+# With LATEST=1 the newest of everything, anew in every run of make, until a make without it puts the lock back. Pins
+# move too: what that changes in the checkout is there to be committed, or to be thrown away.
 .PHONY: .venv/.installed
 .venv/.installed:
 	$(check-python)
@@ -84,6 +86,11 @@ lint: .venv/.installed
 format: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# How the pins stand: newest versions, and whether the pinned ones can still be fetched. UPDATE=1 moves all of them,
+# UPDATE="deno node" these.
+pins: .venv/.installed
+	$(BIN)/pytest-wasmedge pins $(if $(UPDATE),--update $(filter-out 1,$(UPDATE)))
 
 # What host.run costs beyond the raw calls: ratios, taken in one run.
 bench-overhead: setup

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
@@ -176,8 +176,50 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _download(pin: DebianPin, suite: str, archive: str, place: Path) -> list[Path]:
-    """Fetch the program and what it needs from this archive, as apt resolves it. Raises ProvisionError."""
+def offered(pin: DebianPin, suite: str, work: Path) -> list[str]:
+    """Return the versions that Debian's suite offers now, newest first, and fetch no package.
+
+    ``work`` is an empty folder. Raises ProvisionError if no archive that this machine knows can be asked.
+    """
+    if lacking := no_debian(pin):
+        raise ProvisionError(lacking)
+    failure = f"Debian {suite} could not be asked for {pin.package}"
+    refused: list[str] = []
+    answered = False
+    # As in `fetch_debian`: the first that answers may be no archive of Debian's.
+    for number, archive in enumerate(dict.fromkeys(debian_archives(SOURCES, suite))):
+        try:
+            apt = _apt(pin, archive, work / f"apt-{number}", failure)
+            if versions := _listed(pin, apt("apt-cache", "madison", pin.package)):
+                return versions
+            answered = True
+        except ProvisionError as error:
+            refused.append(str(error))
+    if answered:
+        return []
+    raise ProvisionError(" ".join(dict.fromkeys(refused)))
+
+
+def accepted(pin: DebianPin, version: str) -> bool:
+    """True if this version of Debian's is in the range of the pin."""
+    from packaging.specifiers import SpecifierSet  # here, so that plugin.py can import us for nothing
+
+    number = upstream(version)
+    return bool(number) and number in SpecifierSet(pin.version)
+
+
+def upstream(version: str) -> str:
+    """Return what the program itself calls a version of Debian's; empty if that cannot be told."""
+    # 1:0.14.1+dfsg-3.1 is Debian's version of 0.14.1.
+    found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version)
+    return found[1] if found else ""
+
+
+def _apt(pin: DebianPin, archive: str, place: Path, failure: str) -> Callable[..., str]:
+    """Return what runs a command of apt in a folder of ours, which knows what this archive offers now.
+
+    ``failure`` begins its errors. Raises ProvisionError.
+    """
     for name in ("state/lists/partial", "cache/archives/partial", "debs"):
         (place / name).mkdir(parents=True)
     (place / "status").touch()
@@ -186,13 +228,18 @@ def _download(pin: DebianPin, suite: str, archive: str, place: Path) -> list[Pat
     architecture = _MACHINES[pin.platform][0]
     configuration.write_text(_CONFIGURATION.format(place=place, architecture=architecture), encoding="utf-8")
     env = os.environ | {"LC_ALL": "C.UTF-8", "TMPDIR": str(place)}
-    failure = f"{pin.name} could not be fetched from Debian {suite}"
 
     def apt(command: str, *arguments: str) -> str:
         argv = [command, *arguments, f"--config-file={configuration}"]
         return run(argv, pin, cwd=place / "debs", env=env, failure=failure)
 
     apt("apt-get", "update")
+    return apt
+
+
+def _download(pin: DebianPin, suite: str, archive: str, place: Path) -> list[Path]:
+    """Fetch the program and what it needs from this archive, as apt resolves it. Raises ProvisionError."""
+    apt = _apt(pin, archive, place, f"{pin.name} could not be fetched from Debian {suite}")
     version = _newest_in_range(pin, suite, apt("apt-cache", "madison", pin.package))
     # Nothing counts as installed, so this tells every package that is needed, the C library too. It is fetched by a
     # command of its own, since `--download-only` leaves what comes from a folder where it is.
@@ -204,21 +251,20 @@ def _download(pin: DebianPin, suite: str, archive: str, place: Path) -> list[Pat
 
 def _newest_in_range(pin: DebianPin, suite: str, said: str) -> str:
     """Return the version to take, from apt-cache's lines ``package | version | where``. Raises ProvisionError."""
-    from packaging.specifiers import SpecifierSet  # here, so that plugin.py can import us for nothing
-
-    rows = [[part.strip() for part in line.split("|")] for line in said.splitlines()]
-    # apt lists the newest first.
-    offered = [row[1] for row in rows if len(row) > 2 and row[0] == pin.package]
-    accepted = SpecifierSet(pin.version)
-    for version in offered:
-        # 1:0.14.1+dfsg-3.1 is Debian's version of 0.14.1.
-        upstream = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version)
-        if upstream and upstream[1] in accepted:
+    versions = _listed(pin, said)
+    for version in versions:
+        if accepted(pin, version):
             return version
     raise ProvisionError(
         f"{pin.name} could not be fetched from Debian {suite}: it offers "
-        f"{', '.join(offered) or 'no such package'}, and {pin.version} is accepted."
+        f"{', '.join(versions) or 'no such package'}, and {pin.version} is accepted."
     )
+
+
+def _listed(pin: DebianPin, said: str) -> list[str]:
+    rows = [[part.strip() for part in line.split("|")] for line in said.splitlines()]
+    # apt lists the newest first.
+    return [row[1] for row in rows if len(row) > 2 and row[0] == pin.package]
 
 
 def _unpack(pin: DebianPin, suite: str, debs: Sequence[Path], work: Path) -> Path:

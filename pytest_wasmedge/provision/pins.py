@@ -17,6 +17,9 @@ from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.systems import remedy
 
+#: Where all of it stands.
+PINS = Path(__file__).with_name("pins.toml")
+
 #: One folder per tool that has dependencies, with the lock file that names all of them.
 LOCKS = Path(__file__).with_name("locks")
 
@@ -191,6 +194,21 @@ def pinned_here(name: str) -> bool:
     return table is None or not {"any", this_platform()}.isdisjoint(table["platforms"])
 
 
+def platforms_of(name: str) -> list[str]:
+    """Return the platforms that this tool is pinned for, in the order of pins.toml; ``any`` stands for all."""
+    return list(_tables()[name]["platforms"])
+
+
+def version_of(name: str) -> str:
+    """Return the version that this tool is pinned to where a platform names none of its own."""
+    return str(_tables()[name]["version"])
+
+
+def without(name: str) -> tuple[str, ...]:
+    """Return the packages that the lock file of this tool leaves out, though it names them as needed."""
+    return tuple(_tables()[name].get("without", ()))
+
+
 def tool_names() -> list[str]:
     """Return the names of all pinned tools, in the order of pins.toml."""
     return list(_tables())
@@ -249,4 +267,4 @@ def this_platform() -> str:
 
 @functools.cache
 def _tables() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("pins.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(PINS.read_text(encoding="utf-8"))

@@ -8,10 +8,12 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.clients import deno_env, pip_env, run
+from pytest_wasmedge.provision.lockfile import integrities, pruned
 from pytest_wasmedge.provision.pins import Pin
 
 #: Lists are short; what takes longer than this is no network.
@@ -19,6 +21,17 @@ ASK_TIMEOUT_S = 300.0
 
 # Somebody waits for the answer, and without a network there is another way.
 _PIP_PATIENCE = ("--retries", "1", "--timeout", "20")
+#: What a client says if it was answered, and there is no such version. pip says the same without a network, but
+#: then it has seen no other version either.
+_GONE = re.compile(
+    r"from versions: (?!none).*No matching distribution|Could not find npm package '.*' matching"
+    r"|npm package '.*' does not exist"
+)
+
+#: A wheel may ask for any of these glibc 2.x, or for any macOS up to this one, whatever this machine has itself.
+_OLDEST_GLIBC, _NEWEST_GLIBC = 5, 60
+_NEWEST_MACOS = 40
+
 _LISTED = re.compile(r"^Available versions: (.*)$", re.MULTILINE)
 
 
@@ -29,8 +42,8 @@ def published(pin: Pin, work: Path, deno: Path | None) -> list[str]:
     """
     failure = f"The versions of {pin.package} could not be asked of {pin.source}"
     if pin.source == "npm":
-        _resolve_npm(pin, "*", work, deno, failure)
-        return _kept_by_deno(pin, work, failure)
+        _resolve_npm(pin, {pin.package: "*"}, work, deno, failure)
+        return _kept_by_deno(pin.package, work, failure)
     argv = [*_pip(pin), "index", "versions", pin.package, "--only-binary", ":all:", *_PIP_PATIENCE]
     said = run(argv, pin, work, pip_env(work), failure, ASK_TIMEOUT_S, ())
     listed = _LISTED.search(said)
@@ -47,7 +60,7 @@ def stated(pin: Pin, version: str, work: Path, deno: Path | None) -> str:
     """
     failure = f"{pin.package} {version} could not be looked up in {pin.source}"
     if pin.source == "npm":
-        _resolve_npm(pin, version, work, deno, failure)
+        _resolve_npm(pin, {pin.package: version}, work, deno, failure)
         lock = work / "deno.lock"
         if pin.lock:
             return f"sha256:{hashlib.sha256(lock.read_bytes()).hexdigest()}"
@@ -55,13 +68,83 @@ def stated(pin: Pin, version: str, work: Path, deno: Path | None) -> str:
             return str(json.loads(lock.read_text("utf-8"))["npm"][f"{pin.package}@{version}"]["integrity"])
         except (OSError, ValueError, KeyError) as error:
             raise ProvisionError(f"{failure}: deno wrote no integrity of it ({error!r}).") from error
+    return _wheel(pin, f"{pin.package}=={version}", (), work, failure)[1]
+
+
+def wheel_for(pin: Pin, on: str, version: str | None, work: Path) -> tuple[str, str]:
+    """Return version and digest of the wheel that the index states for a platform, which need not be this one.
+
+    Without a ``version`` it is the newest stable one that has a wheel for that platform. Raises ProvisionError.
+    """
+    failure = " ".join(filter(None, (pin.package, version, "could not be looked up in", pin.source)))
+    options = [part for tag in wheel_tags(on) for part in ("--platform", tag)]
+    # pip asks for a folder when the platform is another one, and makes none in a dry run.
+    options += ["--target", str(work / "target")]
+    return _wheel(pin, f"{pin.package}=={version}" if version else pin.package, options, work, failure)
+
+
+def wheel_tags(on: str) -> list[str]:
+    """Return the tags of wheels that a platform may take, those of the oldest systems first.
+
+    Where a version has several wheels for one platform, the one that runs on the most systems is pinned.
+    """
+    system, _, machine = on.partition("-")
+    if system == "macos":
+        # pip knows which tags a version of macOS takes too, and that a universal wheel is one of them.
+        return [f"macosx_{_NEWEST_MACOS}_0_{machine}"]
+    return [
+        *(f"manylinux_2_{minor}_{machine}" for minor in range(_OLDEST_GLIBC, _NEWEST_GLIBC + 1)),
+        *(f"manylinux{year}_{machine}" for year in (2010, 2014)),
+    ]
+
+
+def is_gone(error: ProvisionError) -> bool:
+    """True if the registry answered and has no such version; else it is not known what it has."""
+    return bool(_GONE.search(str(error)))
+
+
+def npm_stated(
+    pin: Pin, wanted: Iterable[tuple[str, str]], work: Path, deno: Path | None
+) -> dict[tuple[str, str], str]:
+    """Return the integrity that npm states of each (package, version), for whatever platform; nothing is fetched.
+
+    Raises ProvisionError, also if one of them does not exist.
+    """
+    asked = list(dict.fromkeys(wanted))
+    failure = f"The packages of {pin.name} could not be looked up in npm"
+    # Under names of ours, so that two versions of one package can be asked for at once.
+    _resolve_npm(pin, {f"p{i}": f"npm:{name}@{v}" for i, (name, v) in enumerate(asked)}, work, deno, failure)
+    stated = integrities((work / "deno.lock").read_text("utf-8"))
+    if missing := [f"{name} {version}" for name, version in asked if (name, version) not in stated]:
+        raise ProvisionError(
+            f"{failure}: deno wrote no integrity of {', '.join(missing)}. Please report this."
+        )
+    return {each: stated[each] for each in asked}
+
+
+def npm_lock(pin: Pin, version: str, without: Sequence[str], work: Path, deno: Path | None) -> str:
+    """Return the lock file of this version with all that it needs, less the packages of these names.
+
+    Raises ProvisionError, also if deno does not take the lock file as complete without them.
+    """
+    failure = f"{pin.package} {version} could not be locked"
+    _resolve_npm(pin, {pin.package: version}, work, deno, failure)
+    lock = work / "deno.lock"
+    text = pruned(lock.read_text("utf-8"), without)
+    lock.write_text(text, encoding="utf-8")
+    _deno_install(pin, ["--frozen"], work, deno, failure)
+    return text
+
+
+def _wheel(pin: Pin, requirement: str, options: Sequence[str], work: Path, failure: str) -> tuple[str, str]:
     report = work / "report.json"
     argv = [*_pip(pin), "install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", ":all:"]
-    argv += ["--quiet", "--report", str(report), *_PIP_PATIENCE, f"{pin.package}=={version}"]
+    argv += ["--quiet", "--report", str(report), *_PIP_PATIENCE, *options, requirement]
     run(argv, pin, work, pip_env(work), failure, ASK_TIMEOUT_S, ())
     try:
         [wheel] = json.loads(report.read_text("utf-8"))["install"]
-        return f"sha256:{wheel['download_info']['archive_info']['hashes']['sha256']}"
+        digest = f"sha256:{wheel['download_info']['archive_info']['hashes']['sha256']}"
+        return str(wheel["metadata"]["version"]), digest
     except (OSError, ValueError, KeyError) as error:
         raise ProvisionError(f"{failure}: its index states no sha256 of the wheel ({error!r}).") from error
 
@@ -69,30 +152,36 @@ def stated(pin: Pin, version: str, work: Path, deno: Path | None) -> str:
 def _pip(pin: Pin) -> list[str]:
     if importlib.util.find_spec("pip") is None:
         raise ProvisionError(
-            f"Other versions of {pin.name} than the pinned one need pip, which {sys.executable} lacks. "
+            f"Asking about versions of {pin.package} needs pip, which {sys.executable} lacks. "
             "Run `python -m ensurepip` and try again."
         )
     return [sys.executable, "-m", "pip", "--no-input"]
 
 
-def _resolve_npm(pin: Pin, wanted: str, work: Path, deno: Path | None, failure: str) -> None:
+def _resolve_npm(pin: Pin, wanted: Mapping[str, str], work: Path, deno: Path | None, failure: str) -> None:
     """Let deno find out what it would install, and write its lock file; no package is fetched."""
-    assert deno is not None
     # The presence of a deno.json keeps deno from looking for a configuration in the folders above.
     (work / "deno.json").write_text('{"nodeModulesDir": "auto"}', encoding="utf-8")
-    (work / "package.json").write_text(json.dumps({"dependencies": {pin.package: wanted}}), encoding="utf-8")
+    (work / "package.json").write_text(json.dumps({"dependencies": dict(wanted)}), encoding="utf-8")
+    # What an earlier question was answered with would hold for this one.
+    (work / "deno.lock").unlink(missing_ok=True)
+    _deno_install(pin, [], work, deno, failure)
+
+
+def _deno_install(pin: Pin, options: Sequence[str], work: Path, deno: Path | None, failure: str) -> None:
+    assert deno is not None
     env = {name: value for name, value in os.environ.items() if name != "DENO_NO_PACKAGE_JSON"}
-    argv = [str(deno), "install", "--lockfile-only"]
+    argv = [str(deno), "install", "--lockfile-only", *options]
     run(argv, pin, work, env | deno_env(work), failure, ASK_TIMEOUT_S, ())
 
 
-def _kept_by_deno(pin: Pin, work: Path, failure: str) -> list[str]:
+def _kept_by_deno(package: str, work: Path, failure: str) -> list[str]:
     """Return the versions in the registry's own answer about a package, which deno keeps in its folder.
 
     deno has no command that lists versions; where it keeps the answer is known, since our deno is pinned.
     """
     try:
-        [kept] = (work / "deno-dir" / "npm").glob(f"*/{pin.package}/registry.json")
+        [kept] = (work / "deno-dir" / "npm").glob(f"*/{package}/registry.json")
         return [str(version) for version in json.loads(kept.read_text("utf-8"))["versions"]]
     except (OSError, ValueError, KeyError) as error:
         raise ProvisionError(f"{failure}: deno kept no answer ({error!r}). Please report this.") from error

@@ -81,7 +81,7 @@ def published(tool: str, progress: Progress = lambda _: None) -> list[str]:
     """
     if tool not in _published:
         pinned = _with_versions(tool)
-        deno = _client(pinned, progress)
+        deno = client(pinned, progress)
         progress(f"asking for the versions of {pinned.package}")
         with working_folder(tool, progress) as work:
             _published[tool] = in_order(registry.published(pinned, work, deno))
@@ -125,7 +125,7 @@ def install_version(tool: str, version: str, progress: Progress = lambda _: None
     if wanted is not None:
         return install_pin(wanted, progress)
     pinned = _with_versions(tool)
-    deno = _client(pinned, progress)
+    deno = client(pinned, progress)
     with working_folder(tool, progress) as work:
         progress(f"looking up {pinned.package} {version}")
         wanted = exact(tool, version, registry.stated(pinned, version, work, deno))
@@ -221,7 +221,7 @@ def _with_versions(tool: str) -> Pin:
     return pinned
 
 
-def _client(pinned: Pin, progress: Progress) -> Path | None:
+def client(pinned: Pin, progress: Progress) -> Path | None:
     """Return the deno that is the client of npm packages, installed if need be; None for others."""
     if pinned.source != "npm":
         return None

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from pytest_wasmedge.provision import moving as moving_module
+from pytest_wasmedge.provision import pins as pins_module
+from pytest_wasmedge.provision import standing as standing_module
 from pytest_wasmedge.provision.pins import Pin, Smoke
+from tests.provision.registries import Checkout, Registries
 
 #: The modules that `provision` hides behind functions of the same name.
 install_module: ModuleType = importlib.import_module("pytest_wasmedge.provision.install")
@@ -69,3 +75,42 @@ def tool(cache: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTool:
 def leftovers(cache: Path) -> list[str]:
     """Return what is in the tools folder except lock files."""
     return sorted(path.name for path in (cache / "tools").iterdir() if path.suffix != ".install-lock")
+
+
+@pytest.fixture
+def registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
+    """Registries on loopback, which the clients ask instead of those that this machine is set up for."""
+    made = Registries()
+    for name, value in {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": f"{made.url}/simple",
+        "PIP_EXTRA_INDEX_URL": "",
+        "PIP_FIND_LINKS": "",
+        "NPM_CONFIG_REGISTRY": made.url,
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def checkout(
+    real_deno: Path, registries: Registries, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Checkout]:
+    """A checkout of ours with pins of what the registries have."""
+    made = Checkout(tmp_path / "checkout", registries)
+    made.fill()
+    monkeypatch.setattr(pins_module, "PINS", made.pins)
+    monkeypatch.setattr(pins_module, "LOCKS", made.locks)
+    for module in (standing_module, moving_module):
+        monkeypatch.setattr(
+            module,
+            "client",
+            lambda pin, progress: real_deno / "bin" / "deno" if pin.source == "npm" else None,
+        )
+    made.read_anew()
+    yield made
+    monkeypatch.undo()
+    made.read_anew()

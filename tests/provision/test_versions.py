@@ -249,7 +249,7 @@ def test_a_lock_file_made_for_a_version_is_kept(
         return tool.fetch(pin, work)
 
     monkeypatch.setattr(there, "stated", stated)
-    monkeypatch.setattr(versions_module, "_client", lambda pinned, progress: None)
+    monkeypatch.setattr(versions_module, "client", lambda pinned, progress: None)
     monkeypatch.setattr(install_module, "install", lambda name, progress: None)
     monkeypatch.setattr(install_module, "executable", lambda name: Path(name))
     monkeypatch.setattr(install_module, "fetch_locked", fetch)
