@@ -121,6 +121,7 @@ def _lock(pinned: Pin, version: str, progress: Progress) -> str:
 
 def _notes(standing: Standing, targets: list[_Target]) -> list[str]:
     notes = []
+    replaced = []
     for target in targets:
         old = pins.pin(standing.tool, target.on)
         if target.version != old.version:
@@ -129,9 +130,10 @@ def _notes(standing: Standing, targets: list[_Target]) -> list[str]:
         elif target.digest != old.digest and old.lock:
             notes.append("what it needs has moved, and its lock file is written anew")
         elif target.digest != old.digest:
-            notes.append(
-                f"{target.on} has another digest of the same version: find out why before you commit that"
-            )
+            replaced.append(target.on)
+    if replaced:
+        where = "" if replaced == [target.on for target in targets] else f" ({', '.join(replaced)})"
+        notes.append(f"another digest of the same version{where}: find out why before you commit that")
     return notes
 
 

@@ -127,7 +127,10 @@ def _of_registry(pin: Pin, on: str, work: Path, deno: Path | None) -> Offer:
         return replace(offer, gone=gone)
     except ProvisionError as error:
         reason = str(error).rstrip(".")
-        return replace(offer, gone=reason) if registry.is_gone(error) else replace(offer, unasked=reason)
+        if not registry.is_gone(error):
+            return replace(offer, unasked=reason)
+        # Of a tree only the client's words tell which package it is.
+        return replace(offer, gone=reason if pin.lock else f"{pin.source} has no {pin.package} {pin.version}")
 
 
 def _newest(pin: Pin, on: str, work: Path, deno: Path | None) -> tuple[str, str]:

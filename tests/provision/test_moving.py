@@ -150,7 +150,7 @@ def test_other_bytes_of_the_same_version(checkout: Checkout, registries: Registr
     now = registries.add_wheel("1.0", "macos-arm64", salt="changed")
 
     assert str(move(ask("py"))) == (
-        "py: stays at 1.0; macos-arm64 has another digest of the same version: find out why before you commit that"
+        "py: stays at 1.0; another digest of the same version (macos-arm64): find out why before you commit that"
     )
     assert now in checkout.pins.read_text()
 
