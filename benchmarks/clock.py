@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.drivers.http import open_client, request_body
 from pytest_wasmedge.drivers.process import Workspace, spawn, stop, tail
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
@@ -27,10 +28,8 @@ from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, Wasm
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import cold_once
 from pytest_wasmedge.model import Artifact, Invocation, Limits
-from pytest_wasmedge.options import BUILTIN_ARTIFACT
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.runtimes import builtin_runtimes, merge, select
-from pytest_wasmedge.session import open_artifact
 
 ALLOWED_RATIO = 0.05
 ALLOWED_NS = 2_000_000

@@ -20,13 +20,11 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks import recording, replay, tables, trials
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.errors import RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.latency.gate import Rules
-from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.options import BUILTIN_ARTIFACT
+from pytest_wasmedge.model import Artifact, Runtime
 from pytest_wasmedge.runtimes import DEFAULT, builtin_names, builtin_runtimes, merge, select
-from pytest_wasmedge.runtimes.base import Runtime
-from pytest_wasmedge.session import open_artifact
 
 SAMPLES = Path(__file__).parent / "samples"
 COLD_STARTS = SAMPLES / "cold-starts.json.xz"

@@ -17,13 +17,11 @@ import httpx
 import wasmtime
 from wasmtime import _ffi
 
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.drivers.http import request_body
 from pytest_wasmedge.drivers.server import ServerHost
-from pytest_wasmedge.model import Artifact, Invocation, Limits
-from pytest_wasmedge.options import BUILTIN_ARTIFACT
+from pytest_wasmedge.model import Artifact, Host, Invocation, Limits
 from pytest_wasmedge.runtimes import builtin_runtimes
-from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.session import open_artifact
 
 LIMIT = 1.15
 ROUNDS = 200

@@ -19,9 +19,8 @@ from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.journal import machine
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import Sample, cold_once
-from pytest_wasmedge.model import Artifact, Invocation, Limits
+from pytest_wasmedge.model import Artifact, Invocation, Limits, Runtime
 from pytest_wasmedge.provision.cache import folder
-from pytest_wasmedge.runtimes.base import Runtime
 
 Condition = Literal["idle", "busy"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_wasmedge.artifacts.loading import inspect, load_artifact
 from pytest_wasmedge.artifacts.sections import Export, exports
 from pytest_wasmedge.errors import ArtifactError, LatencyError
 from pytest_wasmedge.latency.sampling import refresh_code
-from pytest_wasmedge.model import Artifact, Invocation, Limits
-from pytest_wasmedge.runtimes.base import Runtime
-from pytest_wasmedge.wasm import inspect, load_artifact
+from pytest_wasmedge.model import Artifact, Invocation, Limits, Runtime
 
 _HEADER = b"\0asm\x01\0\0\0"
 _FUNCTIONS, _EXPORTS, _CODE = 3, 7, 10

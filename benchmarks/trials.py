@@ -17,8 +17,7 @@ from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, judge_ceiling, judge_pairs
 from pytest_wasmedge.latency.sampling import cold_once
 from pytest_wasmedge.latency.statistics import Pair
-from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.runtimes.base import Runtime
+from pytest_wasmedge.model import Artifact, Runtime
 
 What = Literal["pairs", "ceiling"]
 #: How many gates of each slowdown there are per class, half of them with one core busy.

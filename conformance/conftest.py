@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge import stash
 from pytest_wasmedge.contract import ArtifactLimits
 from pytest_wasmedge.latency.units import Limit
-from pytest_wasmedge.model import Invocation, Outcome
+from pytest_wasmedge.model import Host, Invocation, Outcome
+from pytest_wasmedge.plugin import stash
+from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.portability.compare import assert_same
 from pytest_wasmedge.portability.corpus import Case, write_golden
 from pytest_wasmedge.portability.leaks import assert_no_leaks
-from pytest_wasmedge.reference import Reference
-from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.session import WasmSession
+from pytest_wasmedge.portability.reference import Reference
 
 Ceiling = Callable[[str], Limit | None]
 _STDOUT_IS_ENOUGH = ("test_stdout", "test_latency", "test_baseline")

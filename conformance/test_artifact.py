@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_wasmedge.contract import check_artifact
 from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.session import WasmSession
+from pytest_wasmedge.plugin.session import WasmSession
 
 
 def test_limits(artifact: Artifact, wasm_session: WasmSession) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_wasmedge.latency.measurement import Finding
-from pytest_wasmedge.model import Invocation
+from pytest_wasmedge.model import Host, Invocation
+from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.portability.compare import compare
 from pytest_wasmedge.portability.corpus import Case
-from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.session import WasmSession
 
 
 def test_starts_no_slower(slowdown: Finding, wasm_session: WasmSession) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.session import WasmSession
+from pytest_wasmedge.model import Host
+from pytest_wasmedge.plugin.session import WasmSession
 
 
 @pytest.mark.cache_state("no-cache")

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_wasmedge.model import Outcome, exited
+from pytest_wasmedge.model import Host, Outcome, exited
 from pytest_wasmedge.portability.corpus import Case
 from pytest_wasmedge.portability.excerpt import visible
-from pytest_wasmedge.runtimes.base import Host
 
 
 @pytest.mark.wasm_cases("exit_status")

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pytest_wasmedge.model import Outcome, exited
+from pytest_wasmedge.model import Host, Outcome, exited
 from pytest_wasmedge.portability.compare import assert_same
-from pytest_wasmedge.runtimes.base import Host
 
 AT_ONCE = 32
 #: For each of them: beside the others, an interpreter takes as long as 32 of them. It only ends what hangs.

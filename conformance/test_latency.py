@@ -8,7 +8,7 @@ import pytest
 
 from pytest_wasmedge.latency.measurement import Measurement
 from pytest_wasmedge.latency.units import Limit
-from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.model import Host
 
 Ceiling = Callable[[str], Limit | None]
 

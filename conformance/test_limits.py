@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from pytest_wasmedge.model import exited, timed_out
-from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.model import Host, exited, timed_out
 
 RUNAWAYS = {
     "endless_loop": "loop {}\n",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_wasmedge.model import exited
+from pytest_wasmedge.model import Host, exited
 from pytest_wasmedge.portability.leaks import assert_no_leaks
-from pytest_wasmedge.runtimes.base import Host
 
 # Each expression is a thing that a guest must not be able to do; it has to raise.
 DENIED = {

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_wasmedge.model import Outcome, exited
+from pytest_wasmedge.model import Host, Outcome, exited
 from pytest_wasmedge.portability.corpus import Case
-from pytest_wasmedge.runtimes.base import Host
 
 
 @pytest.mark.wasm_cases(exclude=("errors", "exit_status", "streams", "syntax_errors"))

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_wasmedge.model import Invocation, Outcome, exited
+from pytest_wasmedge.model import Host, Invocation, Outcome, exited
 from pytest_wasmedge.portability.compare import assert_same
 from pytest_wasmedge.portability.corpus import Case
-from pytest_wasmedge.reference import Reference
-from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.portability.reference import Reference
 
 ALL_BYTES = bytes(range(256))
 ANY_GUEST = {

@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_wasmedge.model import Invocation, Outcome, exited
+from pytest_wasmedge.model import Host, Invocation, Outcome, exited
 from pytest_wasmedge.portability.compare import assert_same
 from pytest_wasmedge.portability.corpus import Case
 from pytest_wasmedge.portability.leaks import assert_no_leaks
-from pytest_wasmedge.reference import Reference
-from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.portability.reference import Reference
 
 BROKEN = {
     "missing_end": b"def f\n  1\n",

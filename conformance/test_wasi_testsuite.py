@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pytest_wasmedge.model import Host
 from pytest_wasmedge.portability.compare import assert_same
 from pytest_wasmedge.portability.testsuite import Program
-from pytest_wasmedge.runtimes.base import Host
 
 
 def test_program(wasm_program: Program, program_host: Host, tmp_path: Path) -> None:

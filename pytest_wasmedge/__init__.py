@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_wasmedge.artifacts.loading import load_artifact
     from pytest_wasmedge.errors import (
         ArtifactError,
         ContractError,
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from pytest_wasmedge.latency.units import ms
     from pytest_wasmedge.model import (
         Artifact,
+        Availability,
         Divergence,
         Ending,
+        Host,
         Invocation,
         Leak,
         Limits,
         Outcome,
+        Runtime,
         Timings,
         exited,
         host_failed,
@@ -33,8 +37,6 @@ if TYPE_CHECKING:
     )
     from pytest_wasmedge.portability.compare import assert_same, compare
     from pytest_wasmedge.portability.leaks import find_leaks
-    from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
-    from pytest_wasmedge.wasm import load_artifact
 
 __version__ = "0.1.0"
 
@@ -47,13 +49,13 @@ _HOMES = {
     ),
     "latency.units": ("ms",),
     "model": (
-        "Artifact", "Divergence", "Ending", "Invocation", "Leak", "Limits", "Outcome", "Timings",
+        "Artifact", "Availability", "Divergence", "Ending", "Host", "Invocation", "Leak", "Limits", "Outcome",
+        "Runtime", "Timings",
         "exited", "host_failed", "out_of_memory", "timed_out", "trapped",
     ),
     "portability.compare": ("assert_same", "compare"),
     "portability.leaks": ("find_leaks",),
-    "runtimes.base": ("Availability", "Host", "Runtime"),
-    "wasm": ("load_artifact",),
+    "artifacts.loading": ("load_artifact",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -7,8 +7,17 @@ import itertools
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome, Timings, exited
-from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
+from pytest_wasmedge.model import (
+    Artifact,
+    Availability,
+    Host,
+    Invocation,
+    Limits,
+    Outcome,
+    Runtime,
+    Timings,
+    exited,
+)
 
 Fault = Literal[
     "reports_terminal",

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.artifacts.recipe import Tools
 from pytest_wasmedge.latency.quiet import ENV_HELD
 from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.options import BUILTIN_ARTIFACT
 from pytest_wasmedge.provision.cache import ENV_CACHE, cache_root
-from pytest_wasmedge.session import open_artifact
 
 pytest_plugins = ["pytester"]
 

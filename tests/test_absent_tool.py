@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge import cli
+from pytest_wasmedge.commands import cli
 from pytest_wasmedge.provision import clients, debian, installed
 from pytest_wasmedge.provision import pins as pins_module
 from pytest_wasmedge.provision.cache import folder

@@ -14,6 +14,7 @@ from benchmarks import recording, replay, tables, trials, workers
 from benchmarks.recording import Series
 from benchmarks.replay import Replay, wilson
 from benchmarks.slower import NOTHING, slower, write_anew
+from pytest_wasmedge.artifacts.loading import inspect
 from pytest_wasmedge.artifacts.sections import exports
 from pytest_wasmedge.errors import ArtifactError, LatencyError
 from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict
@@ -21,7 +22,6 @@ from pytest_wasmedge.model import Artifact, Limits, Outcome, exited
 from pytest_wasmedge.provision.cache import ENV_CACHE
 from pytest_wasmedge.runtimes.wasmtime import Wasmtime
 from pytest_wasmedge.testing import FakeRuntime
-from pytest_wasmedge.wasm import inspect
 from tests import wat
 
 ARTIFACT = Artifact(Path("artifact.wasm"), "00" * 32, 1, "made-up")

@@ -21,7 +21,7 @@ import os, subprocess, sys
 from pathlib import Path
 from pytest_wasmedge.drivers.command import CommandRuntime
 from pytest_wasmedge.model import exited
-from pytest_wasmedge.runtimes.base import Availability
+from pytest_wasmedge.model import Availability
 
 HERE = Path(__file__).parent
 PROGRAM = '''

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge import cli
+from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands import install as install_command
 from pytest_wasmedge.provision import pins, systems
 from pytest_wasmedge.runtimes import builtin_runtimes

@@ -18,13 +18,16 @@ from typing import cast
 import psutil
 import pytest
 
+from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import HostStartError, UnsupportedError
 from pytest_wasmedge.model import (
     Artifact,
     Ending,
+    Host,
     Invocation,
     Limits,
+    Runtime,
     exited,
     host_failed,
     out_of_memory,
@@ -33,8 +36,6 @@ from pytest_wasmedge.model import (
 )
 from pytest_wasmedge.portability.compare import first_difference
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
-from pytest_wasmedge.runtimes.base import Host, Runtime
-from pytest_wasmedge.wasm import load_artifact
 from tests import wat
 from tests.actor import ACTOR, act
 from tests.waiting import is_running, until, with_enough_time
@@ -108,7 +109,7 @@ import json, os, sys
 from pathlib import Path
 from pytest_wasmedge.model import Limits
 from pytest_wasmedge.runtimes import builtin_runtimes
-from pytest_wasmedge.wasm import load_artifact
+from pytest_wasmedge.artifacts.loading import load_artifact
 
 name, program, spins, cut = sys.argv[1:]
 runtime = next(each for each in builtin_runtimes() if each.name == name)

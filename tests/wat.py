@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.wasm import load_artifact
 
 # The memory of every program: a vector and a count for the calls in the first page's beginning, constant data
 # from 1024, a buffer from the second page on.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.wasm import load_artifact
 
 #: ``(module (memory (export "memory") 1) (func (export "_start")))``
 FLOOR = bytes.fromhex(

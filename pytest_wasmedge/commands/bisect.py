@@ -11,22 +11,29 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_wasmedge import bundled
 from pytest_wasmedge.artifacts.floor import floor_artifact
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on
+from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import CorpusError, HostStartError, RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.latency.quiet import Quiet
-from pytest_wasmedge.model import Artifact, Divergence, Invocation, Limits, Outcome, host_failed
-from pytest_wasmedge.options import BUILTIN_ARTIFACT
-from pytest_wasmedge.pool import explain
+from pytest_wasmedge.model import (
+    Artifact,
+    Divergence,
+    Host,
+    Invocation,
+    Limits,
+    Outcome,
+    Runtime,
+    host_failed,
+)
+from pytest_wasmedge.portability import bundled
 from pytest_wasmedge.portability.compare import compare
 from pytest_wasmedge.portability.corpus import Case, load_corpus
 from pytest_wasmedge.portability.excerpt import cut, visible
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.versions import Resolver, in_order, install_others, install_version, published
 from pytest_wasmedge.runtimes import builtin_runtimes, select
-from pytest_wasmedge.runtimes.base import Host, Runtime
-from pytest_wasmedge.session import open_artifact
 
 Say = Callable[[str], None]
 #: Runs one exact version. Raises WasmEdgeError if it cannot be had or started.

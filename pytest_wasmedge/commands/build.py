@@ -6,11 +6,11 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on
 from pytest_wasmedge.commands.doctor import size_text
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import build_tools
-from pytest_wasmedge.wasm import load_artifact
 
 #: The variants of the recipe, which is imported only to build.
 VARIANTS = ("raw", "wizer", "O2", "Oz", "O2+wizer", "Oz+wizer", "wizer+O2", "wizer+Oz", "stdlib")

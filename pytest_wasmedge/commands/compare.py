@@ -9,23 +9,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pytest_wasmedge.ablation import Ablation, Entry, entry, lines
+from pytest_wasmedge.artifacts.loading import load_artifact
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.commands.build import VARIANTS
 from pytest_wasmedge.commands.console import TERMINATED, Subparsers, complain, open_console, progress_on
+from pytest_wasmedge.drivers.pool import HostPool, explain
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import ArtifactError, LatencyError, RuntimeUnavailableError
+from pytest_wasmedge.latency.ablation import Ablation, Entry, entry, lines
 from pytest_wasmedge.latency.journal import Journal
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import Sample
-from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.options import BUILTIN_ARTIFACT
-from pytest_wasmedge.pool import HostPool, explain
+from pytest_wasmedge.model import Artifact, Availability, Runtime
 from pytest_wasmedge.provision import build_tools
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.runtimes import builtin_runtimes, select
-from pytest_wasmedge.runtimes.base import Availability, Runtime
-from pytest_wasmedge.session import open_artifact
-from pytest_wasmedge.wasm import load_artifact
 
 Say = Callable[[str], None]
 

@@ -22,7 +22,7 @@ from pytest_wasmedge.provision.versions import installed_versions
 from pytest_wasmedge.runtimes import builtin_runtimes
 
 if TYPE_CHECKING:
-    from pytest_wasmedge.runtimes.base import Availability, Runtime
+    from pytest_wasmedge.model import Availability, Runtime
 
 
 def examine(runtimes: Sequence[Runtime]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _tools(tools: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def _probe(runtime: Runtime) -> Availability:
-    from pytest_wasmedge.runtimes.base import Availability
+    from pytest_wasmedge.model import Availability
 
     try:
         return runtime.probe()
@@ -132,8 +132,7 @@ def _versions(runtime: Runtime) -> list[str]:
 
 
 def _builtin_artifact() -> dict[str, Any]:
-    from pytest_wasmedge.options import BUILTIN_ARTIFACT
-    from pytest_wasmedge.session import open_artifact
+    from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 
     try:
         artifact = open_artifact(BUILTIN_ARTIFACT, Path.cwd())

@@ -15,19 +15,17 @@ from pathlib import Path
 from string import Template
 
 from pytest_wasmedge import __version__
+from pytest_wasmedge.artifacts.loading import inspect
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on
 from pytest_wasmedge.contract.limits import gzip_size
 from pytest_wasmedge.contract.presets import presets
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.options import BUILTIN_ARTIFACT
 from pytest_wasmedge.provision import installed
-from pytest_wasmedge.runtimes.glue import prepare
-from pytest_wasmedge.session import open_artifact
-from pytest_wasmedge.wasm import inspect
 
-_GLUE = Path(prepare.__file__).parent
-_TEMPLATES = _GLUE / "export"
+_TEMPLATES = javascript.GLUE / "export"
 _NOTICE = Path(__file__).parents[1] / "artifacts" / "ruby-worker.NOTICE.txt"
 #: Says that a folder is an export, and what we wrote there.
 MARKER = ".pytest-wasmedge-export.json"
@@ -190,8 +188,8 @@ def _total(exported: Exported) -> tuple[str, tuple[int, int]]:
 
 def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
     """Return the content of each file, by its path in the folder."""
-    glue = prepare.glue_folder()
-    modules = ["edge.mjs", *(module for module in prepare.worker_modules() if module != "workerd.mjs")]
+    glue = javascript.glue_folder()
+    modules = ["edge.mjs", *(module for module in javascript.worker_modules() if module != "workerd.mjs")]
     if "worker.mjs" in target.files:
         # Where the bytes of a compiled module cannot be read, its digest must be told.
         modules = ["worker.mjs", "artifact.mjs", *modules]

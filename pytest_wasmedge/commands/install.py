@@ -19,14 +19,14 @@ from pytest_wasmedge.commands.console import (
     table,
 )
 from pytest_wasmedge.commands.doctor import folder_bytes, size_text
+from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import WasmEdgeError
-from pytest_wasmedge.pool import explain
+from pytest_wasmedge.model import base_name
 from pytest_wasmedge.provision import Progress, install, install_command, installed, no_source, provenance
 from pytest_wasmedge.provision.cache import cache_root
 from pytest_wasmedge.provision.pins import in_order, needs_of, pin, tool_names
 from pytest_wasmedge.provision.versions import Resolver, install_version, installed_version
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
-from pytest_wasmedge.runtimes.base import base_name
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,7 +15,7 @@ from pytest_wasmedge.contract.limits import ArtifactLimits
 from pytest_wasmedge.contract.source import nearest
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import Duration, FloorMultiple
-from pytest_wasmedge.runtimes.base import base_name
+from pytest_wasmedge.model import base_name
 
 #: What a ceiling can be of: the cold start in each cache state, and the warm invocations.
 KINDS = (

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from pytest_wasmedge.artifacts.loading import inspect
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.wasm import inspect
 
 _SHOWN_IMPORTS = 5
 

@@ -29,14 +29,15 @@ from pytest_wasmedge.drivers.versions import Versions, numbers
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import (
     Artifact,
+    Availability,
     Ending,
+    Host,
     Invocation,
     Limits,
     host_failed,
     timed_out,
 )
 from pytest_wasmedge.provision import Found, find_system, install_command, remedy
-from pytest_wasmedge.runtimes.base import Availability, Host
 
 
 @dataclass(frozen=True, slots=True)

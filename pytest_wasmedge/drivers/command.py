@@ -20,14 +20,15 @@ from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
     Ending,
+    Host,
     Invocation,
     Limits,
     Outcome,
+    Runtime,
     Timings,
     host_failed,
     timed_out,
 )
-from pytest_wasmedge.runtimes.base import Host, Runtime
 
 _CHUNK_BYTES = 1 << 16
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Launch
 from pytest_wasmedge.errors import HostStartError
-from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome
+from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
 from pytest_wasmedge.provision.cache import folder, locked, writing
-from pytest_wasmedge.runtimes.base import Host
 
 #: One compiled Ruby is about 60 MB; older ones go when there are more than this.
 KEPT_FILES = 40

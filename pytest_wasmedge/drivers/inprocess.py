@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pytest_wasmedge.errors import HostStartError
-from pytest_wasmedge.model import Ending, Invocation, Outcome, Timings, host_failed
-from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.model import Ending, Host, Invocation, Outcome, Timings, host_failed
 
 TICK_S = 0.01
 _STOP_ATTEMPTS, _STOP_PAUSE_S = 100, 0.05

@@ -45,9 +45,8 @@ from pytest_wasmedge.drivers.serving import (
 )
 from pytest_wasmedge.drivers.versions import Versions, ask, too_old
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
-from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, timed_out
+from pytest_wasmedge.model import Artifact, Availability, Ending, Host, Invocation, Limits, timed_out
 from pytest_wasmedge.provision import Found, find, install_command
-from pytest_wasmedge.runtimes.base import Availability, Host
 
 if TYPE_CHECKING:
     import httpx

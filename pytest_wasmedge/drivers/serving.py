@@ -16,8 +16,7 @@ from pytest_wasmedge.drivers.http import Answer, Failure, with_transfer
 from pytest_wasmedge.drivers.process import stop, suspended, tail
 from pytest_wasmedge.drivers.turns import Turns
 from pytest_wasmedge.errors import HostStartError, UnsupportedError
-from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, Outcome, Timings
-from pytest_wasmedge.runtimes.base import Host, Runtime
+from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Outcome, Runtime, Timings
 
 MAX_WORKERS = 32
 START_TIMEOUT_S = 60.0

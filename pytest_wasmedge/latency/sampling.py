@@ -14,8 +14,7 @@ from typing import Literal
 
 from pytest_wasmedge.errors import HostStartError, LatencyError
 from pytest_wasmedge.latency.usage import Meter, peak_memory_of
-from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome
-from pytest_wasmedge.runtimes.base import Host, Runtime
+from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome, Runtime
 
 #: no-cache: nothing compiled is at hand; code-cache: what the runtime keeps is; evicted: it is, but not in memory.
 CacheState = Literal["no-cache", "code-cache", "evicted"]

@@ -19,8 +19,7 @@ import psutil
 
 from pytest_wasmedge.drivers.command import CommandHost
 from pytest_wasmedge.errors import HostStartError
-from pytest_wasmedge.model import Invocation, Outcome
-from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.model import Host, Invocation, Outcome
 
 _LOOKING_S = 0.02
 

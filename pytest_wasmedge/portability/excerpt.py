@@ -40,3 +40,11 @@ def _visible_character(character: str) -> str:
     if character.isprintable():
         return character
     return _SHORT.get(character) or "".join(f"\\x{byte:02x}" for byte in character.encode())
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters written out, as guests and hosts may have put them there.
+
+    Line breaks stay: our own messages have several lines.
+    """
+    return "\n".join(visible(line.encode("utf-8", "backslashreplace")) for line in text.split("\n"))

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_wasmedge.errors import CorpusError
-from pytest_wasmedge.model import Invocation, Outcome, exited
-from pytest_wasmedge.runtimes.base import OutcomeField
+from pytest_wasmedge.model import Invocation, Outcome, OutcomeField, exited
 
 #: The name of the format: before the path in ``--wasm-corpus``, and before the names of its cases.
 FORMAT = "wasi-testsuite"

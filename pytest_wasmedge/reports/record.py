@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pytest_wasmedge.latency.measurement import Finding, Measurement
-from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.model import Artifact, Availability, Runtime
 from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.portability.leaks import LeakError
 from pytest_wasmedge.provision import Provenance, provenances
-from pytest_wasmedge.runtimes.base import Availability, Runtime
 
 # Keys of the `user_properties` that carry facts from a test, wherever it ran, to the record. Values are such
 # as pytest-xdist can send: numbers, strings, lists and dicts of them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_wasmedge.portability.excerpt import visible
+from pytest_wasmedge.portability.excerpt import printable
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
 _HEAD = ("runtime", "version", "engine", "passed", "failed", "skipped", "divergences", "cold ms", "warm ms")
@@ -15,14 +15,6 @@ _COLUMNS = ("floor", "cold", "evicted", "no-cache", "tiny", "hello", "smoke", "h
 def title(record: RunRecord) -> str:
     """Return the headline: which artifact, known by its digest."""
     return _line(f"portability of {record.artifact.name}, sha256 {record.artifact.sha256[:16]}")
-
-
-def printable(text: str) -> str:
-    """Return the text with control characters written out, as guests and hosts may have put them there.
-
-    Line breaks stay: our own messages have several lines.
-    """
-    return "\n".join(visible(line.encode("utf-8", "backslashreplace")) for line in text.split("\n"))
 
 
 def table(record: RunRecord) -> list[tuple[str, str]]:

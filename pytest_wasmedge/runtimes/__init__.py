@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pytest_wasmedge.errors import UnknownRuntimeError
-from pytest_wasmedge.runtimes.base import Runtime, base_name
+from pytest_wasmedge.model import Runtime, base_name
 
 if TYPE_CHECKING:
     from pytest_wasmedge.provision.versions import Resolver

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
-from pytest_wasmedge.runtimes.glue import prepare
 
 
 class Bun(ServerRuntime):
@@ -23,10 +23,10 @@ class Bun(ServerRuntime):
     minimum = (1, 3)
 
     def missing(self) -> str:
-        return prepare.missing()
+        return javascript.missing()
 
     def argv(self, launch: Launch) -> Sequence[str]:
-        server = prepare.glue_folder() / "server.mjs"
+        server = javascript.glue_folder() / "server.mjs"
         return [
             str(launch.executable),
             "--no-install",

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch, is_root
 from pytest_wasmedge.drivers.versions import Versions, ask
 from pytest_wasmedge.errors import RuntimeUnavailableError
-from pytest_wasmedge.runtimes.glue import prepare
 
 # The debugging pipe is read from descriptor 3 and answered on 4: here our stdin, and the host's log.
 _SERVE = 'exec "$0" "$@" 3<&0 4>&2 </dev/null'
@@ -73,10 +73,10 @@ class Chromium(BrowserRuntime):
     stops_guests = False
 
     def missing(self) -> str:
-        return prepare.missing()
+        return javascript.missing()
 
     def glue(self) -> Path:
-        return prepare.glue_folder()
+        return javascript.glue_folder()
 
     def argv(self, launch: Launch) -> Sequence[str]:
         memory = f"--js-flags=--wasm-max-mem-pages={launch.limits.memory_pages}"

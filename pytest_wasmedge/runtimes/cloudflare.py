@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_wasmedge.drivers import javascript, nodes
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
-from pytest_wasmedge.runtimes.glue import nodes, prepare
 
 #: So that wrangler asks neither the network nor a person, and keeps no record.
 _ALONE = {
@@ -32,7 +32,7 @@ class Cloudflare(ServerRuntime):
     limits_itself = False
 
     def missing(self) -> str:
-        return prepare.missing()
+        return javascript.missing()
 
     def argv(self, launch: Launch) -> Sequence[str]:
         _write_project(launch.workspace)
@@ -50,20 +50,20 @@ class Cloudflare(ServerRuntime):
         return json.dumps(settings).encode() + b"\n"
 
     def version_argv(self, executable: Path) -> Sequence[str]:
-        return [*self._script(), str(executable.resolve()), "versions", str(prepare.NOTHING)]
+        return [*self._script(), str(executable.resolve()), "versions", str(javascript.NOTHING)]
 
     def read_versions(self, said: str) -> Versions:
         told = json.loads(said)
         return Versions(told["version"], told["engine_version"])
 
     def _script(self) -> list[str]:
-        return [str(nodes.node()), str(prepare.glue_folder() / "wrangler.mjs")]
+        return [str(nodes.node()), str(javascript.glue_folder() / "wrangler.mjs")]
 
 
 def _write_project(folder: Path) -> None:
     """Write what people write for wrangler; the artifact lies there already."""
-    glue = prepare.glue_folder()
-    main, *others = prepare.worker_modules()
+    glue = javascript.glue_folder()
+    main, *others = javascript.worker_modules()
     for name in (main, *others):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(glue / name, folder / name)

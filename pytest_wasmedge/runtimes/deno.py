@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
-from pytest_wasmedge.runtimes.glue import prepare
 
 
 class Deno(ServerRuntime):
@@ -23,10 +23,10 @@ class Deno(ServerRuntime):
     minimum = (2,)
 
     def missing(self) -> str:
-        return prepare.missing()
+        return javascript.missing()
 
     def argv(self, launch: Launch) -> Sequence[str]:
-        glue = prepare.glue_folder()
+        glue = javascript.glue_folder()
         return [
             str(launch.executable),
             "run",

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime, Script
 from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.errors import UnsupportedError
-from pytest_wasmedge.runtimes.glue.nodewasi import NodeWasiRuntime, Script
 
 
 class DenoWasi(NodeWasiRuntime):

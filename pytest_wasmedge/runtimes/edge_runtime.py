@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_wasmedge.drivers import javascript, nodes
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
-from pytest_wasmedge.runtimes.glue import nodes, prepare
 
 
 class EdgeRuntime(ServerRuntime):
@@ -23,10 +23,10 @@ class EdgeRuntime(ServerRuntime):
     limits_itself = False
 
     def missing(self) -> str:
-        return prepare.missing()
+        return javascript.missing()
 
     def argv(self, launch: Launch) -> Sequence[str]:
-        glue, node = prepare.glue_folder(), nodes.node()
+        glue, node = javascript.glue_folder(), nodes.node()
         return [
             str(node),
             "--permission",
@@ -44,7 +44,7 @@ class EdgeRuntime(ServerRuntime):
         ]
 
     def version_argv(self, executable: Path) -> Sequence[str]:
-        script = prepare.glue_folder() / "edgeruntime.mjs"
+        script = javascript.glue_folder() / "edgeruntime.mjs"
         return [str(nodes.node()), str(script), str(executable.resolve()), "versions"]
 
     def read_versions(self, said: str) -> Versions:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch
 from pytest_wasmedge.drivers.versions import Versions, ask
-from pytest_wasmedge.runtimes.glue import prepare
 
 _PREFERENCES: Mapping[str, bool | int | str] = {
     # Nothing of a first run, nothing to be asked.
@@ -82,10 +82,10 @@ class Firefox(BrowserRuntime):
     minimum = (114,)
 
     def missing(self) -> str:
-        return prepare.missing()
+        return javascript.missing()
 
     def glue(self) -> Path:
-        return prepare.glue_folder()
+        return javascript.glue_folder()
 
     def argv(self, launch: Launch) -> Sequence[str]:
         # The page is the profile's home page, since a command line is visible to every user of the machine.

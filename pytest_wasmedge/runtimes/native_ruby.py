@@ -12,9 +12,18 @@ from pathlib import Path
 from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Ended, Launch
 from pytest_wasmedge.drivers.versions import Versions, ask, told
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError, UnsupportedError
-from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, Outcome, exited, host_failed
+from pytest_wasmedge.model import (
+    Artifact,
+    Availability,
+    Ending,
+    Host,
+    Invocation,
+    Limits,
+    Outcome,
+    exited,
+    host_failed,
+)
 from pytest_wasmedge.provision import Found, find_system, remedy
-from pytest_wasmedge.runtimes.base import Availability, Host
 
 _REMEDIES = {
     "debian": "apt install ruby",

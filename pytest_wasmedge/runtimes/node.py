@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
-from pytest_wasmedge.runtimes.glue import prepare
 
 
 class Node(ServerRuntime):
@@ -23,10 +23,10 @@ class Node(ServerRuntime):
     minimum = (22, 13)
 
     def missing(self) -> str:
-        return prepare.missing()
+        return javascript.missing()
 
     def argv(self, launch: Launch) -> Sequence[str]:
-        glue = prepare.glue_folder()
+        glue = javascript.glue_folder()
         # Before 25 the permission model knew nothing of the network, nor this option.
         major = int(self.versions(launch.executable).version.split(".")[0])
         return [

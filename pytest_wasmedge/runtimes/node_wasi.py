@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime, Script
 from pytest_wasmedge.drivers.versions import Versions
-from pytest_wasmedge.runtimes.glue.nodewasi import NodeWasiRuntime, Script
 
 
 class NodeWasi(NodeWasiRuntime):

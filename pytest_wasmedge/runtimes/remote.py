@@ -28,15 +28,18 @@ from pytest_wasmedge.drivers.http import INVOCATION_HEADER, Answer, request_body
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError, WasmEdgeError
 from pytest_wasmedge.model import (
     Artifact,
+    Availability,
+    Host,
     Invocation,
     Limits,
     Outcome,
+    OutcomeField,
+    Runtime,
     Timings,
     exited,
     host_failed,
     timed_out,
 )
-from pytest_wasmedge.runtimes.base import Availability, Host, OutcomeField, Runtime
 
 Kind = Literal["edge/cold", "edge/warm", "edge/unknown"]
 

@@ -32,7 +32,9 @@ from pytest_wasmedge.errors import (
 from pytest_wasmedge.model import (
     ARGV0,
     Artifact,
+    Availability,
     Ending,
+    Host,
     Invocation,
     Limits,
     Outcome,
@@ -42,7 +44,6 @@ from pytest_wasmedge.model import (
     trapped,
 )
 from pytest_wasmedge.provision import Found, find, install_command
-from pytest_wasmedge.runtimes.base import Availability, Host
 
 #: Artifacts up to this size are compiled beforehand, larger ones interpreted: its compiler is LLVM on one thread.
 COMPILED_BYTES = 128 << 10

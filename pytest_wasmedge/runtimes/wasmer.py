@@ -16,11 +16,10 @@ from pytest_wasmedge.drivers.process import Workspace, spawn, stop
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
-from pytest_wasmedge.model import Artifact, Limits
+from pytest_wasmedge.model import Artifact, Host, Limits
 from pytest_wasmedge.provision import Found, install_command, installed
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.versions import installed_version
-from pytest_wasmedge.runtimes.base import Host
 
 # Not imported: it is a program, and brings an HTTP server.
 _SERVER = Path(__file__).with_name("glue") / "wasmer_server.py"

@@ -18,15 +18,17 @@ from pytest_wasmedge.errors import HostStartError, ProvisionError, UnsupportedEr
 from pytest_wasmedge.model import (
     ARGV0,
     Artifact,
+    Availability,
     Ending,
+    Host,
     Limits,
+    Runtime,
     exited,
     host_failed,
     out_of_memory,
     timed_out,
     trapped,
 )
-from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
 
 if TYPE_CHECKING:
     import wasmtime

@@ -15,6 +15,7 @@ from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavai
 from pytest_wasmedge.model import (
     ARGV0,
     Artifact,
+    Availability,
     Ending,
     Invocation,
     exited,
@@ -23,7 +24,6 @@ from pytest_wasmedge.model import (
     trapped,
 )
 from pytest_wasmedge.provision import find, install_command
-from pytest_wasmedge.runtimes.base import Availability
 
 #: What wasmtime prints before its own report; the path after it is one that the guest cannot know.
 _REPORT = b"Error: failed to run main module `"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from pytest_wasmedge.drivers import wasi_http
 from pytest_wasmedge.drivers.compiled import compiled, place_of
 from pytest_wasmedge.drivers.http import Answer, Framed, Served
 from pytest_wasmedge.drivers.process import Announcement, spawn, stop
@@ -21,6 +22,7 @@ from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavai
 from pytest_wasmedge.model import (
     Artifact,
     Ending,
+    Host,
     Invocation,
     Limits,
     exited,
@@ -28,8 +30,6 @@ from pytest_wasmedge.model import (
     out_of_memory,
     trapped,
 )
-from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.runtimes.glue import wasi_http
 
 if TYPE_CHECKING:
     import httpx

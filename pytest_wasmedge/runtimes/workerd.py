@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions, told
-from pytest_wasmedge.runtimes.glue import prepare
 
-_TEMPLATE = Path(prepare.__file__).with_name("config.capnp")
+_TEMPLATE = javascript.GLUE / "config.capnp"
 # Of nothing to measure it says which V8 it has; older ones know no `bench`.
 _TELL = '"$0" --version && { "$0" bench "$1" 2>&1 || true; }'
 
@@ -28,15 +28,15 @@ class Workerd(ServerRuntime):
     limits_itself = False
 
     def missing(self) -> str:
-        return prepare.missing()
+        return javascript.missing()
 
     def argv(self, launch: Launch) -> Sequence[str]:
         link = launch.workspace / "glue"
         link.unlink(missing_ok=True)
-        link.symlink_to(prepare.glue_folder())
+        link.symlink_to(javascript.glue_folder())
         modules = "\n".join(
             f"    (name = {_text(name)}, esModule = embed {_text(f'glue/{name}')}),"
-            for name in prepare.worker_modules()
+            for name in javascript.worker_modules()
         )
         config = launch.workspace / "config.capnp"
         config.write_text(
@@ -54,7 +54,7 @@ class Workerd(ServerRuntime):
         return b""
 
     def version_argv(self, executable: Path) -> Sequence[str]:
-        return ["/bin/sh", "-c", _TELL, str(executable), str(prepare.NOTHING)]
+        return ["/bin/sh", "-c", _TELL, str(executable), str(javascript.NOTHING)]
 
     def read_versions(self, said: str) -> Versions:
         v8 = re.search(r"^workerd .*, V8 (\d[\d.]*)", said, re.MULTILINE)

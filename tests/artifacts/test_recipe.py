@@ -14,14 +14,13 @@ from wasmtime import wat2wasm
 from pytest_wasmedge.artifacts import recipe, sections
 from pytest_wasmedge.artifacts.driver import driver_wat, stub_wat
 from pytest_wasmedge.artifacts.embedded import manifest, unpack
+from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.artifacts.recipe import WASI, Tools, _optimise, build, fingerprint, variants
 from pytest_wasmedge.errors import ArtifactError
-from pytest_wasmedge.model import Artifact, Limits
+from pytest_wasmedge.model import Artifact, Host, Limits
 from pytest_wasmedge.provision.pins import pin
-from pytest_wasmedge.runtimes.base import Host
 from pytest_wasmedge.runtimes.node import Node
 from pytest_wasmedge.runtimes.wasmtime import Wasmtime
-from pytest_wasmedge.wasm import load_artifact
 from tests import wat
 
 PROGRAM = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.model import Host
 
 
 def run(host: Host, source: str | bytes) -> tuple[str, str, int | None]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from pytest_wasmedge import cli
 from pytest_wasmedge.commands import bisect as bisecting
+from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands.bisect import (
     Change,
     Report,
@@ -29,9 +29,8 @@ from pytest_wasmedge.errors import (
     UnsupportedError,
     WasmEdgeError,
 )
-from pytest_wasmedge.model import Artifact, Limits, Outcome, exited, host_failed
+from pytest_wasmedge.model import Artifact, Availability, Host, Limits, Outcome, exited, host_failed
 from pytest_wasmedge.provision import versions
-from pytest_wasmedge.runtimes.base import Availability, Host
 from pytest_wasmedge.testing import FakeRuntime
 from tests import wat
 

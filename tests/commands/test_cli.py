@@ -10,15 +10,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pytest_wasmedge import cli
 from pytest_wasmedge.artifacts.recipe import variants
-from pytest_wasmedge.commands import build, doctor
+from pytest_wasmedge.commands import build, cli, doctor
 from pytest_wasmedge.commands import install as install_command
 from pytest_wasmedge.errors import ProvisionError
-from pytest_wasmedge.model import Artifact, Limits
+from pytest_wasmedge.model import Artifact, Availability, Host, Limits, Runtime
 from pytest_wasmedge.provision.pins import exact, in_order, pin, this_platform
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
-from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pytest_wasmedge import cli
+from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands.export import MARKER, SECRET_VARIABLE, TARGETS, Exported, export, lines
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
 from pytest_wasmedge.drivers.process import Announcement, announcements, spawn, stop

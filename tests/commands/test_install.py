@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge import cli, provision
+from pytest_wasmedge import provision
+from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands import install as install_command
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import debian, pins, registry, versions

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_wasmedge import cli
+from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands import pins as pins_command
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import no_source, pins

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge import conclusions
-from pytest_wasmedge.contract import load_contract
-from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.contract import conclusions, load_contract
+from pytest_wasmedge.model import Artifact, Availability
 from pytest_wasmedge.reports import record
 from pytest_wasmedge.reports.record import RunRecord
-from pytest_wasmedge.runtimes.base import Availability
 from pytest_wasmedge.testing import FakeRuntime
 from tests import wat
 

@@ -20,6 +20,7 @@ from pytest_wasmedge.drivers.process import spawn
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
+    Availability,
     Ending,
     Invocation,
     Limits,
@@ -28,7 +29,6 @@ from pytest_wasmedge.model import (
     host_failed,
     timed_out,
 )
-from pytest_wasmedge.runtimes.base import Availability
 from tests.waiting import DEADLINE_S, until, until_gone, with_enough_time
 
 ARTIFACT = Artifact(Path("none.wasm"), "0" * 64, 0, "none")

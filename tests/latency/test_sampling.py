@@ -15,7 +15,9 @@ from pytest_wasmedge.errors import HostStartError, LatencyError
 from pytest_wasmedge.latency.sampling import Sample, cold_once, median_phases, refresh_code, warm_once
 from pytest_wasmedge.model import (
     Artifact,
+    Availability,
     Ending,
+    Host,
     Invocation,
     Limits,
     Outcome,
@@ -25,7 +27,6 @@ from pytest_wasmedge.model import (
     timed_out,
     trapped,
 )
-from pytest_wasmedge.runtimes.base import Availability, Host
 from pytest_wasmedge.testing import FakeRuntime
 
 ARTIFACT = Artifact(Path("none.wasm"), "0" * 64, 0, "none")

@@ -16,8 +16,7 @@ import pytest
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.latency import usage
 from pytest_wasmedge.latency.usage import Meter, Usage, density, peak_memory_of
-from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome, Timings, exited, host_failed
-from pytest_wasmedge.runtimes.base import Host
+from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome, Timings, exited, host_failed
 from pytest_wasmedge.testing import FakeRuntime
 from tests.waiting import DEADLINE_S
 

@@ -114,7 +114,7 @@ def test_a_filesystem_without_locks(tool: FakeTool, cache: Path) -> None:
 
 INSTALL = """
 import sys
-from pytest_wasmedge import cli
+from pytest_wasmedge.commands import cli
 sys.exit(cli.main(["install", "shim"]))
 """
 

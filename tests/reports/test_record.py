@@ -13,7 +13,7 @@ from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.latency.gate import Rules
 from pytest_wasmedge.latency.measurement import Finding, Measurement
 from pytest_wasmedge.latency.sampling import Sample
-from pytest_wasmedge.model import Artifact, Divergence, Leak
+from pytest_wasmedge.model import Artifact, Availability, Divergence, Leak
 from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.portability.leaks import LeakError
 from pytest_wasmedge.provision import provenance, provenances
@@ -22,7 +22,6 @@ from pytest_wasmedge.provision.pins import RECORD, pin
 from pytest_wasmedge.reports import record
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.runtimes import builtin_runtimes
-from pytest_wasmedge.runtimes.base import Availability
 from pytest_wasmedge.testing import FakeRuntime
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.model import Artifact, Availability
 from pytest_wasmedge.reports import record
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.reports.terminal import table, title
-from pytest_wasmedge.runtimes.base import Availability
 from pytest_wasmedge.testing import FakeRuntime
 
 

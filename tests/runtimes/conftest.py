@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.model import Limits
+from pytest_wasmedge.model import Host, Limits
 from pytest_wasmedge.provision import find
 from pytest_wasmedge.runtimes import builtin_runtimes
-from pytest_wasmedge.runtimes.base import Host
 from tests import wat
 
 Start = Callable[..., Host]

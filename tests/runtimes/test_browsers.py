@@ -281,7 +281,7 @@ def test_killed_with_us(browser: BrowserRuntime, tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from pytest_wasmedge.model import Limits\n"
         f"from {type(browser).__module__} import RUNTIME\n"
-        "from pytest_wasmedge.wasm import load_artifact\n"
+        "from pytest_wasmedge.artifacts.loading import load_artifact\n"
         "host = RUNTIME().start(load_artifact(Path(sys.argv[1])), Limits())\n"
         "print(host.pids()[0], flush=True)\n"
         "sys.stdin.read()\n"

@@ -42,7 +42,7 @@ import sys
 from pathlib import Path
 from pytest_wasmedge.model import Limits
 from pytest_wasmedge.runtimes.cloudflare import Cloudflare
-from pytest_wasmedge.wasm import load_artifact
+from pytest_wasmedge.artifacts.loading import load_artifact
 
 with Cloudflare().start(load_artifact(Path(sys.argv[1])), Limits()) as host:
     print(host.run(b"alone").stdout_text)

@@ -12,12 +12,12 @@ from typing import cast
 import psutil
 import pytest
 
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.server import ServerHost
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import Limits, exited
 from pytest_wasmedge.provision import executable
 from pytest_wasmedge.runtimes.edge_runtime import EdgeRuntime
-from pytest_wasmedge.runtimes.glue import prepare
 from tests import wat
 
 # Answers with what it sees around it.
@@ -74,9 +74,9 @@ def test_the_worker_lives_in_the_sandbox(
 ) -> None:
     """What runs the guest sees edge-runtime's globals and none of Node's, and gets the artifact compiled."""
     glue = tmp_path / "glue"
-    shutil.copytree(prepare.glue_folder(), glue)
+    shutil.copytree(javascript.glue_folder(), glue)
     (glue / "workerd.mjs").write_text(LOOKS_AROUND)
-    monkeypatch.setattr(prepare, "glue_folder", lambda: glue)
+    monkeypatch.setattr(javascript, "glue_folder", lambda: glue)
 
     with edge.start(wat.artifact(tmp_path, wat.ECHO), Limits()) as started:
         server = cast("ServerHost", started)._server

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.errors import HostStartError
-from pytest_wasmedge.model import Artifact, Limits, exited
+from pytest_wasmedge.model import Artifact, Limits, Runtime, exited
 from pytest_wasmedge.provision import find
 from pytest_wasmedge.provision.cache import ENV_CACHE, folder
 from pytest_wasmedge.runtimes import builtin_runtimes
-from pytest_wasmedge.runtimes.base import Runtime
 from pytest_wasmedge.runtimes.native_ruby import NativeRuby
 from pytest_wasmedge.runtimes.wasmtime_cli import WasmtimeCli
 from pytest_wasmedge.runtimes.wasmtime_serve import WasmtimeServe

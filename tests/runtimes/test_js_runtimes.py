@@ -14,12 +14,12 @@ from typing import cast
 import httpx
 import pytest
 
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.server import ServerHost, ServerRuntime
 from pytest_wasmedge.drivers.serving import MAX_WORKERS
 from pytest_wasmedge.model import ARGV0, Artifact, Limits, exited, host_failed, timed_out
 from pytest_wasmedge.runtimes.bun import Bun
 from pytest_wasmedge.runtimes.deno import Deno
-from pytest_wasmedge.runtimes.glue import prepare
 from pytest_wasmedge.runtimes.node import Node
 from pytest_wasmedge.runtimes.workerd import Workerd
 from tests import waiting, wat
@@ -270,10 +270,10 @@ def test_host_ends_with_its_stdin(js: ServerRuntime, start_program: StartProgram
 
 def test_glue_is_prepared_once(js: ServerRuntime) -> None:
     """All hosts load the same folder, named after its content; a second start copies nothing."""
-    folder = prepare.glue_folder()
+    folder = javascript.glue_folder()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
-    assert prepare.glue_folder() == folder
+    assert javascript.glue_folder() == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert {"guest.mjs", "server.mjs", "worker.mjs", "workerd.mjs", "shim"} <= {
         p.name for p in folder.iterdir()
@@ -282,6 +282,6 @@ def test_glue_is_prepared_once(js: ServerRuntime) -> None:
 
 def test_glue_agrees_on_the_name_of_the_guest() -> None:
     """The glue cannot import Python's constant, so this holds them together."""
-    source = Path(prepare.__file__).with_name("guest.mjs").read_text(encoding="utf-8")
+    source = (javascript.GLUE / "guest.mjs").read_text(encoding="utf-8")
 
     assert f'const ARGV0 = "{ARGV0}";' in source

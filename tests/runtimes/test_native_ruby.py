@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
-from pytest_wasmedge.model import Invocation, Limits, exited, host_failed, timed_out
+from pytest_wasmedge.model import Host, Invocation, Limits, exited, host_failed, timed_out
 from pytest_wasmedge.runtimes import builtin_runtimes, select
-from pytest_wasmedge.runtimes.base import Host
 from pytest_wasmedge.runtimes.native_ruby import NativeRuby
 from tests import wat
 from tests.runtimes.conftest import Start

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from pytest_wasmedge.drivers.command import CommandHost
+from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime
 from pytest_wasmedge.errors import RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import (
     Artifact,
@@ -27,7 +28,6 @@ from pytest_wasmedge.model import (
 )
 from pytest_wasmedge.provision import find
 from pytest_wasmedge.runtimes.deno_wasi import DenoWasi
-from pytest_wasmedge.runtimes.glue.nodewasi import NodeWasiRuntime
 from pytest_wasmedge.runtimes.node_wasi import NodeWasi
 from tests import wat
 from tests.actor import ACTOR, act
@@ -277,7 +277,7 @@ def test_a_program_of_no_use(
 @pytest.mark.parametrize("kind", RUNTIMES)
 def test_no_program(kind: type[NodeWasiRuntime], actor: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the program the probe gives the command that installs it, and a start says the same."""
-    monkeypatch.setattr("pytest_wasmedge.runtimes.glue.nodewasi.find", lambda name, version: None)
+    monkeypatch.setattr("pytest_wasmedge.drivers.nodewasi.find", lambda name, version: None)
 
     assert kind().probe().reason == f"no {kind.tool} found"
     with pytest.raises(RuntimeUnavailableError, match=f"get it with `pytest-wasmedge install {kind.name}`"):

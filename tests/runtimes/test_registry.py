@@ -11,8 +11,8 @@ import pytest
 
 import pytest_wasmedge.runtimes
 from pytest_wasmedge.errors import UnknownRuntimeError
+from pytest_wasmedge.model import Capability
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes, merge, select
-from pytest_wasmedge.runtimes.base import Capability
 from pytest_wasmedge.testing import FakeRuntime
 
 KNOWN = merge([FakeRuntime("alpha"), FakeRuntime("beta")], [FakeRuntime("gamma")])
@@ -47,7 +47,7 @@ def test_names_import_nothing() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
-    assert said.strip() == "['pytest_wasmedge.runtimes.base']"
+    assert said.strip() == "['pytest_wasmedge.model']"
 
 
 def test_every_runtime_says_what_it_is() -> None:

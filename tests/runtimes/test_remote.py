@@ -18,6 +18,7 @@ from typing import cast
 import httpx
 import pytest
 
+from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
 from pytest_wasmedge.drivers.server import Launch, ServerHost
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
@@ -35,7 +36,6 @@ from pytest_wasmedge.runtimes.remote import (
     remotes,
 )
 from pytest_wasmedge.runtimes.workerd import Workerd
-from pytest_wasmedge.wasm import load_artifact
 from tests import wat
 
 DIGEST = "5" * 64

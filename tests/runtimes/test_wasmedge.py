@@ -14,10 +14,18 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError, UnsupportedError
-from pytest_wasmedge.model import Invocation, Limits, exited, host_failed, out_of_memory, timed_out, trapped
+from pytest_wasmedge.model import (
+    Host,
+    Invocation,
+    Limits,
+    exited,
+    host_failed,
+    out_of_memory,
+    timed_out,
+    trapped,
+)
 from pytest_wasmedge.provision import find
 from pytest_wasmedge.runtimes import wasmedge
-from pytest_wasmedge.runtimes.base import Host
 from pytest_wasmedge.runtimes.wasmedge import WasmEdge, WasmEdgeHost
 from tests import wat
 from tests.runtimes.conftest import Start

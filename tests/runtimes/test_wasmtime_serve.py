@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from pytest_wasmedge.artifacts.floor import FLOOR
+from pytest_wasmedge.artifacts.loading import WASI_FUNCTIONS
+from pytest_wasmedge.drivers import wasi_http
 from pytest_wasmedge.drivers.compiled import place_of
 from pytest_wasmedge.drivers.server import ServerHost
 from pytest_wasmedge.errors import HostStartError
@@ -27,9 +29,7 @@ from pytest_wasmedge.model import (
     timed_out,
     trapped,
 )
-from pytest_wasmedge.runtimes.glue import wasi_http
 from pytest_wasmedge.runtimes.wasmtime_serve import WasmtimeServe, read_log
-from pytest_wasmedge.wasm import WASI_FUNCTIONS
 from tests import wat
 from tests.actor import ACTOR, act
 from tests.runtimes.conftest import Start

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT
+
 if TYPE_CHECKING:
     import argparse
 
-BUILTIN_ARTIFACT = "ruby-worker"
 GOLDEN = "golden"
 CONTRACT = "portability.toml"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_HERE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def suite() -> Path:
@@ -26,5 +26,5 @@ def workloads() -> Path:
 
 
 def _place(name: str) -> Path:
-    shipped = _HERE / name
-    return shipped if shipped.exists() else _HERE.parents[1] / name
+    shipped = _PACKAGE / "bundled" / name
+    return shipped if shipped.exists() else _PACKAGE.parent / name

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
 from pytest_wasmedge.drivers.preopens import granted
 from pytest_wasmedge.drivers.versions import Versions, ask, too_old
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
-from pytest_wasmedge.model import ARGV0, Ending, EndingKind, Invocation, host_failed
+from pytest_wasmedge.model import ARGV0, Availability, Ending, EndingKind, Invocation, host_failed
 from pytest_wasmedge.provision import find, install_command
-from pytest_wasmedge.runtimes.base import Availability
 
-_SCRIPT = Path(__file__).with_name("nodewasi.mjs")
+_SCRIPT = javascript.GLUE / "nodewasi.mjs"
 _LAST_WORDS = 300
 
 

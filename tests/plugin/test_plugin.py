@@ -683,7 +683,7 @@ def test_options_are_described(project: pytest.Pytester) -> None:
 
 def test_the_suite_is_collected_once(project: pytest.Pytester) -> None:
     """`--wasm-conformance` adds the bundled suite to one's own tests, once, also if its folder was named."""
-    from pytest_wasmedge import bundled
+    from pytest_wasmedge.portability import bundled
 
     once = ids(run(project, "--runtimes=one", "--wasm-conformance", "--collect-only", "-q"))
     named = ids(

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.drivers.pool import HostPool, explain
 from pytest_wasmedge.errors import ArtifactError, HostStartError, RuntimeUnavailableError
-from pytest_wasmedge.model import Artifact, Limits
-from pytest_wasmedge.pool import HostPool, explain
-from pytest_wasmedge.runtimes.base import Availability, Host
+from pytest_wasmedge.model import Artifact, Availability, Host, Limits
 from pytest_wasmedge.testing import FakeRuntime
 from tests import wat
 

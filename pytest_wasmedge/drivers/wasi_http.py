@@ -8,9 +8,9 @@ import struct
 from collections import Counter
 from pathlib import Path
 
+from pytest_wasmedge.artifacts.loading import WASI, inspect
 from pytest_wasmedge.drivers.http import SECRET_HEADER
 from pytest_wasmedge.model import ARGV0, Invocation
-from pytest_wasmedge.wasm import WASI, inspect
 
 #: What the server adds to each request, so that the component knows what to expect of a client.
 EXPECTED_HEADER = "pytest-wasmedge-expected"

@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge import cli
-from pytest_wasmedge.ablation import Ablation, Entry, Result, entry, lines
+from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands import compare as comparison
 from pytest_wasmedge.errors import ArtifactError, HostStartError, LatencyError, RuntimeUnavailableError
+from pytest_wasmedge.latency.ablation import Ablation, Entry, Result, entry, lines
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import Sample
 from pytest_wasmedge.latency.statistics import Interval
-from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome, trapped
-from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
+from pytest_wasmedge.model import Artifact, Availability, Host, Invocation, Limits, Outcome, Runtime, trapped
 from pytest_wasmedge.testing import FakeRuntime
 from tests import wat
 from tests.waiting import until_gone

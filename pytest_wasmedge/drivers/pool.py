@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from pytest_wasmedge.errors import RuntimeUnavailableError
-from pytest_wasmedge.model import Artifact, Limits
-from pytest_wasmedge.runtimes.base import Availability, Host, Runtime
+from pytest_wasmedge.model import Artifact, Availability, Host, Limits, Runtime
 
 
 class HostPool:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_wasmedge import stash
+from pytest_wasmedge.plugin import stash
 
 if TYPE_CHECKING:
     from pytest_wasmedge.latency.measurement import Finding, Measurement
-    from pytest_wasmedge.measuring import Measuring
-    from pytest_wasmedge.model import Artifact
+    from pytest_wasmedge.model import Artifact, Host
+    from pytest_wasmedge.plugin.measuring import Measuring
+    from pytest_wasmedge.plugin.session import WasmSession
+    from pytest_wasmedge.portability.reference import Reference
     from pytest_wasmedge.portability.testsuite import Program
-    from pytest_wasmedge.reference import Reference
-    from pytest_wasmedge.runtimes.base import Host
-    from pytest_wasmedge.session import WasmSession
 
 T = TypeVar("T")
 #: A test that asks for one of these has the machine for itself.
@@ -63,7 +62,7 @@ def program_host(
             runtime = wasm_session.known[request.param]
             started = starting.enter_context(wasm_session.program_host(wasm_program, runtime))
         except RuntimeUnavailableError as error:
-            from pytest_wasmedge.reports.terminal import printable
+            from pytest_wasmedge.portability.excerpt import printable
 
             pytest.skip(printable(str(error)))
         yield started
@@ -96,7 +95,7 @@ def cold_start(request: pytest.FixtureRequest, host: Host, measuring: Measuring)
     mark = request.node.get_closest_marker("cache_state")
     if mark is None:
         return _measured(request, lambda: measuring.cold(host))
-    from pytest_wasmedge.measuring import COLD_SAMPLES
+    from pytest_wasmedge.plugin.measuring import COLD_SAMPLES
 
     samples = mark.kwargs.get("samples", COLD_SAMPLES)
     return _measured(request, lambda: measuring.cold(host, mark.args[0], samples))
@@ -114,7 +113,7 @@ def warm_latency(request: pytest.FixtureRequest, host: Host, measuring: Measurin
     mark = request.node.get_closest_marker("workload")
     if mark is None:
         return _measured(request, lambda: measuring.warm(host))
-    from pytest_wasmedge.measuring import WARM_SAMPLES
+    from pytest_wasmedge.plugin.measuring import WARM_SAMPLES
 
     samples = mark.kwargs.get("samples", WARM_SAMPLES)
     return _measured(request, lambda: measuring.warm(host, mark.args[0], samples))
@@ -194,7 +193,7 @@ def _or_skip(measure: Callable[[], T]) -> T:
     try:
         return measure()
     except UnsupportedError as error:
-        from pytest_wasmedge.reports.terminal import printable
+        from pytest_wasmedge.portability.excerpt import printable
 
         pytest.skip(printable(str(error)))
 
@@ -222,7 +221,7 @@ def _hold(wasm_session: WasmSession, name: str) -> Iterator[Host]:
     try:
         started = wasm_session.pool.acquire(runtime)
     except RuntimeUnavailableError as error:
-        from pytest_wasmedge.reports.terminal import printable
+        from pytest_wasmedge.portability.excerpt import printable
 
         pytest.skip(printable(str(error)))
     yield started

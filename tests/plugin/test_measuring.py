@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.measuring import FLOOR_SAMPLES, Measuring
-from pytest_wasmedge.model import Artifact, Invocation, Limits, Outcome, exited
-from pytest_wasmedge.options import Options
-from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.session import WasmSession
+from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome, exited
+from pytest_wasmedge.plugin.measuring import FLOOR_SAMPLES, Measuring
+from pytest_wasmedge.plugin.options import Options
+from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.testing import FakeRuntime
 from tests import wat
 

@@ -8,17 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_wasmedge import bundled
-from pytest_wasmedge.errors import ArtifactError, CorpusError, RuntimeUnavailableError, WasmEdgeError
-from pytest_wasmedge.model import Artifact, Invocation, Limits
-from pytest_wasmedge.options import BUILTIN_ARTIFACT, CONTRACT, GOLDEN, Options
-from pytest_wasmedge.pool import HostPool, explain
+from pytest_wasmedge.artifacts.opening import open_artifact
+from pytest_wasmedge.drivers.pool import HostPool, explain
+from pytest_wasmedge.errors import CorpusError, RuntimeUnavailableError, WasmEdgeError
+from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Runtime, base_name
+from pytest_wasmedge.plugin.options import CONTRACT, GOLDEN, Options
+from pytest_wasmedge.portability import bundled
 from pytest_wasmedge.portability.corpus import Case
+from pytest_wasmedge.portability.reference import Reference
 from pytest_wasmedge.provision.versions import Resolver, newest
-from pytest_wasmedge.reference import Reference
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.runtimes import DEFAULT, select
-from pytest_wasmedge.runtimes.base import Host, Runtime, base_name
 
 if TYPE_CHECKING:
     from pytest_wasmedge.contract import Contract, Known
@@ -199,7 +199,7 @@ class WasmSession:
 
         Raises RuntimeUnavailableError, ArtifactError or HostStartError.
         """
-        from pytest_wasmedge.wasm import load_artifact
+        from pytest_wasmedge.artifacts.loading import load_artifact
 
         availability = self.pool.availability(runtime)
         if not availability.available:
@@ -302,7 +302,7 @@ class WasmSession:
 
         ``new`` are the fields in which a (case, runtime) diverges that no entry of the contract excuses.
         """
-        from pytest_wasmedge import conclusions
+        from pytest_wasmedge.contract import conclusions
 
         if self.contract is not None:
             conclusions.find_stale(record, self.contract, (*self.cases, *self.programs))
@@ -348,21 +348,3 @@ def _unverified(runtime: Runtime) -> str:
 def _answers_ruby(host: Host) -> bool:
     outcome = host.run("puts 1+1\n")
     return outcome.ending.ok and outcome.stdout.split() == [b"2"]
-
-
-def open_artifact(spec: str, relative_to: Path) -> Artifact:
-    """Return the artifact that ``--wasm-artifact`` names: a file, or the built-in one. Raises ArtifactError."""
-    from pytest_wasmedge.wasm import load_artifact
-
-    if spec == BUILTIN_ARTIFACT:
-        from pytest_wasmedge.artifacts.embedded import unpack
-        from pytest_wasmedge.provision.cache import folder
-
-        return load_artifact(unpack(folder("artifacts")), name=BUILTIN_ARTIFACT, builtin=True)
-    path = relative_to / spec
-    if not path.exists() and "/" not in spec and not spec.endswith(".wasm"):
-        raise ArtifactError(
-            f"there is no built-in artifact and no file {spec!r}. Give the path of a .wasm file, "
-            f"or {BUILTIN_ARTIFACT} for the built-in Ruby."
-        )
-    return load_artifact(path)

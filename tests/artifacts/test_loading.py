@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.artifacts.loading import WASI_FUNCTIONS, inspect, load_artifact
 from pytest_wasmedge.errors import ArtifactError
-from pytest_wasmedge.wasm import WASI_FUNCTIONS, inspect, load_artifact
 
 HEADER = b"\0asm\1\0\0\0"
 KINDS = {"function": 0, "table": 1, "memory": 2, "global": 3, "tag": 4}

@@ -10,10 +10,10 @@ from pathlib import Path
 from pytest_wasmedge.contract import FIELDS, KINDS, Contract, Known
 from pytest_wasmedge.contract.entries import parse_runtime
 from pytest_wasmedge.contract.update import KnownDraft, MeasuredCeiling, update_contract
+from pytest_wasmedge.model import base_name
 from pytest_wasmedge.portability.corpus import Case
 from pytest_wasmedge.portability.testsuite import Program
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
-from pytest_wasmedge.runtimes.base import base_name
 
 
 def find_stale(record: RunRecord, contract: Contract, cases: Sequence[Case | Program]) -> None:

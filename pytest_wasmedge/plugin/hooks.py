@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_wasmedge import fixtures, hookspecs, options, stash
-from pytest_wasmedge.recorder import NEW, RUNTIMES, Recorder
+from pytest_wasmedge.plugin import fixtures, hookspecs, options, stash
+from pytest_wasmedge.plugin.recorder import NEW, RUNTIMES, Recorder
 
 #: The runtime of each named fixture: ``wasmtime_cli_host`` is of ``wasmtime-cli``.
 _NAMED = pytest.StashKey[dict[str, str]]()
@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "wasmedge-fixtures")
     config.pluginmanager.register(fixtures.named(named), "wasmedge-named-fixtures")
     if config.option.wasm_conformance or config.option.wasm_corpus:
-        from pytest_wasmedge import bundled
+        from pytest_wasmedge.portability import bundled
 
         suite = bundled.suite()
         _collect_also(config, suite if config.option.wasm_conformance else suite / "test_wasi_testsuite.py")
@@ -58,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
             stash.session(config).check()
             recorder.begin()
         except WasmEdgeError as error:
-            from pytest_wasmedge.reports.terminal import printable
+            from pytest_wasmedge.portability.excerpt import printable
 
             raise pytest.UsageError(printable(str(error))) from error
 
@@ -69,7 +69,7 @@ def _known_names(config: pytest.Config) -> list[str]:
     try:
         return list(stash.session(config).known)
     except WasmEdgeError as error:
-        from pytest_wasmedge.reports.terminal import printable
+        from pytest_wasmedge.portability.excerpt import printable
 
         raise pytest.UsageError(printable(str(error))) from error
 
@@ -96,7 +96,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     names = [runtime.name for runtime in stash.session(config).selected]
     if len(names) < 2:
         return None
-    from pytest_wasmedge.scheduling import RuntimeScheduling
+    from pytest_wasmedge.plugin.scheduling import RuntimeScheduling
 
     return RuntimeScheduling(config, log, names)
 
@@ -120,7 +120,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if _is_ours_in(getattr(metafunc, "_arg2fixturedefs", {}), "program_host"):
             _parametrize_program(metafunc)
     except WasmEdgeError as error:
-        from pytest_wasmedge.reports.terminal import printable
+        from pytest_wasmedge.portability.excerpt import printable
 
         raise pytest.Collector.CollectError(printable(str(error))) from error
 
@@ -234,7 +234,7 @@ def pytest_runtest_makereport(
     if call.excinfo is not None:
         error = call.excinfo.value
         if _is_ours(error) and not report.skipped:
-            from pytest_wasmedge.reports.terminal import printable
+            from pytest_wasmedge.portability.excerpt import printable
 
             # Our errors say all that a user needs; a traceback from inside us would bury it.
             report.longrepr = printable(str(error))

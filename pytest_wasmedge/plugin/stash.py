@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_wasmedge import options
+from pytest_wasmedge.plugin import options
 
 if TYPE_CHECKING:
     from pytest_wasmedge.latency.measurement import Finding, Measurement
     from pytest_wasmedge.latency.quiet import Quiet
-    from pytest_wasmedge.measuring import Measuring
-    from pytest_wasmedge.session import WasmSession
+    from pytest_wasmedge.plugin.measuring import Measuring
+    from pytest_wasmedge.plugin.session import WasmSession
 
 #: What a test measured and found; both are kept on the test.
 MEASUREMENTS = pytest.StashKey[list["Measurement"]]()
@@ -30,10 +30,10 @@ _QUIET = pytest.StashKey["Quiet | None"]()
 def session(config: pytest.Config) -> WasmSession:
     """Return what the run is about. Raises WasmEdgeError for a remote, or glue of the user's, that is none."""
     if _SESSION not in config.stash:
-        from pytest_wasmedge import own_glue
+        from pytest_wasmedge.plugin import own_glue
+        from pytest_wasmedge.plugin.session import WasmSession, add_remotes
         from pytest_wasmedge.provision.versions import Resolver
         from pytest_wasmedge.runtimes import builtin_runtimes, merge
-        from pytest_wasmedge.session import WasmSession, add_remotes
 
         read = options.read(config.option, config.invocation_params.dir)
         builtin = builtin_runtimes()
@@ -60,7 +60,7 @@ def _say(text: str) -> None:
 def measuring(config: pytest.Config) -> Measuring:
     """Return what the run measures with; the workers of one run share its name and its seed."""
     if _MEASURING not in config.stash:
-        from pytest_wasmedge.measuring import Measuring
+        from pytest_wasmedge.plugin.measuring import Measuring
 
         run: str = getattr(config, "workerinput", {}).get("testrunuid", "")[:16] or secrets.token_hex(8)
         seed = session(config).options.seed

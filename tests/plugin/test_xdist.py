@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from xdist.remote import Producer  # type: ignore[import-untyped]
 
-from pytest_wasmedge.scheduling import RuntimeScheduling
+from pytest_wasmedge.plugin.scheduling import RuntimeScheduling
 from tests import wat
 
 CONFTEST = """

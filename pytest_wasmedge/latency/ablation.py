@@ -8,13 +8,12 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_wasmedge.artifacts.loading import inspect
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.latency.sampling import Sample, cold_once, refresh_code
 from pytest_wasmedge.latency.statistics import Interval, ratio_estimate, ratio_interval
-from pytest_wasmedge.model import Artifact, Invocation, Limits
-from pytest_wasmedge.reports.terminal import printable
-from pytest_wasmedge.runtimes.base import Availability, Runtime
-from pytest_wasmedge.wasm import inspect
+from pytest_wasmedge.model import Artifact, Availability, Invocation, Limits, Runtime
+from pytest_wasmedge.portability.excerpt import printable
 
 #: What every variant is asked, and its answer: a start that answers something else is no start of this guest.
 QUESTION = Invocation(b"puts 1+1\n")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_wasmedge.model import Invocation, Outcome
-from pytest_wasmedge.pool import HostPool
+from pytest_wasmedge.drivers.pool import HostPool
+from pytest_wasmedge.model import Host, Invocation, Outcome, Runtime
 from pytest_wasmedge.portability.corpus import Case
-from pytest_wasmedge.runtimes.base import Host, Runtime
 
 
 class Reference:

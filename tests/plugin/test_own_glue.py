@@ -13,13 +13,12 @@ from types import MappingProxyType
 
 import pytest
 
-from pytest_wasmedge import own_glue
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.errors import HostStartError, UnsupportedError
-from pytest_wasmedge.model import Invocation, Limits, exited, host_failed, timed_out
-from pytest_wasmedge.own_glue import GlueError, read, runtimes
+from pytest_wasmedge.model import Host, Invocation, Limits, Runtime, exited, host_failed, timed_out
+from pytest_wasmedge.plugin import own_glue
+from pytest_wasmedge.plugin.own_glue import GlueError, read, runtimes
 from pytest_wasmedge.runtimes import builtin_runtimes, merge
-from pytest_wasmedge.runtimes.base import Host, Runtime
-from pytest_wasmedge.runtimes.glue import prepare
 from tests import wat
 from tests.waiting import until_gone
 
@@ -140,7 +139,7 @@ def bring(project: Path, name: str) -> None:
     """Put glue for this runtime into the project, and name it in its pyproject.toml."""
     entry, files = GLUE[name]
     library = project / "edge" / "lib"
-    shutil.copytree(prepare.glue_folder(), library)
+    shutil.copytree(javascript.glue_folder(), library)
     names = [str(path.relative_to(project / "edge")) for path in library.rglob("*.*js")]
     modules = "".join(
         f'(name = "{each}", esModule = embed "{each}"),\n'

@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pytest_wasmedge.drivers import nodes
 from pytest_wasmedge.drivers.http import Framed, Plain
 from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.errors import HostStartError, WasmEdgeError
-from pytest_wasmedge.runtimes.base import Availability, Capability, OutcomeField, Runtime
+from pytest_wasmedge.model import Availability, Capability, OutcomeField, Runtime
 from pytest_wasmedge.runtimes.bun import Bun
 from pytest_wasmedge.runtimes.cloudflare import Cloudflare
 from pytest_wasmedge.runtimes.deno import Deno
-from pytest_wasmedge.runtimes.glue import nodes
 from pytest_wasmedge.runtimes.node import Node
 from pytest_wasmedge.runtimes.workerd import Workerd
 

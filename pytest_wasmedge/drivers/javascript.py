@@ -11,9 +11,10 @@ from pytest_wasmedge.errors import RuntimeUnavailableError
 from pytest_wasmedge.provision import install_command, installed
 from pytest_wasmedge.provision.cache import folder
 
-_HERE = Path(__file__).parent
+#: Our JavaScript, as it ships.
+GLUE = Path(__file__).parents[1] / "runtimes" / "glue"
 #: A configuration of nothing, for `workerd bench`.
-NOTHING = _HERE / "nothing.capnp"
+NOTHING = GLUE / "nothing.capnp"
 #: What a worker in workerd needs of ours.
 _WORKER = ("workerd.mjs", "guest.mjs", "wire.mjs")
 
@@ -59,7 +60,7 @@ def _files() -> dict[str, bytes]:
     shim = installed("shim")
     if shim is None:
         raise RuntimeUnavailableError(f"{missing()}; get it with `{install_command('shim')}`.")
-    ours = {path.name: path.read_bytes() for path in sorted(_HERE.glob("*.mjs"))}
+    ours = {path.name: path.read_bytes() for path in sorted(GLUE.glob("*.mjs"))}
     theirs = {f"shim/{path.name}": path.read_bytes() for path in sorted((shim / "dist").glob("*.js"))}
     # Node takes a .js file for an ES module only where this says so.
     return {"package.json": b'{"type":"module"}\n', **ours, **theirs}

@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from pytest_wasmedge import bundled
 from pytest_wasmedge.artifacts.floor import floor_artifact
 from pytest_wasmedge.errors import LatencyError, UnsupportedError
 from pytest_wasmedge.latency.gate import Rules
@@ -19,10 +18,10 @@ from pytest_wasmedge.latency.journal import Journal, in_folder
 from pytest_wasmedge.latency.measurement import Finding, Measurement, against
 from pytest_wasmedge.latency.sampling import CacheState, Sample, cold_once, refresh_code, warm_once
 from pytest_wasmedge.latency.usage import density
-from pytest_wasmedge.model import Artifact, Invocation
+from pytest_wasmedge.model import Artifact, Host, Invocation
+from pytest_wasmedge.plugin.session import WasmSession
+from pytest_wasmedge.portability import bundled
 from pytest_wasmedge.provision.cache import folder
-from pytest_wasmedge.runtimes.base import Host
-from pytest_wasmedge.session import WasmSession
 
 #: Samples taken before anything is judged: enough for an interval. A ceiling takes as many more as it needs.
 COLD_SAMPLES, WARM_SAMPLES, FLOOR_SAMPLES = 12, 20, 12

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_wasmedge import stash
+from pytest_wasmedge.plugin import stash
 
 if TYPE_CHECKING:
     from pytest_wasmedge.reports.record import RunRecord

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_wasmedge.runtimes.base import Runtime
+    from pytest_wasmedge.model import Runtime
 
 
 @pytest.hookspec

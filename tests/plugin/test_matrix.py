@@ -10,9 +10,9 @@ from pytest_wasmedge.contract import Ceiling, Contract
 from pytest_wasmedge.contract.entries import parse_runtime
 from pytest_wasmedge.errors import ContractError, ProvisionError, UnknownRuntimeError, UnsupportedError
 from pytest_wasmedge.latency.units import ms
+from pytest_wasmedge.model import Availability
 from pytest_wasmedge.provision.versions import Resolver
 from pytest_wasmedge.runtimes import builtin_runtimes, merge, select
-from pytest_wasmedge.runtimes.base import Availability
 from pytest_wasmedge.testing import FakeRuntime
 from tests import wat
 

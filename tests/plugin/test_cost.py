@@ -44,14 +44,14 @@ def modules_after(pytester: pytest.Pytester, *options: str) -> set[str]:
 def only_our_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load our plugin and no other, since others import some of these packages for themselves."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_wasmedge.plugin")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_wasmedge.plugin.hooks")
 
 
 def test_unrelated_run_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
     """After a run that did not ask for us, no engine, HTTP client or template engine is imported."""
     imported = modules_after(pytester)
 
-    assert "pytest_wasmedge.plugin" in imported
+    assert "pytest_wasmedge.plugin.hooks" in imported
     assert {name.split(".")[0] for name in imported} & HEAVY == set()
 
 
@@ -61,16 +61,18 @@ def test_unrelated_run_imports_no_runtime(pytester: pytest.Pytester) -> None:
 
     assert imported == {
         "pytest_wasmedge",
+        "pytest_wasmedge.artifacts",
+        "pytest_wasmedge.artifacts.opening",
         "pytest_wasmedge.errors",
-        "pytest_wasmedge.fixtures",
-        "pytest_wasmedge.hookspecs",
+        "pytest_wasmedge.plugin.fixtures",
+        "pytest_wasmedge.plugin.hooks",
+        "pytest_wasmedge.plugin.hookspecs",
         "pytest_wasmedge.model",
-        "pytest_wasmedge.options",
+        "pytest_wasmedge.plugin.options",
         "pytest_wasmedge.plugin",
-        "pytest_wasmedge.recorder",
+        "pytest_wasmedge.plugin.recorder",
         "pytest_wasmedge.runtimes",
-        "pytest_wasmedge.runtimes.base",
-        "pytest_wasmedge.stash",
+        "pytest_wasmedge.plugin.stash",
     }
 
 
