@@ -94,6 +94,10 @@ def quiet(config: pytest.Config) -> Quiet | None:
         except ProvisionError:
             # Whatever needs the cache folder says so itself, and better.
             config.stash[_QUIET] = None
+        except OSError as error:
+            # A cache that can only be read: everything in it can be used all the same.
+            _say(f"measurements and tests of other runs are not kept apart here: {error.strerror or error}")
+            config.stash[_QUIET] = None
     return config.stash[_QUIET]
 
 
