@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pytest_wasmedge.errors import ArtifactError, UnsupportedError
 
@@ -288,15 +288,15 @@ class Runtime(ABC):
     that is here.
     """
 
-    name: ClassVar[str]
-    engine: ClassVar[str]
-    capabilities: ClassVar[frozenset[Capability]] = frozenset()
-    cache_state: ClassVar[CacheState] = "no-cache"
-    deployed: ClassVar[bool] = False
-    tools: ClassVar[tuple[str, ...]] = ()
-    tool: ClassVar[str] = ""
-    yardstick: ClassVar[bool] = False
-    wrapped: ClassVar[str] = ""
+    name: str
+    engine: str
+    capabilities: frozenset[Capability] = frozenset()
+    cache_state: CacheState = "no-cache"
+    deployed: bool = False
+    tools: tuple[str, ...] = ()
+    tool: str = ""
+    yardstick: bool = False
+    wrapped: str = ""
     unchecked: frozenset[OutcomeField] = frozenset()
     version: str = ""
 
@@ -311,7 +311,7 @@ class Runtime(ABC):
                 f"ask for {self.name}."
             )
         bound = copy.copy(self)
-        bound.name = f"{self.name}@{version}"  # type: ignore[misc]  # a class variable elsewhere
+        bound.name = f"{self.name}@{version}"
         bound.version = version
         return bound
 

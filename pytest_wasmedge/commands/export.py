@@ -21,15 +21,17 @@ from pytest_wasmedge.commands.console import Subparsers, open_console, progress_
 from pytest_wasmedge.contract.limits import gzip_size
 from pytest_wasmedge.contract.presets import presets
 from pytest_wasmedge.drivers import javascript
+from pytest_wasmedge.drivers.javascript import Target
+from pytest_wasmedge.drivers.server import ServerRuntime
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.provision import installed
+from pytest_wasmedge.runtimes import builtin_runtimes
 
 _TEMPLATES = javascript.GLUE / "export"
 _NOTICE = Path(__file__).parents[1] / "artifacts" / "ruby-worker.NOTICE.txt"
 #: Says that a folder is an export, and what we wrote there.
 MARKER = ".pytest-wasmedge-export.json"
-SECRET_VARIABLE = "PYTEST_WASMEDGE_SECRET"
 
 # What the platforms allow in the name of a worker.
 _NAME_CHARACTERS = 54
@@ -39,51 +41,10 @@ class ExportError(WasmEdgeError):
     """A folder cannot be written as asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A place to deploy to: its own files, the limits that it publishes or why there are none, and its commands."""
-
-    title: str
-    files: tuple[str, ...]
-    presets: tuple[str, ...]
-    try_it: str
-    deploy: str
-    secret: str
-    stops: str
-    no_limits: str = ""
-
-
-TARGETS: Mapping[str, Target] = {
-    "cloudflare": Target(
-        "Cloudflare Workers",
-        ("worker.mjs", "wrangler.jsonc"),
-        ("cloudflare-workers-free", "cloudflare-workers-paid"),
-        "npx wrangler dev",
-        "npx wrangler deploy",
-        f"`npx wrangler secret put {SECRET_VARIABLE}`",
-        "`wrangler dev` has none for processor time.",
-    ),
-    "deno": Target(
-        "Deno Deploy",
-        ("main.ts", "deno.json"),
-        (),
-        "DENO_SERVE_ADDRESS=tcp:127.0.0.1:8000 deno task start",
-        "deno deploy",
-        f"set {SECRET_VARIABLE} among the environment variables of the app",
-        "a Deno of your own has none.",
-        "no published limits were found; those of its predecessor, Deploy Classic, were 1 GB and 512 MB of memory",
-    ),
-    "workerd": Target(
-        "workerd",
-        ("worker.mjs", "config.capnp"),
-        (),
-        "workerd serve config.capnp",
-        "workerd serve config.capnp --socket-addr=http=*:8080",
-        f"start it with {SECRET_VARIABLE} in its environment",
-        "workerd of its own has none: put a proxy with a time limit before it, or stop it with SIGKILL.",
-        "the limits are those of your machine; its config.capnp gives a guest 1 GiB of memory",
-    ),
-}
+def targets() -> dict[str, Target]:
+    """Return the places to deploy to, by the runtimes that say so."""
+    runtimes = (each for each in builtin_runtimes() if isinstance(each, ServerRuntime))
+    return {each.name: each.export for each in runtimes if each.export}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +71,7 @@ def export(
     An earlier export is brought up to date, whatever else is in its folder stays. Raises ExportError for a folder
     that is not an earlier export, or was changed since, unless ``force``; RuntimeUnavailableError without the shim.
     """
-    target = TARGETS[name]
+    target = targets()[name]
     folder = output or Path(f"{_worker_name(artifact)}-{name}")
     files = _files(name, target, artifact)
     with _told_as_ours(folder):
@@ -189,7 +150,7 @@ def _total(exported: Exported) -> tuple[str, tuple[int, int]]:
 def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
     """Return the content of each file, by its path in the folder."""
     glue = javascript.glue_folder()
-    modules = ["edge.mjs", *(module for module in javascript.worker_modules() if module != "workerd.mjs")]
+    modules = ["edge.mjs", *javascript.worker_modules()]
     if "worker.mjs" in target.files:
         # Where the bytes of a compiled module cannot be read, its digest must be told.
         modules = ["worker.mjs", "artifact.mjs", *modules]
@@ -325,7 +286,7 @@ def add_to(commands: Subparsers) -> None:
         "published limits. Deployed, it takes stdin as the body of a POST and answers stdout; "
         "`pytest --wasm-remote=URL` checks all of it. Other files in the folder stay.",
     )
-    parser.add_argument("target", choices=tuple(TARGETS), help="where to deploy to")
+    parser.add_argument("target", choices=tuple(targets()), help="where to deploy to")
     parser.add_argument("--artifact", metavar="PATH", help="the .wasm file (default: the built-in Ruby)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the folder (default: ./ARTIFACT-TARGET)")
     parser.add_argument("--force", action="store_true", help="also write into what is not an earlier export")

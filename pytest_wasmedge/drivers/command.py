@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,9 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
+from pytest_wasmedge.drivers.program import Program
 from pytest_wasmedge.drivers.weighing import Scale
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
+    ARGV0,
     Artifact,
     Ending,
     Host,
@@ -35,12 +38,23 @@ _CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What a command is made of: its program, the artifact, limits, a folder that lives as long as the host."""
+    """What a command is made of: its program, the artifact, limits, a folder that lives as long as the host.
+
+    Of one invocation there are also its own ``folder``, which is there once somebody makes it and goes with the
+    invocation, and ``began_s``, the time of day when its command line was asked for.
+    """
 
     executable: Path
     artifact: Artifact
     limits: Limits
     workspace: Path
+    folder: Path = Path()
+    began_s: float = 0.0
+
+    @property
+    def artifact_link(self) -> Path:
+        """Where the command finds the artifact, if the runtime puts it there; the guest is called like it."""
+        return self.workspace / ARGV0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +66,8 @@ class Ended:
     stderr: bytes
 
 
-class CommandRuntime(Runtime):
-    """A runtime started once per invocation. It describes its command line and reads its endings."""
-
-    @abstractmethod
-    def executable(self) -> Path:
-        """Return the program. Raises RuntimeUnavailableError."""
+class CommandRuntime(Program, Runtime):
+    """A runtime started once per invocation. It describes its program, its command line, and reads its endings."""
 
     def prepare(self, launch: Launch) -> None:
         """Do what is done once per host, such as compiling. Raises HostStartError."""
@@ -68,11 +78,10 @@ class CommandRuntime(Runtime):
 
     @abstractmethod
     def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
-        """Tell the guest's stdout and stderr from the host's own messages, and how the guest ended."""
+        """Tell the guest's stdout and stderr from the host's own messages, and how the guest ended.
 
-    def environment(self) -> dict[str, str]:
-        """Return the whole environment of the process; nothing is inherited."""
-        return {}
+        ``launch`` is the value that `argv` had for this invocation. Not asked of one that had to be cut short.
+        """
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         return CommandHost(self, artifact, limits)
@@ -122,10 +131,12 @@ class CommandHost(Host):
         timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
         number = next(self._numbers)
         started_ns = time.perf_counter_ns()
-        argv = self.runtime.argv(self._launch, invocation)
+        folder = self._workspace.path / f"invocation-{number}"
+        launch = replace(self._launch, folder=folder, began_s=time.time())
+        argv = self.runtime.argv(launch, invocation)
         process = spawn(
             wrap(argv) if wrap else argv,
-            env=self.runtime.environment(),
+            env=self.runtime.environment(self._workspace.path),
             cwd=self._workspace.path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -149,11 +160,12 @@ class CommandHost(Host):
         if self._closed and process.returncode < 0:
             raise HostStartError(f"{self.runtime.name}: this host was closed during an invocation.")
         ended = Ended(process.returncode, bytes(streams.stdout), bytes(streams.stderr))
-        stdout, stderr, ending = (
-            (ended.stdout, ended.stderr, cut_short)
-            if cut_short
-            else self.runtime.outcome(self._launch, ended)
-        )
+        try:
+            stdout, stderr, ending = (
+                (ended.stdout, ended.stderr, cut_short) if cut_short else self.runtime.outcome(launch, ended)
+            )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         return Outcome(
             stdout,
             stderr,

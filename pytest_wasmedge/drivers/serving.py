@@ -10,10 +10,11 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pytest_wasmedge.drivers.http import Answer, Failure, with_transfer
 from pytest_wasmedge.drivers.process import stop, suspended, tail
+from pytest_wasmedge.drivers.program import Program
 from pytest_wasmedge.drivers.turns import Turns
 from pytest_wasmedge.errors import HostStartError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Outcome, Runtime, Timings
@@ -27,14 +28,14 @@ BACKSTOP_S = 5.0
 DYING_S = 2.0
 
 
-class ServingRuntime(Runtime):
+class ServingRuntime(Program, Runtime):
     """A runtime whose program is started once per host.
 
     ``stops_guests`` says whether a guest has really stopped when the host answers that it ran too long; if not, it
     would go on to take a core, and the process is replaced as soon as nobody else needs it.
     """
 
-    stops_guests: ClassVar[bool] = True
+    stops_guests: bool = True
 
 
 class FailedError(Exception):

@@ -147,7 +147,7 @@ class Remote(Runtime):
         *,
         transport: Transport | None = None,
     ) -> None:
-        self.name = name  # type: ignore[misc]  # a class variable elsewhere: here each URL has its own
+        self.name = name
         self.url = read_url(url)
         self.invocation_header = invocation_header
         self.unchecked: frozenset[OutcomeField] = _UNTOLD

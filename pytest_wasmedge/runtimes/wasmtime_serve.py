@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,12 +12,11 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from pytest_wasmedge.drivers import wasi_http
-from pytest_wasmedge.drivers.compiled import compiled, place_of
+from pytest_wasmedge.drivers.compiled import KeepsCode, run_compiler
 from pytest_wasmedge.drivers.http import Answer, Framed, Served
-from pytest_wasmedge.drivers.process import Announcement, spawn, stop
+from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions, told
-from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
+from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
     Ending,
@@ -101,7 +99,7 @@ class Wire(Framed):
         return elapsed_ns, Answer(ending, stdout, stderr, number, runs_on=heard.too_much, by_log=by_log)
 
 
-class WasmtimeServe(ServerRuntime):
+class WasmtimeServe(KeepsCode, ServerRuntime):
     """``wasmtime serve``, which knows no time limit per request: a guest that does not end costs its process."""
 
     name = "wasmtime-serve"
@@ -119,6 +117,7 @@ class WasmtimeServe(ServerRuntime):
     announces_in_log = True
     # Older ones were not tried: they need exceptions, and --header.
     minimum = (49,)
+    version_words = r"wasmtime(?:-cli)? (\d+\.\d+\.\d+\S*)(?: .*)?"
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         try:
@@ -137,7 +136,7 @@ class WasmtimeServe(ServerRuntime):
         headers.write_text(f"{wasi_http.EXPECTED_HEADER}: {launch.secret}\n", encoding="ascii")
         component = launch.workspace / _CODE
         component.unlink(missing_ok=True)
-        component.symlink_to(self._compiled(launch))
+        component.symlink_to(self.code_of(launch.executable, launch.artifact))
         return [
             str(launch.executable),
             "serve",
@@ -162,50 +161,20 @@ class WasmtimeServe(ServerRuntime):
         found = re.match(rb"Serving HTTP on http://127\.0\.0\.1:(\d+)/", line)
         return {"port": int(found[1])} if found else None
 
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        return [str(executable), "--version"]
-
-    def read_versions(self, said: str) -> Versions:
-        # ``wasmtime 49.0.3 (f96eabaa1 2026-10-14)``
-        line = told(r"wasmtime(?:-cli)? (\d+\.\d+\.\d+\S*)(?: .*)?", said)
-        return Versions(line[1], line[1], build=line[0])
-
-    def kept_code(self, artifact: Artifact) -> Path | None:
-        try:
-            found = self.locate()
-            return place_of(artifact, *self._key(found.path)) if found else None
-        except (ProvisionError, RuntimeUnavailableError):
-            return None
-
-    def _compiled(self, launch: Launch) -> Path:
-        def compile_to(path: Path) -> None:
-            wrapped = launch.workspace / "component.wasm"
-            wrapped.write_bytes(wasi_http.wrap(launch.artifact.path.read_bytes()))
-            command = [str(launch.executable), "compile", "-o", str(path), str(wrapped)]
-            environment = self.environment(launch.workspace)
-            process = spawn(command, env=environment, cwd=launch.workspace, stderr=subprocess.PIPE)
-            try:
-                _, stderr = process.communicate()
-            finally:
-                stop(process)
-                wrapped.unlink()
-            if process.returncode:
-                said = " ".join(stderr.decode("utf-8", "backslashreplace").split())
-                raise HostStartError(
-                    f"{self.name} could not start with {launch.artifact.name}: wasmtime cannot compile it inside "
-                    f"its component: {said[:400] or 'no message'}. "
-                    "Check the file with `wasm-tools validate`, or build it again."
-                )
-
-        return compiled(launch.artifact, *self._key(launch.executable), compile_to)
-
-    def _key(self, executable: Path) -> tuple[str, str]:
-        """Return engine and settings, by which compiled code is kept: another component of ours is another key.
-
-        49.0.4 calls itself 49.0.3, so the version alone would not do.
-        """
+    def code_key(self, executable: Path) -> tuple[str, str]:
+        # Another component of ours is another key; and 49.0.4 calls itself 49.0.3.
         build = self.versions(executable).build
         return f"wasmtime-serve {build}, {executable.stat().st_size} bytes", wasi_http.fingerprint()
+
+    def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
+        wrapped = workspace / "component.wasm"
+        wrapped.write_bytes(wasi_http.wrap(artifact.path.read_bytes()))
+        run_compiler(
+            self,
+            [str(executable), "compile", "-o", str(path), str(wrapped)],
+            workspace,
+            f"{self.name} could not start with {artifact.name}: wasmtime cannot compile it inside its component",
+        )
 
 
 def _ending_in(log: Path, number: int) -> Ending | None:
