@@ -69,14 +69,15 @@ def ticks(timeout_s: float) -> int:
 class Run:
     """One invocation under way: what the guest wrote so far, and when it must end.
 
-    ``stopping`` ends its sleep early. ``overslept`` is set when it was woken by that or by its deadline: what
-    it does afterwards is not its outcome.
+    ``clock_zero_ns`` is when the guest's monotonic clock began. ``stopping`` ends its sleep early. ``overslept`` is
+    set when it was woken by that or by its deadline: what it does afterwards is not its outcome.
     """
 
     invocation: Invocation
     timeout_s: float
     output_bytes_left: int
     deadline_s: float = 0.0
+    clock_zero_ns: int = 0
     overslept: bool = False
     stopping: threading.Event = field(default_factory=threading.Event)
     stdout: bytearray = field(default_factory=bytearray)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pytest_wasmedge import drivers
 from pytest_wasmedge.drivers.compiled import KEPT_FILES, keep_newest, run_compiler
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
@@ -20,14 +21,14 @@ from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.versions import installed_version
 
 # Not imported: it is a program, and brings an HTTP server.
-_SERVER = Path(__file__).with_name("glue") / "wasmer_server.py"
+_SERVER = Path(drivers.__file__).with_name("sdk_server.py")
 
 # Where below its cache wasmer-sdk 0.5 keeps compiled code; a folder that is there is believed over this.
 _CODE = "cache-v1/compiled/{machine}-{system}-unix/cranelift/cranelift-opts-rkyv-v24"
 
 
 class Wasmer(ServerRuntime):
-    """``python wasmer_server.py serve``: the SDK is in our cache, not in the user's environment.
+    """``python sdk_server.py serve``: the SDK is in our cache, not in the user's environment.
 
     It limits no memory. It tells every guest that the standard streams are terminals, and gives it an empty folder
     ``/`` of its own. It answers at the time limit, but a guest that only calculates runs on.
@@ -42,7 +43,7 @@ class Wasmer(ServerRuntime):
     stops_guests = False  # seen with wasmer-sdk 0.5.0
     # The first that takes a module from memory.
     minimum = (0, 3)
-    version_words = ("wasmer", "cranelift")
+    version_words = ("version", "engine_version")
 
     def locate(self) -> Found | None:
         place = installed_version(self.tool, self.version) if self.version else installed(self.tool)

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from pytest_wasmedge.drivers import wasi_http
 from pytest_wasmedge.drivers.compiled import KeepsCode, run_compiler
-from pytest_wasmedge.drivers.http import Answer, Framed, Served
+from pytest_wasmedge.drivers.http import Answer, Framed, Served, pieces
 from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.errors import HostStartError
@@ -69,12 +69,10 @@ class Wire(Framed):
                 timeout=httpx.Timeout(timeout_s),
                 extensions={"heard": heard},
             ) as response:
-                for chunk in response.iter_raw() if response.is_success else ():
-                    heard.feed(chunk)
+                for piece in pieces(response, deadline_ns) if response.is_success else ():
+                    heard.feed(piece)
                     if heard.too_much:
                         break
-                    if time.perf_counter_ns() > deadline_ns:
-                        raise httpx.ReadTimeout("the guest did not end", request=response.request)
             elapsed_ns = time.perf_counter_ns() - began_ns
             if heard.too_much:
                 ending = host_failed(f"output limit of {output_bytes} bytes reached")
