@@ -95,7 +95,6 @@ class CommandHost(Host):
         self.artifact, self.limits = artifact, limits
         self._numbers = itertools.count(1)
         self._workspace = Workspace.create()
-        self._closed = False
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         try:
@@ -126,9 +125,8 @@ class CommandHost(Host):
     def _invoke(
         self, invocation: Invocation, wrap: Callable[[Sequence[str]], Sequence[str]] | None = None
     ) -> Outcome:
-        if self._closed:
-            raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
-        timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
+        self._check_open()
+        timeout_s = self._time_limit_s(invocation)
         number = next(self._numbers)
         started_ns = time.perf_counter_ns()
         folder = self._workspace.path / f"invocation-{number}"
@@ -166,15 +164,7 @@ class CommandHost(Host):
             )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return Outcome(
-            stdout,
-            stderr,
-            ending,
-            number,
-            Timings(elapsed_ns, cpu_ns=cpu_ns),
-            self.runtime.name,
-            self.artifact.sha256,
-        )
+        return self._outcome(stdout, stderr, ending, number, Timings(elapsed_ns, cpu_ns=cpu_ns))
 
     def close(self) -> None:
         with self._lock:

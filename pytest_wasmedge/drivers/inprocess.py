@@ -100,7 +100,6 @@ class InProcessHost(Host):
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._closed = False
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._helper: threading.Thread | None = None
 
@@ -113,9 +112,8 @@ class InProcessHost(Host):
         """Stop this guest now, and if the engine cannot tell them apart, all others with it."""
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        if self._closed:
-            raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
-        timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
+        self._check_open()
+        timeout_s = self._time_limit_s(invocation)
         run = Run(invocation, timeout_s, self.limits.output_bytes)
         number = next(self._numbers)
         started_ns = time.perf_counter_ns()
@@ -127,15 +125,8 @@ class InProcessHost(Host):
         elapsed_ns = time.perf_counter_ns() - started_ns
         if run.output_bytes_left < 0:
             ending = host_failed(f"output limit of {self.limits.output_bytes} bytes reached")
-        return Outcome(
-            bytes(run.stdout),
-            bytes(run.stderr),
-            ending,
-            number,
-            Timings(elapsed_ns, run.phases_ns),
-            self.runtime.name,
-            self.artifact.sha256,
-        )
+        timings = Timings(elapsed_ns, run.phases_ns)
+        return self._outcome(bytes(run.stdout), bytes(run.stderr), ending, number, timings)
 
     def _execute_beside(self, run: Run) -> Ending:
         # Python handles Ctrl-C in the main thread only, and not while that thread is inside the engine: so the

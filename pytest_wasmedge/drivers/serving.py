@@ -85,7 +85,6 @@ class ServingHost(Host, Generic[S]):
     def __init__(self, runtime: ServingRuntime, artifact: Artifact, limits: Limits) -> None:
         self.runtime: ServingRuntime = runtime
         self.artifact, self.limits = artifact, limits
-        self._closed = False
         self._lock = threading.Lock()
         self._draining: list[S] = []
         self._turns = Turns()
@@ -114,7 +113,7 @@ class ServingHost(Host, Generic[S]):
                 f"{self.runtime.name} cannot give folders to a guest; mark the test with "
                 "runtimes(...) to run it where folders can be given."
             )
-        timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
+        timeout_s = self._time_limit_s(invocation)
         body = self._body(invocation, timeout_s)
         with self._slots, self._turns.together():
             outcome = self._attempt(body, timeout_s, alone=False)
@@ -167,15 +166,8 @@ class ServingHost(Host, Generic[S]):
             raise
         finally:
             self._leave(server, attempt)
-        return Outcome(
-            answer.stdout,
-            answer.stderr,
-            answer.ending,
-            answer.invocation,
-            Timings(elapsed_ns, with_transfer(answer.phases_ns, elapsed_ns)),
-            self.runtime.name,
-            self.artifact.sha256,
-        )
+        timings = Timings(elapsed_ns, with_transfer(answer.phases_ns, elapsed_ns))
+        return self._outcome(answer.stdout, answer.stderr, answer.ending, answer.invocation, timings)
 
     def _keep_phases(self, began_ns: int, phases_ns: Mapping[str, int]) -> None:
         """Note the phases of a start that is over; who tells of more time than there was has told nothing."""
@@ -190,8 +182,7 @@ class ServingHost(Host, Generic[S]):
 
     def _enter(self) -> tuple[S, Attempt]:
         with self._lock:
-            if self._closed:
-                raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
+            self._check_open()
             if not self._server.retired and self._server.gone():
                 self._retire(self._server)
             if self._server.retired or self._server in self._draining:
