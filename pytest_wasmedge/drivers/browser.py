@@ -86,10 +86,6 @@ class BrowserHost(ServingHost["_Browser"]):
 
     runtime: BrowserRuntime
 
-    def __init__(self, runtime: BrowserRuntime, executable: Path, artifact: Artifact, limits: Limits) -> None:
-        self._executable = executable
-        super().__init__(runtime, artifact, limits)
-
     def _body(self, invocation: Invocation, timeout_s: float) -> bytes:
         return request_body(invocation, timeout_s)
 
@@ -153,7 +149,7 @@ class BrowserHost(ServingHost["_Browser"]):
                 self._keep_phases(began_ns, phases_ns)
                 stopping.pop_all()
                 return _Browser(process, log, page, undo.pop_all())
-            raise self._start_error(launch.executable, problem, log)
+            raise self._start_error(problem, log)
 
 
 @dataclass(eq=False)

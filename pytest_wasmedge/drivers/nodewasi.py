@@ -25,7 +25,6 @@ _LAST_WORDS = 300
 class Script:
     """What one process needs: paths without links, and the folders granted; ``file`` is read and written."""
 
-    executable: Path
     script: Path
     artifact: Path
     file: Path
@@ -40,8 +39,8 @@ class NodeWasiRuntime(CommandRuntime):
     capabilities = frozenset({"memory_limit", "preopens"})
 
     @abstractmethod
-    def command(self, script: Script) -> Sequence[str]:
-        """Return the command line, which grants what the script needs and no more."""
+    def options(self, script: Script) -> Sequence[str]:
+        """Return the options of the program, which grant what the script needs and no more."""
 
     def prepare(self, launch: Launch) -> None:
         # In our own folder, whatever characters the paths of the package and of the artifact are made of.
@@ -55,20 +54,18 @@ class NodeWasiRuntime(CommandRuntime):
             "env": dict(invocation.env),
             "preopens": {guest_path: str(folder) for guest_path, folder in preopens},
         }
-        workspace = launch.workspace.resolve()
         launch.folder.mkdir()
-        file = workspace / launch.folder.name / _FILE
-        file.write_text(json.dumps(given))
-        return self.command(
-            Script(
-                launch.executable,
-                workspace / _SCRIPT.name,
-                workspace / ARGV0,
-                file,
-                tuple(folder for _, folder in preopens),
-                launch.limits.memory_pages,
-            )
+        workspace = launch.workspace.resolve()
+        script = Script(
+            workspace / _SCRIPT.name,
+            workspace / ARGV0,
+            workspace / launch.folder.name / _FILE,
+            tuple(folder for _, folder in preopens),
+            launch.limits.memory_pages,
         )
+        script.file.write_text(json.dumps(given))
+        files = map(str, (script.script, script.artifact, script.file))
+        return [str(launch.executable), *self.options(script), *files]
 
     def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         told = _read(launch.folder / _FILE)

@@ -147,10 +147,9 @@ class ServerHost(ServingHost["_Server"]):
     runtime: ServerRuntime
 
     def __init__(self, runtime: ServerRuntime, executable: Path, artifact: Artifact, limits: Limits) -> None:
-        self._executable = executable
         with contextlib.ExitStack() as undo:
             self._workspace = undo.enter_context(Workspace.create())
-            super().__init__(runtime, artifact, limits)
+            super().__init__(runtime, executable, artifact, limits)
             undo.pop_all()
 
     def close(self) -> None:
@@ -225,7 +224,7 @@ class ServerHost(ServingHost["_Server"]):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(DYING_S)
                 problem = f"{how_it_ended(process)} before it listened"
-            raise self._start_error(launch.executable, problem, log)
+            raise self._start_error(problem, log)
         except BaseException:
             end(process)
             raise

@@ -82,8 +82,9 @@ S = TypeVar("S", bound=Serving)
 class ServingHost(Host, Generic[S]):
     """Owns the process and its end; starts another one when it is gone."""
 
-    def __init__(self, runtime: ServingRuntime, artifact: Artifact, limits: Limits) -> None:
+    def __init__(self, runtime: ServingRuntime, executable: Path, artifact: Artifact, limits: Limits) -> None:
         self.runtime: ServingRuntime = runtime
+        self._executable = executable
         self.artifact, self.limits = artifact, limits
         self._lock = threading.Lock()
         self._draining: list[S] = []
@@ -174,9 +175,9 @@ class ServingHost(Host, Generic[S]):
         spawn_ns = time.perf_counter_ns() - began_ns - sum(phases_ns.values())
         self.start_phases_ns = {"spawn": spawn_ns, **phases_ns} if spawn_ns > 0 else {}
 
-    def _start_error(self, executable: Path, problem: str, log: Path) -> HostStartError:
+    def _start_error(self, problem: str, log: Path) -> HostStartError:
         return HostStartError(
-            f"{self.runtime.name} could not start with {self.artifact.name}: `{executable}` {problem}. "
+            f"{self.runtime.name} could not start with {self.artifact.name}: `{self._executable}` {problem}. "
             f"Its log ends:\n{tail(log) or '(empty)'}\n`pytest-wasmedge doctor` shows what works here."
         )
 

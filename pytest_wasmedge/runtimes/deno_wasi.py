@@ -23,7 +23,7 @@ class DenoWasi(NodeWasiRuntime):
     minimum = (2, 8)
     version_words = r"deno (\S+).*\nv8 (\S+)"
 
-    def command(self, script: Script) -> Sequence[str]:
+    def options(self, script: Script) -> Sequence[str]:
         # A preopened folder is opened by its path without links.
         folders = {path for folder in script.folders for path in (folder, folder.resolve())}
         if any("," in str(folder) for folder in folders):
@@ -32,7 +32,6 @@ class DenoWasi(NodeWasiRuntime):
                 "the end of it. Use a folder without commas."
             )
         return [
-            str(script.executable),
             "run",
             "--quiet",
             "--no-code-cache",
@@ -44,9 +43,6 @@ class DenoWasi(NodeWasiRuntime):
             f"--allow-read={_list(script.artifact, script.file, *folders)}",
             f"--allow-write={_list(script.file, *folders)}",
             f"--v8-flags=--wasm-max-mem-pages={script.memory_pages}",
-            str(script.script),
-            str(script.artifact),
-            str(script.file),
         ]
 
     def environment(self, workspace: Path) -> dict[str, str]:

@@ -18,9 +18,8 @@ class NodeWasi(NodeWasiRuntime):
     version_arguments = ("-p", "JSON.stringify(process.versions)")
     version_words = ("node", "v8")
 
-    def command(self, script: Script) -> Sequence[str]:
+    def options(self, script: Script) -> Sequence[str]:
         return [
-            str(script.executable),
             "--permission",
             f"--allow-fs-read={script.script}",
             f"--allow-fs-read={script.artifact}",
@@ -30,9 +29,6 @@ class NodeWasi(NodeWasiRuntime):
             # That WASI is experimental, and that --allow-wasi allows it.
             "--no-warnings",
             f"--wasm-max-mem-pages={script.memory_pages}",
-            str(script.script),
-            str(script.artifact),
-            str(script.file),
         ]
 
 
