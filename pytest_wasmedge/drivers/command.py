@@ -126,11 +126,20 @@ class CommandHost(Host):
         self, invocation: Invocation, wrap: Callable[[Sequence[str]], Sequence[str]] | None = None
     ) -> Outcome:
         self._check_open()
-        timeout_s = self._time_limit_s(invocation)
         number = next(self._numbers)
-        started_ns = time.perf_counter_ns()
         folder = self._workspace.path / f"invocation-{number}"
-        launch = replace(self._launch, folder=folder, began_s=time.time())
+        try:
+            launch = replace(self._launch, folder=folder, began_s=time.time())
+            stdout, stderr, ending, timings = self._run(launch, invocation, wrap)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return self._outcome(stdout, stderr, ending, number, timings)
+
+    def _run(
+        self, launch: Launch, invocation: Invocation, wrap: Callable[[Sequence[str]], Sequence[str]] | None
+    ) -> tuple[bytes, bytes, Ending, Timings]:
+        timeout_s = self._time_limit_s(invocation)
+        started_ns = time.perf_counter_ns()
         argv = self.runtime.argv(launch, invocation)
         process = spawn(
             wrap(argv) if wrap else argv,
@@ -157,14 +166,11 @@ class CommandHost(Host):
         elapsed_ns = time.perf_counter_ns() - started_ns
         if self._closed and process.returncode < 0:
             raise HostStartError(f"{self.runtime.name}: this host was closed during an invocation.")
+        timings = Timings(elapsed_ns, cpu_ns=cpu_ns)
+        if cut_short:
+            return bytes(streams.stdout), bytes(streams.stderr), cut_short, timings
         ended = Ended(process.returncode, bytes(streams.stdout), bytes(streams.stderr))
-        try:
-            stdout, stderr, ending = (
-                (ended.stdout, ended.stderr, cut_short) if cut_short else self.runtime.outcome(launch, ended)
-            )
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return self._outcome(stdout, stderr, ending, number, Timings(elapsed_ns, cpu_ns=cpu_ns))
+        return *self.runtime.outcome(launch, ended), timings
 
     def close(self) -> None:
         with self._lock:

@@ -129,7 +129,7 @@ class Interpreter(Program):
         self.minimum = minimum
         self.version_arguments, self.version_words = version_arguments, version_words
 
-    def required(self) -> Path:
+    def require(self) -> Path:
         """Return the program. Raises RuntimeUnavailableError if there is none or it is too old, ProvisionError."""
         path = self.executable()
         if reason := too_old(path, self.tool, self.versions(path).version, self.minimum):

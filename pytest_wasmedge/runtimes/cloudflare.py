@@ -71,7 +71,7 @@ class Cloudflare(ServerRuntime):
         ]
 
     def _script(self) -> list[str]:
-        return [str(_NODE.required()), str(javascript.glue_folder() / "wrangler.mjs")]
+        return [str(_NODE.require()), str(javascript.glue_folder() / "wrangler.mjs")]
 
     def own_announcement(self, line: bytes) -> Announcement | None:
         found = re.search(rb"Ready on http://127\.0\.0\.1:(\d+)", line)
@@ -79,7 +79,7 @@ class Cloudflare(ServerRuntime):
 
     def own_argv(self, own: OwnLaunch) -> Sequence[str]:
         # Its path among the packages is how it finds them.
-        wrangler = [str(_NODE.required()), str(own.executable.resolve())]
+        wrangler = [str(_NODE.require()), str(own.executable.resolve())]
         return [*wrangler, "dev", f"--config={own.entry}", "--ip=127.0.0.1", "--port=0", *own.args]
 
 

@@ -27,7 +27,7 @@ class EdgeRuntime(ServerRuntime):
     limits_itself = False
 
     def argv(self, launch: Launch) -> Sequence[str]:
-        glue, node = javascript.glue_folder(), _NODE.required()
+        glue, node = javascript.glue_folder(), _NODE.require()
         return [
             str(node),
             "--permission",
@@ -46,7 +46,7 @@ class EdgeRuntime(ServerRuntime):
 
     def version_argv(self, executable: Path) -> Sequence[str]:
         script = javascript.glue_folder() / "edgeruntime.mjs"
-        return [str(_NODE.required()), str(script), str(executable.resolve()), "versions"]
+        return [str(_NODE.require()), str(script), str(executable.resolve()), "versions"]
 
 
 def _packages(executable: Path) -> Path:
