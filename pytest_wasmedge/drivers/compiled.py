@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pytest_wasmedge.drivers.process import Workspace, spawn, stop
 from pytest_wasmedge.drivers.program import Program
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
-from pytest_wasmedge.provision.cache import folder, locked, writing
+from pytest_wasmedge.provision.cache import folder, keep_newest, locked, writing
 
 #: One compiled Ruby is about 60 MB; older ones go when there are more than this.
 KEPT_FILES = 40
@@ -62,12 +62,6 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
             part.unlink(missing_ok=True)
         keep_newest(place.glob("*.cwasm"), KEPT_FILES)
     return path
-
-
-def keep_newest(files: Iterable[Path], count: int) -> None:
-    """Remove all of these files but those that were used last."""
-    for stale in sorted(files, key=_last_used_s, reverse=True)[count:]:
-        stale.unlink(missing_ok=True)
 
 
 class RefusedError(Exception):
@@ -178,10 +172,3 @@ class CompiledHost(CommandHost):
                 f"{self.runtime.name} cannot load what it has just compiled of {self.artifact.name}: {error}. "
                 "Run it on another runtime, and tell those who make this one."
             ) from error
-
-
-def _last_used_s(file: Path) -> float:
-    # Code that nobody needs any more is removed without the lock, also between listing it and this.
-    with suppress(FileNotFoundError):
-        return file.stat().st_mtime
-    return 0.0

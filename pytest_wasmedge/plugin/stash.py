@@ -30,7 +30,7 @@ _QUIET = pytest.StashKey["Quiet | None"]()
 def session(config: pytest.Config) -> WasmSession:
     """Return what the run is about. Raises WasmEdgeError for a remote, or glue of the user's, that is none."""
     if _SESSION not in config.stash:
-        from pytest_wasmedge.drivers import own_glue
+        from pytest_wasmedge.plugin import own_glue
         from pytest_wasmedge.plugin.session import WasmSession, add_remotes
         from pytest_wasmedge.provision.versions import Resolver
         from pytest_wasmedge.runtimes import builtin_runtimes, merge

@@ -11,13 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_wasmedge import drivers
-from pytest_wasmedge.drivers.compiled import KEPT_FILES, keep_newest, run_compiler
+from pytest_wasmedge.drivers.compiled import KEPT_FILES, run_compiler
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Host, Limits
 from pytest_wasmedge.provision import Found, installed
-from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.provision.cache import folder, keep_newest
 from pytest_wasmedge.provision.versions import installed_version
 
 # Not imported: it is a program, and brings an HTTP server.

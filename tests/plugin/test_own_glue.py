@@ -13,10 +13,11 @@ from types import MappingProxyType
 
 import pytest
 
-from pytest_wasmedge.drivers import javascript, own_glue
-from pytest_wasmedge.drivers.own_glue import GlueError, OwnGlue
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.errors import HostStartError, UnsupportedError
 from pytest_wasmedge.model import Host, Invocation, Limits, Runtime, exited, host_failed, timed_out
+from pytest_wasmedge.plugin import own_glue
+from pytest_wasmedge.plugin.own_glue import GlueError, OwnGlue
 from pytest_wasmedge.runtimes import builtin_runtimes, merge
 from tests import wat
 from tests.waiting import until_gone
