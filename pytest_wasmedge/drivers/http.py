@@ -58,11 +58,12 @@ def request_body(invocation: Invocation, timeout_s: float) -> bytes:
 
 
 class Served(Protocol):
-    """A started server, as far as asking it goes."""
+    """A started server, as far as asking it goes; ``numbers`` are those of its requests, if somebody takes them."""
 
     client: httpx.Client
     url: str
     log: Path
+    numbers: Iterator[int]
 
 
 class Framed:

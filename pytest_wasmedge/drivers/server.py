@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import queue
 import secrets
 import subprocess
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -236,6 +237,7 @@ class _Server(Serving):
 
     client: httpx.Client
     url: str
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def release(self) -> None:
         self.client.close()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from pytest_wasmedge.drivers import wasi_http
 from pytest_wasmedge.drivers.compiled import KeepsCode, run_compiler
@@ -29,9 +25,6 @@ from pytest_wasmedge.model import (
     trapped,
 )
 
-if TYPE_CHECKING:
-    import httpx
-
 #: The log tells of a trap before the answer breaks off, but it comes to us another way.
 _LOG_S = 2.0
 _LOOK_S = 0.002
@@ -44,10 +37,6 @@ _CODE = "component.cwasm"
 class Wire(Framed):
     """How the component is asked. An invocation's number is the path of its request, by which the log knows it."""
 
-    def __init__(self) -> None:
-        self._numbers: WeakKeyDictionary[httpx.Client, Iterator[int]] = WeakKeyDictionary()
-        self._lock = threading.Lock()
-
     def body(self, name: str, invocation: Invocation, timeout_s: float) -> bytes:
         return wasi_http.request_body(invocation)
 
@@ -56,8 +45,7 @@ class Wire(Framed):
     ) -> tuple[int, Answer]:
         import httpx
 
-        with self._lock:
-            number = next(self._numbers.setdefault(server.client, itertools.count(1)))
+        number = next(server.numbers)
         heard, by_log = wasi_http.Heard(output_bytes), False
         began_ns = time.perf_counter_ns()
         deadline_ns = began_ns + round(timeout_s * 1e9)
