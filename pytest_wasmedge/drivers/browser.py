@@ -16,6 +16,7 @@ from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.http import Answer, read_answer, request_body
 from pytest_wasmedge.drivers.pages import PageLostError, PageServer
 from pytest_wasmedge.drivers.process import Workspace, end_with, how_it_ended, spawn
+from pytest_wasmedge.drivers.program import Started
 from pytest_wasmedge.drivers.serving import (
     BACKSTOP_S,
     START_TIMEOUT_S,
@@ -37,12 +38,9 @@ from pytest_wasmedge.model import (
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """What a browser is started with. ``workspace`` is a private folder, new for each start; ``url`` is secret."""
+class Launch(Started):
+    """What a browser is started with: the workspace is new for each start, ``url`` is secret."""
 
-    executable: Path
-    limits: Limits
-    workspace: Path
     url: str
 
     @property
@@ -116,7 +114,7 @@ class BrowserHost(ServingHost["_Browser"]):
             workspace = undo.enter_context(Workspace.create())
             page = PageServer(self.runtime.glue(), self.artifact.path, self.limits.output_bytes)
             undo.callback(page.close)
-            launch = Launch(self._executable, self.limits, workspace.path, page.url)
+            launch = Launch(self._executable, self.artifact, self.limits, workspace.path, page.url)
             launch.profile.mkdir()
             log = workspace.path / "host.log"
             with log.open("ab") as output:

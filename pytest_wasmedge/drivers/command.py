@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
-from pytest_wasmedge.drivers.program import Program
+from pytest_wasmedge.drivers.program import Program, Started
 from pytest_wasmedge.drivers.weighing import Scale
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
-    ARGV0,
     Artifact,
     Ending,
     Host,
@@ -37,24 +36,15 @@ _CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """What a command is made of: its program, the artifact, limits, a folder that lives as long as the host.
+class Launch(Started):
+    """What a command is made of: the workspace lives as long as the host.
 
     Of one invocation there are also its own ``folder``, which is there once somebody makes it and goes with the
     invocation, and ``began_s``, the time of day when its command line was asked for.
     """
 
-    executable: Path
-    artifact: Artifact
-    limits: Limits
-    workspace: Path
     folder: Path = Path()
     began_s: float = 0.0
-
-    @property
-    def artifact_link(self) -> Path:
-        """Where the command finds the artifact, if the runtime puts it there; the guest is called like it."""
-        return self.workspace / ARGV0
 
 
 @dataclass(frozen=True, slots=True)

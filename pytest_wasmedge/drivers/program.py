@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from pytest_wasmedge.drivers.versions import Versions, ask, told, too_old
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
-from pytest_wasmedge.model import Availability
+from pytest_wasmedge.model import ARGV0, Artifact, Availability, Limits
 from pytest_wasmedge.provision import Found, find, find_system, install_command, installed, remedy
 
 # The WASI shim, a tool that our JavaScript needs.
 _SHIM = "shim"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a program is started with; the workspace is a private folder."""
+
+    executable: Path
+    artifact: Artifact
+    limits: Limits
+    workspace: Path
+
+    @property
+    def artifact_link(self) -> Path:
+        """Where the program finds the artifact, whatever characters the path of the user's file is made of."""
+        return self.workspace / ARGV0
 
 
 class Program:

@@ -34,6 +34,7 @@ from pytest_wasmedge.drivers.process import (
     read_json,
     spawn,
 )
+from pytest_wasmedge.drivers.program import Started
 from pytest_wasmedge.drivers.serving import (
     BACKSTOP_S,
     DYING_S,
@@ -52,19 +53,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """What a server is started with. ``workspace`` is a private folder that lives as long as the host."""
+class Launch(Started):
+    """What a server is started with; the workspace lives as long as the host."""
 
-    executable: Path
-    artifact: Artifact
-    limits: Limits
-    workspace: Path
     secret: str
-
-    @property
-    def artifact_link(self) -> Path:
-        """Where the host finds the artifact, whatever characters the path of the user's file is made of."""
-        return self.workspace / "artifact.wasm"
 
 
 @dataclass(frozen=True, slots=True)
