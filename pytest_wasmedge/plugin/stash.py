@@ -41,7 +41,7 @@ def session(config: pytest.Config) -> WasmSession:
         more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
         corpora = config.hook.pytest_wasmedge_corpora(config=config)
         theirs = [runtime for runtimes in more for runtime in runtimes]
-        merged = merge(builtin, [*own_glue.runtimes(config.rootpath), *theirs])
+        merged = merge(builtin, [*own_glue.runtimes(config.rootpath, builtin), *theirs])
         config.stash[_SESSION] = WasmSession(
             read,
             add_remotes(merged, read),
