@@ -31,8 +31,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.name == "test_baseline.py":
         return None if session.baseline else True
     if collection_path.name == "test_artifact.py":
-        return None if session.contract and session.contract.limits != ArtifactLimits() else True
-    return None if any(session.compiling_ceiling(each) for each in session.selected) else True
+        return None if session.held.contract and session.held.contract.limits != ArtifactLimits() else True
+    return None if any(session.held.compiling_ceiling(each) for each in session.selection.selected) else True
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def told_by_host(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def ceiling(host: Host, wasm_session: WasmSession) -> Ceiling:
     """Tells the contract's ceiling of a kind on this runtime; None if it has none."""
-    return lambda kind: wasm_session.ceiling(host.runtime, kind)
+    return lambda kind: wasm_session.held.ceiling(host.runtime, kind)
 
 
 @pytest.fixture
