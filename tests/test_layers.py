@@ -174,6 +174,7 @@ def test_only_the_wiring_imports_pytest() -> None:
             "generating",
             "hooks",
             "hookspecs",
+            "private",
             "recorder",
             "stash",
             "telling",

@@ -8,7 +8,7 @@ from pytest_wasmedge.contract import conclusions
 from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.model import Runtime
-from pytest_wasmedge.plugin.options import GOLDEN
+from pytest_wasmedge.plugin.command_line import GOLDEN
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.reports.record import RunRecord
 

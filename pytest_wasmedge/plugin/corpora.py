@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_wasmedge.errors import CorpusError
-from pytest_wasmedge.plugin.options import Options
+from pytest_wasmedge.plugin.command_line import Options
 from pytest_wasmedge.portability import bundled
 from pytest_wasmedge.portability.corpus import Case, load_corpus
 

@@ -33,29 +33,28 @@ _SCOPES: dict[str, Literal["session", "function"]] = {
 }
 
 
-def ours(everyday: str) -> str:
-    """Return the name of the fixture that stands behind our fixture of an everyday name, and behind no other."""
-    return f"_wasm_{everyday}"
+#: Stands behind our `host` alone: a project's own `host` that needs `wasm_host` is told from ours by it.
+OUR_HOST = "_wasm_host"
 
 
-def register(session: pytest.Session, named: Mapping[str, str]) -> None:
+def register(config: pytest.Config, named: Mapping[str, str]) -> None:
     """Register the everyday names: all if the command line asks for us, else those that no other plugin has."""
     docs = {name: getattr(fixtures, f"wasm_{name}").__doc__ for name in _SCOPES}
     docs |= {f"{name}_host": _doc(runtime) for name, runtime in named.items()}
     names: Iterable[str] = docs
-    asked = options.given(session.config.option)
+    asked = options.given(config.option)
     if not asked:
-        taken = private.fixtures_of_plugins(session, docs)
+        taken = private.fixtures_of_plugins(config.pluginmanager)
         names = [name for name in docs if name not in taken]
     holder = ModuleType("pytest_wasmedge.everyday_fixtures")
     for name in names:
         scope = _SCOPES.get(name, "session")
-        # In two steps, by which a project's own `host` that needs our `wasm_host` is told from ours.
-        _add(holder, ours(name), _passing(f"wasm_{name}"), scope, "Stands behind an everyday name.")
-        _add(holder, name, _passing(ours(name)), scope, docs[name])
+        target = OUR_HOST if name == "host" else f"wasm_{name}"
+        _add(holder, name, _passing(target), scope, docs[name])
+    _add(holder, OUR_HOST, _passing("wasm_host"), "session", None)
     if asked:
         _add(holder, "_wasm_request", _remember_request, "function", _remember_request.__doc__, autouse=True)
-    session.config.pluginmanager.register(holder, "wasmedge-everyday-fixtures")
+    config.pluginmanager.register(holder, "wasmedge-everyday-fixtures")
 
 
 def named(runtimes: Mapping[str, str]) -> ModuleType:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.plugin import private, stash
-from pytest_wasmedge.plugin.everyday import ours
+from pytest_wasmedge.plugin.everyday import OUR_HOST
 from pytest_wasmedge.plugin.fixtures import SELECTED
 from pytest_wasmedge.portability.excerpt import printable
 
@@ -39,7 +39,7 @@ def _mean_the_runtime(definition: pytest.Item, names: Collection[str]) -> None:
     project's own is left alone.
     """
     hosts = [name for name in ("host", "wasm_host") if name in names]
-    if "host" in hosts and ours("host") not in names:
+    if "host" in hosts and OUR_HOST not in names:
         hosts.remove("host")
     for node in definition.listchain():
         node.own_markers[:] = [
@@ -48,26 +48,20 @@ def _mean_the_runtime(definition: pytest.Item, names: Collection[str]) -> None:
 
 
 def _of_runtime(mark: pytest.Mark, hosts: Collection[str]) -> pytest.Mark:
+    given = dict(zip(("argnames", "argvalues", "indirect", "ids", "scope"), mark.args, strict=False))
+    given |= mark.kwargs
     names = _argnames(mark)
-    indirect = _indirect(*mark.args, **mark.kwargs)
+    indirect = given.get("indirect", False)
     indirectly = set(names) if indirect is True else set(indirect or ())
-    meant = [name for name in names if name == "wasm_runtime" or (name in hosts and name in indirectly)]
+    meant = {name for name in names if name == "wasm_runtime" or (name in hosts and name in indirectly)}
     if not meant:
         return mark
-    others = [name for name in names if name in indirectly and name not in meant]
-    values = mark.args[1] if len(mark.args) > 1 else mark.kwargs["argvalues"]
-    more = {key: value for key, value in mark.kwargs.items() if key not in ("argnames", "argvalues")}
-    more |= dict(zip(("indirect", "ids", "scope"), mark.args[2:], strict=False))
-    more["indirect"] = ["wasm_runtime", *others]
-    more["scope"] = more.get("scope") or "session"
     renamed = ["wasm_runtime" if name in meant else name for name in names]
-    return pytest.mark.parametrize(renamed, values, **more).mark
-
-
-def _indirect(
-    argnames: object, argvalues: object = (), indirect: bool | Sequence[str] = False, *_: object, **__: object
-) -> bool | Sequence[str]:
-    return indirect
+    # One name in a list would want its values in tuples.
+    given["argnames"] = ",".join(renamed) if isinstance(given["argnames"], str) else renamed
+    given["indirect"] = ["wasm_runtime", *(name for name in names if name in indirectly - meant)]
+    given["scope"] = given.get("scope") or "session"
+    return pytest.mark.parametrize(**given).mark
 
 
 def _argnames(mark: pytest.Mark) -> list[str]:

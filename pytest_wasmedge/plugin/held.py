@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_wasmedge.model import Runtime, base_name
-from pytest_wasmedge.plugin.options import CONTRACT, Options
+from pytest_wasmedge.plugin.command_line import Options
+from pytest_wasmedge.plugin.options import CONTRACT
 
 if TYPE_CHECKING:
     from pytest_wasmedge.contract import Contract, Known

@@ -107,12 +107,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     return RuntimeScheduling(config, log, names)
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Give our fixtures their everyday names, once all other plugins have theirs."""
+    """Give our fixtures their everyday names, after all other plugins and before pytest reads conftest files."""
     from pytest_wasmedge.plugin import everyday
 
-    everyday.register(session, session.config.stash[_NAMED])
+    everyday.register(session.config, session.config.stash[_NAMED])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

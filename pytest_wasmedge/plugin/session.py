@@ -10,10 +10,10 @@ from pytest_wasmedge.artifacts.opening import open_artifact
 from pytest_wasmedge.drivers.pool import HostPool
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Artifact, Host, Invocation, Runtime
+from pytest_wasmedge.plugin.command_line import GOLDEN, Options
 from pytest_wasmedge.plugin.corpora import Corpora
 from pytest_wasmedge.plugin.held import Held
 from pytest_wasmedge.plugin.hosts import Pools
-from pytest_wasmedge.plugin.options import GOLDEN, Options
 from pytest_wasmedge.plugin.selection import Selection
 from pytest_wasmedge.portability.reference import Reference
 from pytest_wasmedge.provision.versions import Resolver

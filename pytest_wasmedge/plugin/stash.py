@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pytest_wasmedge.plugin import options
-
 if TYPE_CHECKING:
     from pytest_wasmedge.latency.measurement import Finding, Measurement
     from pytest_wasmedge.latency.quiet import Quiet
@@ -35,12 +33,12 @@ _QUIET = pytest.StashKey["Quiet | None"]()
 def session(config: pytest.Config) -> WasmSession:
     """Return what the run is about. Raises WasmEdgeError for a remote, or glue of the user's, that is none."""
     if _SESSION not in config.stash:
-        from pytest_wasmedge.plugin import own_glue
+        from pytest_wasmedge.plugin import command_line, own_glue
         from pytest_wasmedge.plugin.session import WasmSession, add_remotes
         from pytest_wasmedge.provision.versions import Resolver
         from pytest_wasmedge.runtimes import builtin_runtimes, merge
 
-        read = options.read(config.option, config.invocation_params.dir)
+        read = command_line.read(config.option, config.invocation_params.dir)
         builtin = builtin_runtimes()
         known = {runtime.name: runtime for runtime in builtin}
         more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
