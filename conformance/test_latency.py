@@ -21,25 +21,25 @@ def hold(measurement: Measurement, limit: Limit | None) -> None:
         assert measurement.median < limit
 
 
-def test_cold_start(cold_start: Measurement, ceiling: Ceiling) -> None:
+def test_cold_start(wasm_cold_start: Measurement, ceiling: Ceiling) -> None:
     """A cold start ends with a full response, within its ceiling if the contract has one."""
-    hold(cold_start, ceiling(cold_start.kind))
+    hold(wasm_cold_start, ceiling(wasm_cold_start.kind))
 
 
 @pytest.mark.cache_state("evicted", samples=5)
-def test_cold_start_evicted(cold_start: Measurement, ceiling: Ceiling) -> None:
+def test_cold_start_evicted(wasm_cold_start: Measurement, ceiling: Ceiling) -> None:
     """So does one whose files are on disk, but no longer in memory."""
-    hold(cold_start, ceiling(cold_start.kind))
+    hold(wasm_cold_start, ceiling(wasm_cold_start.kind))
 
 
-def test_floor(cold_floor: Measurement) -> None:
+def test_floor(wasm_cold_floor: Measurement) -> None:
     """A start with an artifact that does nothing is answered: it is what the runtime itself costs."""
-    assert cold_floor.take().median_ns > 0
+    assert wasm_cold_floor.take().median_ns > 0
 
 
-def test_warm_latency(warm_latency: Measurement, ceiling: Ceiling) -> None:
+def test_warm_latency(wasm_warm_latency: Measurement, ceiling: Ceiling) -> None:
     """A further invocation ends with a full response, within its ceiling if the contract has one."""
-    hold(warm_latency, ceiling(warm_latency.kind))
+    hold(wasm_warm_latency, ceiling(wasm_warm_latency.kind))
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_warm_latency(warm_latency: Measurement, ceiling: Ceiling) -> None:
         for name in ("smoke", "heavy", "html", "hello")
     ],
 )
-def test_workload(ruby: Host, program: str, warm_latency: Measurement, ceiling: Ceiling) -> None:
+def test_workload(ruby: Host, program: str, wasm_warm_latency: Measurement, ceiling: Ceiling) -> None:
     """So does one that runs a page of Ruby, a loop of 1,000,000 iterations, an HTML parser, a greeting."""
-    hold(warm_latency, ceiling(warm_latency.kind))
+    hold(wasm_warm_latency, ceiling(wasm_warm_latency.kind))
 
 
 def test_one_more_guest(ruby: Host, instance_memory: int) -> None:

@@ -25,6 +25,8 @@ HEAVY = {
     "psutil",
     "tomlkit",
     "packaging.specifiers",
+    "pytest_benchmark",
+    "xdist",
 }
 
 
