@@ -31,37 +31,37 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.name == "test_baseline.py":
         return None if session.baseline else True
     if collection_path.name == "test_artifact.py":
-        return None if session.contract and session.contract.limits != ArtifactLimits() else True
-    return None if any(session.compiling_ceiling(each) for each in session.selected) else True
+        return None if session.held.contract and session.held.contract.limits != ArtifactLimits() else True
+    return None if any(session.held.compiling_ceiling(each) for each in session.selection.selected) else True
 
 
 @pytest.fixture(autouse=True)
 def told_by_host(request: pytest.FixtureRequest) -> None:
     """Skip what asks for more than the host tells."""
-    host = request.getfixturevalue("host") if "host" in request.fixturenames else None
+    host = request.getfixturevalue("wasm_host") if "wasm_host" in request.fixturenames else None
     if host and host.runtime.unchecked and request.path.stem not in _STDOUT_IS_ENOUGH:
         untold = " and ".join(sorted(host.runtime.unchecked))
         pytest.skip(f"{host.runtime.name} does not tell {untold}")
 
 
 @pytest.fixture
-def ceiling(host: Host, wasm_session: WasmSession) -> Ceiling:
+def ceiling(wasm_host: Host, wasm_session: WasmSession) -> Ceiling:
     """Tells the contract's ceiling of a kind on this runtime; None if it has none."""
-    return lambda kind: wasm_session.ceiling(host.runtime, kind)
+    return lambda kind: wasm_session.held.ceiling(wasm_host.runtime, kind)
 
 
 @pytest.fixture
-def ruby(host: Host, wasm_session: WasmSession) -> Host:
+def ruby(wasm_host: Host, wasm_session: WasmSession) -> Host:
     """The host, if its guest speaks Ruby."""
-    if not wasm_session.speaks_ruby(host):
+    if not wasm_session.speaks_ruby(wasm_host):
         pytest.skip(
             f"{wasm_session.artifact.name} does not answer `puts 1+1` with 2: not a Ruby, cases for Ruby skip"
         )
-    return host
+    return wasm_host
 
 
 @pytest.fixture
-def check_case(ruby: Host, reference: Reference, wasm_session: WasmSession) -> Callable[[Case], Outcome]:
+def check_case(ruby: Host, wasm_reference: Reference, wasm_session: WasmSession) -> Callable[[Case], Outcome]:
     """Run a case and hold it against its reference; nothing internal may show."""
 
     def check(case: Case) -> Outcome:
@@ -69,7 +69,7 @@ def check_case(ruby: Host, reference: Reference, wasm_session: WasmSession) -> C
         if wasm_session.options.update_golden:
             write_golden(case, outcome)
             return outcome
-        expected = reference.of_case(case)
+        expected = wasm_reference.of_case(case)
         if expected is None:
             pytest.fail(
                 f"{case.name} has no golden file; read what it prints, then write it with "

@@ -7,9 +7,9 @@ from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.plugin.session import WasmSession
 
 
-def test_limits(artifact: Artifact, wasm_session: WasmSession) -> None:
+def test_limits(wasm_artifact: Artifact, wasm_session: WasmSession) -> None:
     """The artifact keeps every limit that the contract sets, its own and those of published platforms."""
-    assert wasm_session.contract is not None
-    violations = check_artifact(artifact, wasm_session.contract.limits)
+    assert wasm_session.held.contract is not None
+    violations = check_artifact(wasm_artifact, wasm_session.held.contract.limits)
 
     assert not violations, "\n".join(map(str, violations))

@@ -17,13 +17,14 @@ def test_case(wasm_case: Case, check_case: Callable[[Case], Outcome]) -> None:
     check_case(wasm_case)
 
 
-def test_empty_input_ends_by_itself(host: Host) -> None:
+def test_empty_input_ends_by_itself(wasm_host: Host) -> None:
     """Whatever the guest is: given nothing, it starts, and ends without a trap."""
-    outcome = host.run(b"")
+    outcome = wasm_host.run(b"")
 
     if outcome.ending.kind != "exited":
         pytest.fail(
-            f"{host.runtime.name}: {host.artifact.name} does not survive empty input: it ended as {outcome.ending} "
+            f"{wasm_host.runtime.name}: {wasm_host.artifact.name} does not survive empty input: "
+            f"it ended as {outcome.ending} "
             f"({visible(outcome.ending.detail.encode()) or 'no detail'}); stderr: {outcome.stderr_text[:500]!r}. "
             "Run it by hand on this runtime; every other test depends on it.",
             pytrace=False,

@@ -63,20 +63,20 @@ def test_randomness_is_fresh(ruby: Host, expression: str) -> None:
     assert len(numbers) == 3
 
 
-def test_hash_seed(ruby: Host, report_hazard: Callable[[str], None]) -> None:
+def test_hash_seed(ruby: Host, wasm_report_hazard: Callable[[str], None]) -> None:
     """`"x".hash` should differ too; where an artifact froze its seed, that is reported as a known hazard."""
     hashes = {ruby.run("p 'x'.hash").stdout for _ in range(3)}
 
     assert all(value.strip(b"-\n").isdigit() for value in hashes)
     if len(hashes) == 1:
-        report_hazard(
+        wasm_report_hazard(
             'the seed of "x".hash is frozen: whoever knows the artifact can make colliding keys (HashDoS)'
         )
 
 
-def test_same_input_same_outcome(host: Host) -> None:
+def test_same_input_same_outcome(wasm_host: Host) -> None:
     """Any guest, given the same bytes twice, gives the same outcome, and the host counts on."""
-    first, second = host.run(b"same\n"), host.run(b"same\n")
+    first, second = wasm_host.run(b"same\n"), wasm_host.run(b"same\n")
 
     assert_same(second, first)
     assert second.invocation == first.invocation + 1
@@ -103,13 +103,13 @@ def test_many_at_once_keep_apart(ruby: Host) -> None:
     assert len({outcome.invocation for outcome in outcomes}) == AT_ONCE
 
 
-def test_any_guest_many_at_once(host: Host) -> None:
+def test_any_guest_many_at_once(wasm_host: Host) -> None:
     """Any guest answers 32 inputs at once, eight different ones, as it answers them one by one."""
-    alone = {stdin: host.run(stdin) for stdin in (b"input %d\n" % number for number in range(8))}
+    alone = {stdin: wasm_host.run(stdin) for stdin in (b"input %d\n" % number for number in range(8))}
     inputs = list(alone) * (AT_ONCE // len(alone))
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        together = list(threads.map(functools.partial(host.run, timeout_s=AT_ONCE_S), inputs))
+        together = list(threads.map(functools.partial(wasm_host.run, timeout_s=AT_ONCE_S), inputs))
 
     for stdin, outcome in zip(inputs, together, strict=True):
         assert_same(outcome, alone[stdin])

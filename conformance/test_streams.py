@@ -30,14 +30,14 @@ def test_case(wasm_case: Case, check_case: Callable[[Case], Outcome]) -> None:
 
 
 @pytest.mark.parametrize("name", ANY_GUEST)
-def test_any_input_has_one_outcome(host: Host, reference: Reference, name: str) -> None:
+def test_any_input_has_one_outcome(wasm_host: Host, wasm_reference: Reference, name: str) -> None:
     """Whatever the guest makes of these bytes, it makes the same of them everywhere."""
     stdin = ANY_GUEST[name]
-    outcome = host.run(stdin)
+    outcome = wasm_host.run(stdin)
 
     # Two guests that both ran out of time would agree, and prove nothing.
     assert outcome.ending.kind != "timed_out"
-    assert_same(outcome, reference.of_invocation(Invocation(stdin)))
+    assert_same(outcome, wasm_reference.of_invocation(Invocation(stdin)))
 
 
 def test_binary_output_is_untouched(ruby: Host) -> None:

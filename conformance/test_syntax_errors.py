@@ -37,13 +37,13 @@ def test_case(wasm_case: Case, check_case: Callable[[Case], Outcome]) -> None:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_nothing_internal_shows(ruby: Host, reference: Reference, name: str) -> None:
+def test_nothing_internal_shows(ruby: Host, wasm_reference: Reference, name: str) -> None:
     """A broken program ends with status 1, prints nothing, and its message is the same everywhere and clean."""
     source = BROKEN[name]
     outcome = ruby.run(source)
 
     assert_no_leaks(outcome, source)
-    assert_same(outcome, reference.of_invocation(Invocation(source)))
+    assert_same(outcome, wasm_reference.of_invocation(Invocation(source)))
     if name == "nul_byte":
         return  # a NUL ends a Ruby program, as ^D does: what is after it is not parsed
     assert outcome.ending == exited(1)

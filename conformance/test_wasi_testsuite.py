@@ -9,8 +9,8 @@ from pytest_wasmedge.portability.compare import assert_same
 from pytest_wasmedge.portability.testsuite import Program
 
 
-def test_program(wasm_program: Program, program_host: Host, tmp_path: Path) -> None:
+def test_program(wasm_program: Program, wasm_program_host: Host, tmp_path: Path) -> None:
     """A program ends and writes as its description says, byte for byte."""
-    outcome = program_host.invoke(wasm_program.invocation(tmp_path))
+    outcome = wasm_program_host.invoke(wasm_program.invocation(tmp_path))
 
-    assert_same(outcome, wasm_program.expected, wasm_program.unchecked | program_host.runtime.unchecked)
+    assert_same(outcome, wasm_program.expected, wasm_program.unchecked | wasm_program_host.runtime.unchecked)

@@ -40,6 +40,8 @@ AT_EVERY_START = (
     "plugin.hooks",
     "plugin.hookspecs",
     "plugin.fixtures",
+    "plugin.everyday",
+    "plugin.private",
     "plugin.recorder",
     "plugin.stash",
     "plugin.options",
@@ -173,7 +175,20 @@ def test_only_the_wiring_imports_pytest() -> None:
         if each.module.split(".")[0] in ("pytest", "_pytest")
     }
 
-    assert importing == {f"plugin.{name}" for name in ("hooks", "hookspecs", "fixtures", "recorder", "stash")}
+    assert importing == {
+        f"plugin.{name}"
+        for name in (
+            "everyday",
+            "fixtures",
+            "generating",
+            "hooks",
+            "hookspecs",
+            "private",
+            "recorder",
+            "stash",
+            "telling",
+        )
+    }
 
 
 def test_no_heavy_import_at_every_start() -> None:

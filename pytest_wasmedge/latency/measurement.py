@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, judge_ceiling, judge_pairs, spread
@@ -32,16 +33,18 @@ class Finding:
 
 
 class Measurement:
-    """Samples of one kind on one runtime; comparing its `median` takes more of them until there is a verdict.
+    """Samples of one kind on one runtime, taken by `take` and by comparing the `median`, and by nothing else.
 
-    It begins with ``first`` samples, ``earlier`` ones among them, or fewer of what takes long. ``draw`` takes one
-    sample, ``draw_floor`` one of the same start with an artifact that does nothing; where there is one, all samples but
-    the first wait until somebody asks for them, since a multiple of the floor is judged by pairs that are drawn for it.
+    ``draw`` takes one sample, ``draw_floor`` one of the same start with an artifact that does nothing. ``first`` is
+    how many `take` begins with, ``earlier`` ones among them, or fewer of what takes long. A comparison begins with as
+    many and takes more until there is a verdict; a multiple of the floor is judged by pairs that are drawn for it.
     An undecided comparison counts as true, or as false if ``strict``; either way it is in ``findings``.
     """
 
     def __init__(
         self,
+        runtime: str,
+        kind: str,
         draw: Callable[[], Sample],
         first: int,
         *,
@@ -52,31 +55,28 @@ class Measurement:
         strict: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._draw = draw
-        self._draw_floor = draw_floor
+        #: The runtime's name, and what is measured with its cache state: ``cold/code-cache``, ``warm/tiny`` …
+        self.runtime, self.kind = runtime, kind
+        self._draw, self._draw_floor, self._first = draw, draw_floor, first
         self._rules, self._rng, self._strict, self._clock = rules, rng, strict, clock
-        self._first, self._until_s = first, clock() + _FIRST_S
-        self._taken: list[Sample] = list(earlier) or [draw()]
-        if draw_floor is None:
-            self._take_first()
+        #: All that were taken so far, in their order; nothing is dropped.
+        self.samples: list[Sample] = list(earlier)
         self.floor: list[Sample] = []
         self.findings: list[Finding] = []
 
-    @property
-    def samples(self) -> list[Sample]:
-        """All that were taken so far, in their order; nothing is dropped."""
-        self._take_first()
-        return self._taken
+    def __repr__(self) -> str:
+        return f"<{self.kind} of {self.runtime}, n={len(self.samples)}>"
 
-    @property
-    def runtime(self) -> str:
-        """The runtime's name."""
-        return self._taken[0].runtime
-
-    @property
-    def kind(self) -> str:
-        """What was measured, with its cache state: ``cold/code-cache``, ``warm/tiny`` …"""
-        return self._taken[0].kind
+    def take(self, count: int | None = None) -> Self:
+        """Take so many samples more; without a number the first ones, unless there are as many already."""
+        if count is not None:
+            for _ in range(count):
+                self._next()
+            return self
+        until_s = self._clock() + _FIRST_S
+        while len(self.samples) < self._first and (not self.samples or self._clock() < until_s):
+            self._next()
+        return self
 
     @property
     def elapsed_ns(self) -> tuple[int, ...]:
@@ -85,8 +85,8 @@ class Measurement:
 
     @property
     def median_ns(self) -> int:
-        """The median, in nanoseconds."""
-        return round(statistics.median(self.elapsed_ns))
+        """The median, in nanoseconds. Raises LatencyError if nothing was taken yet."""
+        return round(statistics.median(self._require_samples()))
 
     @property
     def phases_ns(self) -> dict[str, int]:
@@ -95,8 +95,11 @@ class Measurement:
 
     @property
     def interval(self) -> Interval | None:
-        """The confidence interval of the median in nanoseconds; None if there are too few samples for one."""
-        return spread(self.elapsed_ns, self._rules)
+        """The confidence interval of the median in nanoseconds; None if there are too few samples for one.
+
+        Raises LatencyError if nothing was taken yet.
+        """
+        return spread(self._require_samples(), self._rules)
 
     @property
     def median(self) -> Median:
@@ -111,6 +114,9 @@ class Measurement:
             self.runtime, self.kind, str(limit), judgement.verdict, self._sentence(judgement, limit)
         )
         self.findings.append(finding)
+        if not self.holds(finding) and self._draw_floor and not self.floor:
+            # Whoever reads the explanation starts nothing any more.
+            self.floor = [self._draw_floor() for _ in range(_FLOOR_SAMPLES)]
         return finding
 
     def holds(self, finding: Finding) -> bool:
@@ -122,9 +128,7 @@ class Measurement:
         lines = [finding.sentence for finding in self.findings[-1:]]
         if phases := self.phases_ns:
             lines.append("phases: " + ", ".join(f"{name} {_ms(value)}" for name, value in phases.items()))
-        if self._draw_floor and not self.floor:
-            self.floor = [self._draw_floor() for _ in range(_FLOOR_SAMPLES)]
-        if self.floor:
+        if self.floor and self.samples:
             floor_ns = statistics.median(sample.elapsed_ns for sample in self.floor)
             lines.append(
                 f"floor (an artifact that does nothing, n={len(self.floor)}): {_ms(floor_ns)}; "
@@ -134,13 +138,16 @@ class Measurement:
         return lines
 
     def _judge(self, ceiling: Duration) -> Judgement:
-        taken = list(self.elapsed_ns)
+        taken = list(self.take().elapsed_ns)
         return judge_ceiling(taken, lambda: self._next().elapsed_ns, ceiling.ns, self._rules, self._clock)
 
     def _judge_multiple(self, limit: FloorMultiple) -> Judgement:
         draw_floor = self._draw_floor
         if draw_floor is None:
             raise LatencyError(f"{self.kind} has no floor to be held against: give its ceiling in ms.")
+        if not self.samples:
+            # It pays for what later ones find ready: it is kept, and in no pair.
+            self._next()
 
         def pair() -> tuple[int, int]:
             # Which of them comes first is drawn by lot: some hosts are slower every second time.
@@ -155,12 +162,15 @@ class Measurement:
         return judge_pairs([], pair, self._rules, self._clock, limit.factor)
 
     def _next(self) -> Sample:
-        self._taken.append(self._draw())
-        return self._taken[-1]
+        self.samples.append(self._draw())
+        return self.samples[-1]
 
-    def _take_first(self) -> None:
-        while len(self._taken) < self._first and self._clock() < self._until_s:
-            self._next()
+    def _require_samples(self) -> tuple[int, ...]:
+        if not self.samples:
+            raise LatencyError(
+                f"{self.runtime} {self.kind}: nothing is measured yet. Call take(), or compare the median with a limit."
+            )
+        return self.elapsed_ns
 
     def _sentence(self, judgement: Judgement, limit: Limit) -> str:
         sure = f"{1 - self._rules.false_alarm:.4%}".rstrip("0%").rstrip(".")
@@ -206,7 +216,11 @@ class Median:
     __le__ = __lt__
 
     def __repr__(self) -> str:
-        return f"<median {_ms(self.measurement.median_ns)}>"
+        return (
+            f"<median {_ms(self.measurement.median_ns)}>"
+            if self.measurement.samples
+            else "<median, not taken>"
+        )
 
 
 def _between(interval: Interval | None) -> str:

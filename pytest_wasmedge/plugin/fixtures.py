@@ -1,11 +1,12 @@
-"""The fixtures that tests ask for. Wiring only; imported at every pytest start, so kept light."""
+"""The fixtures that tests ask for, each under its own name; everyday.py gives them the names that README uses.
+
+Wiring only; imported at every pytest start, so kept light.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -19,9 +20,18 @@ if TYPE_CHECKING:
     from pytest_wasmedge.portability.reference import Reference
     from pytest_wasmedge.portability.testsuite import Program
 
-T = TypeVar("T")
 #: A test that asks for one of these has the machine for itself.
-MEASURING = frozenset({"cold_start", "cold_floor", "warm_latency", "slowdown", "instance_memory"})
+MEASURING = frozenset(
+    {
+        "wasm_cold_start",
+        "wasm_cold_floor",
+        "wasm_warm_latency",
+        "wasm_slowdown",
+        "wasm_instance_memory",
+    }
+)
+#: Stands behind our `wasm_runtime` alone: a project that defines it anew, or gives its value, does not need this one.
+SELECTED = "_wasm_selected"
 
 
 @pytest.fixture(scope="session")
@@ -31,19 +41,42 @@ def wasm_session(pytestconfig: pytest.Config) -> WasmSession:
 
 
 @pytest.fixture(scope="session")
-def artifact(wasm_session: WasmSession) -> Artifact:
+def wasm_measuring(pytestconfig: pytest.Config) -> Measuring:
+    """What this run measures with: rules, seed, journal."""
+    return stash.measuring(pytestconfig, skip)
+
+
+@pytest.fixture(scope="session")
+def wasm_artifact(wasm_session: WasmSession) -> Artifact:
     """The artifact under test: path, sha256, size_bytes, name."""
     return wasm_session.artifact
 
 
+@pytest.fixture(scope="session", name=SELECTED)
+def _selected(wasm_session: WasmSession) -> Callable[[], str]:
+    """The runtime of a run that selects only one."""
+    return lambda: wasm_session.selection.only().name
+
+
 @pytest.fixture(scope="session")
-def host(request: pytest.FixtureRequest, wasm_session: WasmSession) -> Iterator[Host]:
+def wasm_runtime(request: pytest.FixtureRequest, _wasm_selected: Callable[[], str]) -> str:
+    """The name of a runtime; a test that needs it, itself or by `host`, runs once for each of --runtimes."""
+    from pytest_wasmedge.errors import WasmEdgeError
+
+    try:
+        return str(request.param) if hasattr(request, "param") else _wasm_selected()
+    except WasmEdgeError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def wasm_host(wasm_runtime: str, wasm_session: WasmSession) -> Iterator[Host]:
     """A started host; the test runs once for each runtime of --runtimes."""
-    yield from _hold(wasm_session, request.param)
+    yield from hold(wasm_session, wasm_runtime)
 
 
 @pytest.fixture(scope="session")
-def hosts(wasm_session: WasmSession) -> Iterator[dict[str, Host]]:
+def wasm_hosts(wasm_session: WasmSession) -> Iterator[dict[str, Host]]:
     """All selected hosts that can run here, by runtime name."""
     yield {runtime.name: wasm_session.pool.acquire(runtime) for runtime in wasm_session.available}
     for runtime in wasm_session.available:
@@ -51,83 +84,80 @@ def hosts(wasm_session: WasmSession) -> Iterator[dict[str, Host]]:
 
 
 @pytest.fixture
-def program_host(
-    request: pytest.FixtureRequest, wasm_program: Program, wasm_session: WasmSession
-) -> Iterator[Host]:
+def wasm_program_host(wasm_program: Program, wasm_runtime: str, wasm_session: WasmSession) -> Iterator[Host]:
     """A started host that holds a program of --wasm-corpus, for this test alone."""
-    from pytest_wasmedge.errors import RuntimeUnavailableError
+    from pytest_wasmedge.drivers.pool import explain
+    from pytest_wasmedge.plugin.hosts import program_host
 
-    with ExitStack() as starting:
-        try:
-            runtime = wasm_session.known[request.param]
-            started = starting.enter_context(wasm_session.program_host(wasm_program, runtime))
-        except RuntimeUnavailableError as error:
-            from pytest_wasmedge.portability.excerpt import printable
-
-            pytest.skip(printable(str(error)))
-        yield started
+    runtime = wasm_session.selection.find(wasm_runtime)
+    availability = wasm_session.pool.availability(runtime)
+    if not availability.available:
+        skip(explain(runtime, availability))
+    with program_host(wasm_program, runtime) as host:
+        yield host
 
 
 @pytest.fixture(scope="session")
-def baseline_host(host: Host, wasm_session: WasmSession) -> Iterator[Host]:
+def wasm_baseline_host(wasm_host: Host, wasm_session: WasmSession) -> Iterator[Host]:
     """A started host of the same runtime that holds the artifact of --wasm-against."""
-    if wasm_session.baseline_pool is None:
+    pool, runtime = wasm_session.baseline_pool, wasm_host.runtime
+    if pool is None:
         pytest.skip("no baseline to compare with: give one with --wasm-against=PATH")
-    if host.runtime.deployed:
-        pytest.skip(f"{host.runtime.name} is deployed: it holds one artifact, and not the baseline")
-    yield wasm_session.baseline_pool.acquire(host.runtime)
-    wasm_session.baseline_pool.release(host.runtime)
-
-
-@pytest.fixture(scope="session")
-def reference(wasm_session: WasmSession) -> Reference:
-    """What outcomes are held against: golden files, or another runtime."""
-    return wasm_session.reference
+    if runtime.deployed:
+        pytest.skip(f"{runtime.name} is deployed: it holds one artifact, and not the baseline")
+    yield pool.acquire(runtime)
+    pool.release(runtime)
 
 
 @pytest.fixture
-def cold_start(request: pytest.FixtureRequest, host: Host, measuring: Measuring) -> Measurement:
+def wasm_reference(request: pytest.FixtureRequest, wasm_session: WasmSession) -> Reference:
+    """What outcomes are held against: golden files, or another runtime."""
+    reference = wasm_session.reference.for_one_test()
+    request.node.stash[stash.ASKED] = reference.asked
+    return reference
+
+
+@pytest.fixture
+def wasm_cold_start(
+    request: pytest.FixtureRequest, wasm_host: Host, wasm_measuring: Measuring
+) -> Measurement:
     """Cold starts of the runtime, each from before its start to its first full response.
 
-    `assert cold_start.median < ms(25)` takes more of them until it is decided. The mark
+    `assert cold_start.median < ms(25)` takes as many as it needs, `cold_start.take()` the usual number. The mark
     `cache_state("evicted", samples=5)` chooses what is at hand when they start.
     """
     mark = request.node.get_closest_marker("cache_state")
-    if mark is None:
-        return _measured(request, lambda: measuring.cold(host))
-    from pytest_wasmedge.plugin.measuring import COLD_SAMPLES
-
-    samples = mark.kwargs.get("samples", COLD_SAMPLES)
-    return _measured(request, lambda: measuring.cold(host, mark.args[0], samples))
+    state, more = (mark.args[0], _first(mark)) if mark else (None, {})
+    return _remembered(request, lambda: wasm_measuring.cold(wasm_host, state, **more))
 
 
 @pytest.fixture
-def cold_floor(request: pytest.FixtureRequest, host: Host, measuring: Measuring) -> Measurement:
+def wasm_cold_floor(
+    request: pytest.FixtureRequest, wasm_host: Host, wasm_measuring: Measuring
+) -> Measurement:
     """Cold starts of the runtime with an artifact that does nothing."""
-    return _measured(request, lambda: measuring.floor(host))
+    return _remembered(request, lambda: wasm_measuring.floor(wasm_host))
 
 
 @pytest.fixture
-def warm_latency(request: pytest.FixtureRequest, host: Host, measuring: Measuring) -> Measurement:
+def wasm_warm_latency(
+    request: pytest.FixtureRequest, wasm_host: Host, wasm_measuring: Measuring
+) -> Measurement:
     """Invocations of a host that already served one; the mark `workload("heavy", samples=5)` chooses of what."""
     mark = request.node.get_closest_marker("workload")
-    if mark is None:
-        return _measured(request, lambda: measuring.warm(host))
-    from pytest_wasmedge.plugin.measuring import WARM_SAMPLES
-
-    samples = mark.kwargs.get("samples", WARM_SAMPLES)
-    return _measured(request, lambda: measuring.warm(host, mark.args[0], samples))
+    workload, more = (mark.args[0], _first(mark)) if mark else ("tiny", {})
+    return _remembered(request, lambda: wasm_measuring.warm(wasm_host, workload, **more))
 
 
 @pytest.fixture
-def instance_memory(request: pytest.FixtureRequest, host: Host, measuring: Measuring) -> int:
+def wasm_instance_memory(request: pytest.FixtureRequest, wasm_host: Host, wasm_measuring: Measuring) -> int:
     """What one more live guest costs this host in memory, in bytes."""
     from pytest_wasmedge.reports import record
 
-    density_bytes = measuring.density_bytes(host)
+    density_bytes = wasm_measuring.density_bytes(wasm_host)
     if density_bytes is None:
-        name = host.runtime.name
-        if "concurrent" in host.runtime.capabilities:
+        name = wasm_host.runtime.name
+        if "concurrent" in wasm_host.runtime.capabilities:
             pytest.skip(
                 f"{name} was not seen with several Ruby guests alive at once, so the cost of one is not told"
             )
@@ -137,26 +167,24 @@ def instance_memory(request: pytest.FixtureRequest, host: Host, measuring: Measu
 
 
 @pytest.fixture
-def slowdown(
-    request: pytest.FixtureRequest, host: Host, measuring: Measuring, wasm_session: WasmSession
+def wasm_slowdown(
+    request: pytest.FixtureRequest, wasm_host: Host, wasm_measuring: Measuring, wasm_session: WasmSession
 ) -> Finding:
     """How cold starts compare with those of the artifact of --wasm-against: `.verdict` and `.sentence`."""
+    from pytest_wasmedge.errors import UnsupportedError
+
     if wasm_session.baseline is None:
         pytest.skip("no baseline to compare with: give one with --wasm-against=PATH")
-    baseline = wasm_session.baseline
-    finding = _or_skip(lambda: measuring.against(host, baseline))
+    try:
+        finding = wasm_measuring.against(wasm_host, wasm_session.baseline)
+    except UnsupportedError as error:
+        skip(error)
     request.node.stash.setdefault(stash.FINDINGS, []).append(finding)
     return finding
 
 
-@pytest.fixture(scope="session")
-def measuring(pytestconfig: pytest.Config) -> Measuring:
-    """What this run measures with: rules, seed, journal."""
-    return stash.measuring(pytestconfig)
-
-
 @pytest.fixture
-def report_hazard(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def wasm_report_hazard(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Call it with one sentence on what is dangerous about the artifact; the closing table shows it."""
     from pytest_wasmedge.reports import record
 
@@ -164,7 +192,7 @@ def report_hazard(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def report_change(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def wasm_report_change(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Call it with the name of what behaves otherwise than in the baseline; the closing table lists it."""
     from pytest_wasmedge.reports import record
 
@@ -179,50 +207,38 @@ def note(item: pytest.Item, key: str, value: object) -> None:
     item.user_properties.append((key, value))
 
 
-def _measured(request: pytest.FixtureRequest, measure: Callable[[], Measurement]) -> Measurement:
-    """Measure, and remember the measurement, which may grow until the test ends."""
-    measurement = _or_skip(measure)
-    request.node.stash.setdefault(stash.MEASUREMENTS, []).append(measurement)
-    return measurement
+def skip(reason: object) -> NoReturn:
+    """Skip the running test, with words that may be those of others."""
+    from pytest_wasmedge.portability.excerpt import printable
+
+    pytest.skip(printable(str(reason)))
 
 
-def _or_skip(measure: Callable[[], T]) -> T:
-    """Skip a test that asks of a host what it does not have."""
+def hold(session: WasmSession, name: str) -> Iterator[Host]:
+    """Yield the host of a runtime, and let go of it afterwards; skip the test if it cannot run here."""
+    from pytest_wasmedge.errors import RuntimeUnavailableError
+
+    runtime = session.selection.find(name)
+    try:
+        started = session.pool.acquire(runtime)
+    except RuntimeUnavailableError as error:
+        skip(error)
+    yield started
+    session.pool.release(runtime)
+
+
+def _first(mark: pytest.Mark) -> dict[str, int]:
+    """Return how many samples a mark asks for to begin with, if it does."""
+    return {"first": mark.kwargs["samples"]} if "samples" in mark.kwargs else {}
+
+
+def _remembered(request: pytest.FixtureRequest, make: Callable[[], Measurement]) -> Measurement:
+    """Return a measurement, and remember it for the report of the test, until whose end it may grow."""
     from pytest_wasmedge.errors import UnsupportedError
 
     try:
-        return measure()
+        measurement = make()
     except UnsupportedError as error:
-        from pytest_wasmedge.portability.excerpt import printable
-
-        pytest.skip(printable(str(error)))
-
-
-def named(names: dict[str, str]) -> ModuleType:
-    """Return a module with one fixture per runtime: `deno_host`, `wasmtime_cli_host` …"""
-
-    def fixture_for(fixture: str, name: str) -> Any:
-        def named_host(wasm_session: WasmSession) -> Iterator[Host]:
-            yield from _hold(wasm_session, name)
-
-        named_host.__doc__ = f"A started {name} host, whatever --runtimes selects."
-        return pytest.fixture(scope="session", name=fixture)(named_host)
-
-    holder = ModuleType("pytest_wasmedge.named_fixtures")
-    for fixture, name in names.items():
-        setattr(holder, f"_{fixture}", fixture_for(fixture, name))
-    return holder
-
-
-def _hold(wasm_session: WasmSession, name: str) -> Iterator[Host]:
-    from pytest_wasmedge.errors import RuntimeUnavailableError
-
-    runtime = wasm_session.known[name]
-    try:
-        started = wasm_session.pool.acquire(runtime)
-    except RuntimeUnavailableError as error:
-        from pytest_wasmedge.portability.excerpt import printable
-
-        pytest.skip(printable(str(error)))
-    yield started
-    wasm_session.pool.release(runtime)
+        skip(error)
+    request.node.stash.setdefault(stash.MEASUREMENTS, []).append(measurement)
+    return measurement

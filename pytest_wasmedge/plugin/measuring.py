@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.floor import floor_artifact
@@ -18,7 +18,7 @@ from pytest_wasmedge.latency.journal import Journal, in_folder
 from pytest_wasmedge.latency.measurement import Finding, Measurement, against
 from pytest_wasmedge.latency.sampling import CacheState, Sample, cold_once, refresh_code, warm_once
 from pytest_wasmedge.latency.usage import density
-from pytest_wasmedge.model import Artifact, Host, Invocation
+from pytest_wasmedge.model import Artifact, Host, Invocation, Outcome
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.portability import bundled
 from pytest_wasmedge.provision.cache import folder
@@ -31,17 +31,29 @@ _WORKLOAD_S = 300.0
 _ALIVE_SOURCE = b"sleep 1.5\n"
 
 
-class Measuring:
-    """Takes the measurements of one run; each sample is in the journal before the next one is taken.
+def _let_through(error: UnsupportedError) -> None:
+    """Do nothing about it: it is raised."""
 
-    ``samples_folder`` of None means that no journal is kept unless the command line names one.
+
+class Measuring:
+    """Makes the measurements of one run; each sample is in the journal before the next one is taken.
+
+    ``samples_folder`` of None means that no journal is kept unless the command line names one. ``refuse`` is called
+    with the reason where a host does not have what is to be measured.
     """
 
-    def __init__(self, session: WasmSession, run: str, seed: int, samples_folder: Path | None) -> None:
+    def __init__(
+        self,
+        session: WasmSession,
+        run: str,
+        seed: int,
+        samples_folder: Path | None,
+        refuse: Callable[[UnsupportedError], None] = _let_through,
+    ) -> None:
         self._session = session
         self._run, self.seed = run, seed
         self._rng = random.Random(seed)
-        self._folder = samples_folder
+        self._folder, self._refuse = samples_folder, refuse
         #: By runtime and cache state: those that a ceiling was held against serve as the floor's own measurement.
         self._floors: dict[tuple[str, CacheState], list[Sample]] = {}
 
@@ -50,7 +62,7 @@ class Measuring:
         """The error rates, divided over the runtimes of this run."""
         options = self._session.options
         rules = Rules(margin=options.margin, budget_s=options.latency_budget_s)
-        return rules.for_family(max(1, len(self._session.selected)))
+        return rules.for_family(max(1, len(self._session.selection.selected)))
 
     @cached_property
     def _journal(self) -> Journal | None:
@@ -69,60 +81,73 @@ class Measuring:
         A deployed edge starts when it likes: those invocations count that were an isolate's first. Raises
         UnsupportedError where there is no such start.
         """
-        invocation = self._session.smallest_invocation(host)
         if host.runtime.deployed:
             if state is not None:
                 raise UnsupportedError(
                     f"{host.runtime.name} is deployed: what it keeps cannot be taken from it."
                 )
-            return self._measurement(self._edge(host, invocation, "edge/cold"), 1)
-
-        refresh_code(host.runtime, host.artifact)
+            draw_edge = self._edge(host, lambda: self._session.smallest_invocation(host), "edge/cold")
+            return self._measurement(host, "edge/cold", draw_edge, 1)
 
         # The first start is weighed, if its host cannot tell its peak otherwise.
         weighing = itertools.chain([True], itertools.repeat(False))
 
+        @cache
+        def ready() -> Invocation:
+            invocation = self._session.smallest_invocation(host)
+            refresh_code(host.runtime, host.artifact)
+            return invocation
+
         def draw() -> Sample:
-            with self._session.paused():
+            invocation = ready()
+            with self._session.pools.paused():
                 sample = cold_once(
                     host.runtime, host.artifact, host.limits, invocation, state, weigh=next(weighing)
                 )
             return self._kept(host, sample)
 
-        return self._measurement(draw, first, draw_floor=lambda: self._draw_floor(host, state))
+        kind = f"cold/{state or host.runtime.cache_state}"
+        return self._measurement(host, kind, draw, first, draw_floor=lambda: self._draw_floor(host, state))
 
     def floor(self, host: Host, first: int = FLOOR_SAMPLES) -> Measurement:
         """Return cold starts of the artifact that does nothing: the runtime's own cost. Raises UnsupportedError.
 
         Those that this run took already, to hold a ceiling against, are among them.
         """
-        self._be_startable(host)
+        self._check_startable(host)
+        state = host.runtime.cache_state
+        earlier = self._floors_of(host, state)
         return self._measurement(
-            lambda: self._draw_floor(host), first, earlier=self._floors_of(host, host.runtime.cache_state)
+            host, f"floor/{state}", lambda: self._draw_floor(host), first, earlier=earlier
         )
 
     def warm(self, host: Host, workload: str = "tiny", first: int = WARM_SAMPLES) -> Measurement:
         """Return invocations of a host that already served one. Raises LatencyError for an unknown workload."""
-        invocation = self._session.smallest_invocation(host)
-        told = host.invoke(invocation)
-        if workload != "tiny":
-            # How long it takes is measured, not limited: an interpreter takes as long as a host may for anything.
-            invocation = Invocation(
-                self._workload(workload), timeout_s=max(host.limits.timeout_s, _WORKLOAD_S)
-            )
+        # How long it takes is measured, not limited: an interpreter takes as long as a host may for anything.
+        timeout_s = max(host.limits.timeout_s, _WORKLOAD_S)
+        program = None if workload == "tiny" else Invocation(_workload(workload), timeout_s=timeout_s)
+
+        @cache
+        def ready() -> Invocation:
+            smallest = self._session.smallest_invocation(host)
+            host.invoke(smallest)
+            return program or smallest
+
         if host.runtime.deployed:
-            kind = "edge/warm" if told.invocation else "edge/unknown"
-            return self._measurement(self._edge(host, invocation, kind), first)
+            probed = _probed(host)
+            kind = "edge/warm" if probed is None or probed.invocation else "edge/unknown"
+            return self._measurement(host, kind, self._edge(host, ready, kind), first)
 
         def draw() -> Sample:
-            with self._session.paused(but=host):
+            invocation = ready()
+            with self._session.pools.paused(but=host):
                 return self._kept(host, warm_once(host, invocation, f"warm/{workload}"))
 
-        return self._measurement(draw, first)
+        return self._measurement(host, f"warm/{workload}", draw, first)
 
     def against(self, host: Host, baseline: Artifact) -> Finding:
         """Hold cold starts of the artifact against those of the baseline. Raises UnsupportedError."""
-        self._be_startable(host)
+        self._check_startable(host)
         invocation = self._session.smallest_invocation(host)
 
         with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
@@ -130,7 +155,7 @@ class Measuring:
             base, head = (_copied(each, Path(scratch)) for each in (baseline, host.artifact))
 
             def draw(artifact: Artifact) -> Sample:
-                with self._session.paused():
+                with self._session.pools.paused():
                     return self._kept(host, cold_once(host.runtime, artifact, host.limits, invocation))
 
             for artifact in (base, head):
@@ -143,14 +168,14 @@ class Measuring:
         """Return what one more live guest costs in memory; None where only one can live at once."""
         if not self._session.speaks_ruby(host):
             return None
-        with self._session.paused(but=host):
+        with self._session.pools.paused(but=host):
             return density(host, Invocation(_ALIVE_SOURCE))
 
     def _draw_floor(self, host: Host, state: CacheState | None = None) -> Sample:
         """Take one start of the artifact that does nothing, after one that does not count."""
 
         def draw() -> Sample:
-            with self._session.paused():
+            with self._session.pools.paused():
                 return cold_once(host.runtime, self._floor, host.limits, Invocation(), state, name="floor")
 
         taken = self._floors_of(host, state or host.runtime.cache_state)
@@ -162,15 +187,15 @@ class Measuring:
     def _floors_of(self, host: Host, state: CacheState) -> list[Sample]:
         return self._floors.setdefault((host.runtime.name, state), [])
 
-    def _edge(self, host: Host, invocation: Invocation, wanted: str) -> Callable[[], Sample]:
+    def _edge(self, host: Host, ready: Callable[[], Invocation], wanted: str) -> Callable[[], Sample]:
         """Return what invokes a deployed edge until it answers as wanted, by its count of invocations."""
         from pytest_wasmedge.runtimes.remote import kind_of
 
         # The probe may have been the first invocation of its isolate, and the only one for a long time.
-        probed = getattr(host.runtime, "probed", None)
-        earlier = [probed] if probed is not None else []
+        earlier = [probed] if (probed := _probed(host)) is not None else []
 
         def draw() -> Sample:
+            invocation = ready()
             for _ in range(_EDGE_ATTEMPTS):
                 if earlier:
                     outcome = earlier.pop()
@@ -190,20 +215,31 @@ class Measuring:
 
         return draw
 
-    def _be_startable(self, host: Host) -> None:
+    def _check_startable(self, host: Host) -> None:
         if host.runtime.deployed:
             raise UnsupportedError(f"{host.runtime.name} is deployed: we do not start it.")
 
     def _measurement(
         self,
+        host: Host,
+        kind: str,
         draw: Callable[[], Sample],
         first: int,
         *,
         earlier: Sequence[Sample] = (),
         draw_floor: Callable[[], Sample] | None = None,
     ) -> Measurement:
+        def draw_or_refuse() -> Sample:
+            try:
+                return draw()
+            except UnsupportedError as error:
+                self._refuse(error)
+                raise
+
         return Measurement(
-            draw,
+            host.runtime.name,
+            kind,
+            draw_or_refuse,
             first,
             rules=self.rules,
             rng=self._rng,
@@ -218,12 +254,19 @@ class Measuring:
             self._journal.add(sample, runtime_version=version)
         return sample
 
-    def _workload(self, name: str) -> bytes:
-        path = bundled.workloads() / f"{name}.rb"
-        if not path.exists():
-            there = ", ".join(sorted(path.stem for path in bundled.workloads().glob("*.rb")))
-            raise LatencyError(f"there is no workload {name!r}; there are: tiny, {there}.")
-        return path.read_bytes()
+
+def _workload(name: str) -> bytes:
+    path = bundled.workloads() / f"{name}.rb"
+    if not path.exists():
+        there = ", ".join(sorted(path.stem for path in bundled.workloads().glob("*.rb")))
+        raise LatencyError(f"there is no workload {name!r}; there are: tiny, {there}.")
+    return path.read_bytes()
+
+
+def _probed(host: Host) -> Outcome | None:
+    """Return what a deployed edge answered to its probe; None for every other host."""
+    found: Outcome | None = getattr(host.runtime, "probed", None)
+    return found
 
 
 def _copied(artifact: Artifact, place: Path) -> Artifact:

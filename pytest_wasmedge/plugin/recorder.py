@@ -34,7 +34,9 @@ class Recorder:
     def begin(self) -> RunRecord:
         """Return the record, made when first asked for."""
         if self._record is None:
-            self._record = stash.session(self._config).record()
+            from pytest_wasmedge.plugin.concluding import new_record
+
+            self._record = new_record(stash.session(self._config))
         return self._record
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -63,16 +65,17 @@ class Recorder:
         if self._record is not None and not session.config.option.collectonly:
             from pytest_wasmedge.reports import benchmark
 
-            benchmark.add(session.config, benchmark.measured(self._record))
+            benchmark.add_record(session.config, self._record)
             session.exitstatus = self._conclude(self._record, session.exitstatus)
         return (yield)
 
     def _conclude(self, record: RunRecord, status: int | pytest.ExitCode) -> int | pytest.ExitCode:
         """Return the exit status that the whole run deserves."""
         from pytest_wasmedge.errors import WasmEdgeError
+        from pytest_wasmedge.plugin.concluding import conclude
 
         try:
-            stash.session(self._config).conclude(record, self._new)
+            conclude(stash.session(self._config), record, self._new)
         except WasmEdgeError as error:
             record.closing.append((str(error), "bad"))
             return status or pytest.ExitCode.TESTS_FAILED

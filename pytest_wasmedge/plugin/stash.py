@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 import sys
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-
-from pytest_wasmedge.plugin import options
 
 if TYPE_CHECKING:
     from pytest_wasmedge.latency.measurement import Finding, Measurement
@@ -17,9 +16,13 @@ if TYPE_CHECKING:
     from pytest_wasmedge.plugin.measuring import Measuring
     from pytest_wasmedge.plugin.session import WasmSession
 
-#: What a test measured and found; both are kept on the test.
+#: What is kept on a test: what it measured and found, the cases that it asked the reference for, what else it asks
+#: for, and the runtimes that it ran on.
 MEASUREMENTS = pytest.StashKey[list["Measurement"]]()
 FINDINGS = pytest.StashKey[list["Finding"]]()
+ASKED = pytest.StashKey[set[str]]()
+REQUEST = pytest.StashKey[pytest.FixtureRequest]()
+RUNTIMES = pytest.StashKey[list[str]]()
 #: The key of what a worker of pytest-xdist is told about exact versions.
 VERSIONS = "wasm_versions"
 _SESSION = pytest.StashKey["WasmSession"]()
@@ -30,12 +33,12 @@ _QUIET = pytest.StashKey["Quiet | None"]()
 def session(config: pytest.Config) -> WasmSession:
     """Return what the run is about. Raises WasmEdgeError for a remote, or glue of the user's, that is none."""
     if _SESSION not in config.stash:
-        from pytest_wasmedge.plugin import own_glue
+        from pytest_wasmedge.plugin import command_line, own_glue
         from pytest_wasmedge.plugin.session import WasmSession, add_remotes
         from pytest_wasmedge.provision.versions import Resolver
         from pytest_wasmedge.runtimes import builtin_runtimes, merge
 
-        read = options.read(config.option, config.invocation_params.dir)
+        read = command_line.read(config.option, config.invocation_params.dir)
         builtin = builtin_runtimes()
         known = {runtime.name: runtime for runtime in builtin}
         more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
@@ -57,8 +60,11 @@ def _say(text: str) -> None:
     sys.stderr.write(f"pytest-wasmedge: {text}\n")
 
 
-def measuring(config: pytest.Config) -> Measuring:
-    """Return what the run measures with; the workers of one run share its name and its seed."""
+def measuring(config: pytest.Config, refuse: Callable[[object], NoReturn]) -> Measuring:
+    """Return what the run measures with; the workers of one run share its name and its seed.
+
+    ``refuse`` is called where a host does not have what is to be measured.
+    """
     if _MEASURING not in config.stash:
         from pytest_wasmedge.plugin.measuring import Measuring
 
@@ -70,6 +76,7 @@ def measuring(config: pytest.Config) -> Measuring:
             run,
             zlib.crc32(run.encode()) if seed is None else seed,
             cache.mkdir("wasmedge-samples") if cache else None,
+            refuse,
         )
     return config.stash[_MEASURING]
 
@@ -90,7 +97,7 @@ def quiet(config: pytest.Config) -> Quiet | None:
                 )
 
         try:
-            config.stash[_QUIET] = Quiet(folder("locks"), tell, session(config).paused)
+            config.stash[_QUIET] = Quiet(folder("locks"), tell, session(config).pools.paused)
         except ProvisionError:
             # Whatever needs the cache folder says so itself, and better.
             config.stash[_QUIET] = None
@@ -106,4 +113,4 @@ def close(config: pytest.Config) -> None:
     if (held := config.stash.get(_QUIET, None)) is not None:
         held.release()
     if _SESSION in config.stash:
-        config.stash[_SESSION].close()
+        config.stash[_SESSION].pools.close()

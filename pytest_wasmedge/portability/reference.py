@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from pytest_wasmedge.drivers.pool import HostPool
 from pytest_wasmedge.model import Host, Invocation, Outcome, Runtime
 from pytest_wasmedge.portability.corpus import Case
@@ -14,10 +16,16 @@ class Reference:
         self._pool = pool
         self.runtime = runtime
         self._golden = golden
-        self._host: Host | None = None
+        self._hosts: list[Host] = []
         self._outcomes: dict[object, Outcome] = {}
         #: The names of the cases that were asked for: whoever asks compares.
         self.asked: set[str] = set()
+
+    def for_one_test(self) -> Reference:
+        """Return the same reference, with the same host and outcomes, but with ``asked`` of its own."""
+        mine = copy(self)
+        mine.asked = set()
+        return mine
 
     def __str__(self) -> str:
         return "golden files" if self._golden else f"{self.runtime.name}, run in the same session"
@@ -36,8 +44,8 @@ class Reference:
         """
         key = (invocation.stdin, invocation.args, tuple(sorted(invocation.env.items())))
         if key not in self._outcomes:
-            if self._host is None:
+            if not self._hosts:
                 # Kept until the pool closes: the next case needs it again.
-                self._host = self._pool.acquire(self.runtime)
-            self._outcomes[key] = self._host.invoke(invocation)
+                self._hosts.append(self._pool.acquire(self.runtime))
+            self._outcomes[key] = self._hosts[0].invoke(invocation)
         return self._outcomes[key]

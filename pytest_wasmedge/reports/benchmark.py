@@ -90,6 +90,12 @@ def wanted(config: Any) -> bool:
     return any(config.getoption(option, None) for option in _OUTPUTS)
 
 
+def add_record(config: Any, record: RunRecord) -> None:
+    """Add all that the tests of a run measured, if that is `wanted`: nothing is asked or imported for it otherwise."""
+    if wanted(config):
+        add(config, measured(record))
+
+
 def add(config: Any, measured: Sequence[Measured]) -> None:
     """Add measurements to those that pytest-benchmark saves, compares and shows, if that is `wanted`.
 

@@ -158,8 +158,8 @@ class RunRecord:
 def properties(measurements: Sequence[Measurement], findings: Sequence[Finding]) -> list[tuple[str, object]]:
     """Return what a test measured and found as `user_properties`."""
     told: list[tuple[str, object]] = []
-    if measurements:
-        told.append((MEASURED, [_raw(measurement) for measurement in measurements]))
+    if raw := [_raw(measurement) for measurement in measurements if measurement.samples]:
+        told.append((MEASURED, raw))
     if findings:
         told.append((FINDINGS, [asdict(finding) for finding in findings]))
     return told

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from pytest_wasmedge.errors import UnknownRuntimeError
-from pytest_wasmedge.model import Runtime, base_name
-
+# Every pytest start asks for the names: what only a run of ours needs is imported where it does.
 if TYPE_CHECKING:
+    from pytest_wasmedge.errors import UnknownRuntimeError
+    from pytest_wasmedge.model import Runtime
     from pytest_wasmedge.provision.versions import Resolver
 
 DEFAULT = "wasmtime"
@@ -45,6 +44,9 @@ def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = 
     Raises UnknownRuntimeError with the known names and the nearest one, UnsupportedError for a runtime that has no
     versions, ProvisionError for a version that cannot be had.
     """
+    from pytest_wasmedge.errors import UnknownRuntimeError
+    from pytest_wasmedge.model import base_name
+
     names = [name.strip() for name in spec.split(",") if name.strip()]
     if not names:
         raise UnknownRuntimeError(f"no runtime is named in {spec!r}; known: {', '.join(known)}, or all.")
@@ -62,6 +64,11 @@ def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = 
 
 
 def _unknown(name: str, known: Mapping[str, Runtime]) -> UnknownRuntimeError:
+    import difflib
+
+    from pytest_wasmedge.errors import UnknownRuntimeError
+    from pytest_wasmedge.model import base_name
+
     near = difflib.get_close_matches(base_name(name), known, n=1)
     hint = f" Did you mean {near[0]}{name.removeprefix(base_name(name))}?" if near else ""
     return UnknownRuntimeError(f"unknown runtime {name!r}.{hint} Known: {', '.join(known)}, or all.")
@@ -69,6 +76,8 @@ def _unknown(name: str, known: Mapping[str, Runtime]) -> UnknownRuntimeError:
 
 def _bound(name: str, known: Mapping[str, Runtime], resolver: Resolver | None) -> Runtime:
     """Return a known runtime in the version that this name asks for, installed."""
+    from pytest_wasmedge.model import base_name
+
     runtime, version = known[base_name(name)], name.partition("@")[2]
     if runtime.tool:
         if resolver is None:

@@ -158,7 +158,7 @@ def test_one_of_two_entries_is_out_of_date(project: pytest.Pytester) -> None:
 
 def test_a_deployed_edge_has_no_ceilings(project: pytest.Pytester) -> None:
     """What an edge counts as cold or warm is no kind of ceiling: the others' are written, and it has none."""
-    project.makepyfile(test_cases="def test_warm(warm_latency):\n    pass\n")
+    project.makepyfile(test_cases="def test_warm(warm_latency):\n    warm_latency.take()\n")
     result = run(project, "", "--wasm-update-contract", runtimes="one,edge")
     written = load_contract(project.path / "portability.toml")
 

@@ -23,8 +23,10 @@ def drawing(name: str, values_ms: list[float]) -> Callable[[], Sample]:
 
 
 def measured(values_ms: list[float], *, strict: bool = False, floor_ms: float | None = None) -> Measurement:
-    """Return a measurement with five samples so far; its clock stands still."""
+    """Return a measurement that begins with five samples; its clock stands still."""
     return Measurement(
+        "one",
+        "cold/no-cache",
         drawing("cold/no-cache", values_ms),
         5,
         rules=Rules(),
@@ -41,7 +43,7 @@ STEADY = [20.0, 20.2, 19.8, 20.4, 19.6]
 def test_a_comparison_takes_what_it_needs() -> None:
     """`median < limit` adds samples until it is sure; what was taken before counts."""
     measurement = measured(STEADY)
-    assert len(measurement.elapsed_ns) == 5
+    assert len(measurement.take().elapsed_ns) == 5
 
     assert measurement.median < ms(25)
     assert len(measurement.elapsed_ns) == 16
@@ -148,6 +150,55 @@ def test_what_takes_long_is_measured_less_often_at_first() -> None:
         ticks = count(0.0, each_s)
         clock = lambda: next(ticks)  # noqa: E731
         draw = drawing("cold/no-cache", STEADY)
-        return len(Measurement(draw, 12, rules=Rules(), rng=random.Random(1), clock=clock).elapsed_ns)
+        measurement = Measurement(
+            "one", "cold/no-cache", draw, 12, rules=Rules(), rng=random.Random(1), clock=clock
+        )
+        return len(measurement.take().elapsed_ns)
 
     assert [taken(0.1), taken(1.1), taken(60)] == [12, 4, 1]
+
+
+def test_reading_takes_nothing() -> None:
+    """No attribute, repr or explanation takes a sample, before a comparison or after it."""
+    drawn: list[str] = []
+
+    def noting(kind: str) -> Callable[[], Sample]:
+        return lambda: drawn.append(kind) or Sample("one", kind, 20_000_000)  # type: ignore[func-returns-value]
+
+    measurement = Measurement(
+        "one",
+        "cold/no-cache",
+        noting("cold"),
+        5,
+        rules=Rules(),
+        rng=random.Random(1),
+        draw_floor=noting("floor"),
+        clock=lambda: 0.0,
+    )
+
+    def read() -> None:
+        repr(measurement), str(measurement), repr(measurement.median), str(measurement.median)
+        _ = measurement.runtime, measurement.kind, measurement.samples, measurement.elapsed_ns
+        _ = measurement.phases_ns, measurement.floor, measurement.findings
+        measurement.explanation()
+
+    read()
+    for name in ("median_ns", "interval"):
+        with pytest.raises(LatencyError, match=r"Call take\(\), or compare the median with a limit\."):
+            getattr(measurement, name)
+    assert drawn == []
+    assert not measurement.median < ms(1)
+    taken = list(drawn)
+    read()
+    _ = measurement.median_ns, measurement.interval
+    assert drawn == taken
+    assert taken.count("floor") == 5
+
+
+def test_take_takes() -> None:
+    """`take()` takes the first samples once, `take(n)` so many more; both return the measurement."""
+    measurement = measured(STEADY)
+
+    assert len(measurement.take().samples) == len(measurement.take().samples) == 5
+    assert len(measurement.take(3).samples) == 8
+    assert measurement.take().median_ns == 20_000_000

@@ -25,6 +25,8 @@ HEAVY = {
     "psutil",
     "tomlkit",
     "packaging.specifiers",
+    "pytest_benchmark",
+    "xdist",
 }
 
 
@@ -63,13 +65,13 @@ def test_unrelated_run_imports_no_runtime(pytester: pytest.Pytester) -> None:
         "pytest_wasmedge",
         "pytest_wasmedge.artifacts",
         "pytest_wasmedge.artifacts.opening",
-        "pytest_wasmedge.errors",
+        "pytest_wasmedge.plugin.everyday",
         "pytest_wasmedge.plugin.fixtures",
         "pytest_wasmedge.plugin.hooks",
         "pytest_wasmedge.plugin.hookspecs",
-        "pytest_wasmedge.model",
         "pytest_wasmedge.plugin.options",
         "pytest_wasmedge.plugin",
+        "pytest_wasmedge.plugin.private",
         "pytest_wasmedge.plugin.recorder",
         "pytest_wasmedge.runtimes",
         "pytest_wasmedge.plugin.stash",

@@ -322,7 +322,9 @@ def test_an_entry_of_which_nothing_ran_is_left_alone(project: pytest.Pytester) -
 def test_the_contract_is_written(project: pytest.Pytester) -> None:
     """--wasm-update-contract writes what was measured, with head-room, and judges nothing meanwhile."""
     path = contract(project, '# ours\n[ceilings.one]  # kept\n"cold/no-cache" = "0.001us"\n')
-    project.makepyfile(IMPORTS + "def test_it(cold_start, warm_latency):\n    pass\n")
+    project.makepyfile(
+        IMPORTS + "def test_it(cold_start, warm_latency):\n    cold_start.take(), warm_latency.take()\n"
+    )
     result = run(project, "--wasm-update-contract")
     text = path.read_text()
 
@@ -397,12 +399,11 @@ def samples(path: Path) -> list[dict[str, object]]:
 
 def test_samples_are_kept(project: pytest.Pytester) -> None:
     """Raw samples are in pytest's cache folder, or in the file that was named; none without a cache folder."""
-    project.makepyfile("def test_it(cold_start, warm_latency):\n    pass\n")
+    project.makepyfile("def test_it(cold_start, warm_latency):\n    cold_start.take(), warm_latency.take()\n")
     run(project, "--wasm-seed=5")
     (kept,) = (project.path / ".pytest_cache" / "d" / "wasmedge-samples").iterdir()
     run(project, "--wasm-samples=mine.jsonl", "-p", "no:cacheprovider")
 
-    # All cold starts but the first wait until somebody asks for them, here the closing table.
     kinds = sorted(str(each["kind"]) for each in samples(kept))
     assert kinds == ["cold/no-cache"] * 12 + ["warm/tiny"] * 20
     assert {each["seed"] for each in samples(kept)} == {5}
@@ -431,7 +432,7 @@ def test_a_killed_worker_loses_no_sample(project: pytest.Pytester) -> None:
             return [FakeRuntime("wasmtime", answer)]
         """
     )
-    project.makepyfile("def test_it(warm_latency):\n    pass\n")
+    project.makepyfile("def test_it(warm_latency):\n    warm_latency.take()\n")
     options = ("--runtimes=wasmtime", "--wasm-artifact=echo.wasm", "--wasm-samples=kept.jsonl")
     killed = project.runpytest_subprocess(*options, "-n", "1", "--max-worker-restart=0")
     asked = (project.path / "asked").stat().st_size
@@ -476,7 +477,7 @@ def test_separate_runs_wait_for_each_other(project: pytest.Pytester) -> None:
 
         @pytest.mark.parametrize("number", range(15))
         def test_measures(host, warm_latency, number):
-            pass
+            warm_latency.take()
         """
     )
     command = [
@@ -512,7 +513,7 @@ def test_a_run_inside_a_test_does_not_wait_for_it(project: pytest.Pytester) -> N
             inner = [sys.executable, "-m", "pytest", "inner.py", "--runtimes=one", "--wasm-artifact=echo.wasm"]
             assert subprocess.run(inner, timeout=60).returncode == 0
         """,
-        inner="def test_inner(cold_start):\n    pass\n",
+        inner="def test_inner(cold_start):\n    cold_start.take()\n",
     )
 
     run(project).assert_outcomes(passed=1)
@@ -521,7 +522,9 @@ def test_a_run_inside_a_test_does_not_wait_for_it(project: pytest.Pytester) -> N
 @pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_pytest_benchmark_gets_them(project: pytest.Pytester, options: list[str]) -> None:
     """What the fixtures measure lands in pytest-benchmark's storage, under xdist too, and can be compared."""
-    project.makepyfile("def test_it(cold_start):\n    pass\ndef test_warm(warm_latency):\n    pass\n")
+    project.makepyfile(
+        "def test_it(cold_start):\n    cold_start.take()\ndef test_warm(warm_latency):\n    warm_latency.take()\n"
+    )
     command = ("--wasm-artifact=echo.wasm", "--runtimes=one,two", *options)
     result = project.runpytest_subprocess(*command, "--benchmark-json=out.json", "--benchmark-autosave")
     result.assert_outcomes(passed=4)

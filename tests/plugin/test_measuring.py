@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome, exited
+from pytest_wasmedge.plugin.command_line import Options
 from pytest_wasmedge.plugin.measuring import FLOOR_SAMPLES, Measuring
-from pytest_wasmedge.plugin.options import Options
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.testing import FakeRuntime
 from tests import wat
@@ -55,7 +55,7 @@ def test_others_keep_still(tmp_path: Path, kind: str, still: set[str]) -> None:
     assert session.speaks_ruby(host)
     measuring = Measuring(session, "run", 1, None)
     one.seen.clear()
-    assert getattr(measuring, kind)(host).median_ns > 0
+    assert getattr(measuring, kind)(host).take().median_ns > 0
 
     # A host is warm once it has answered; that answer is not measured.
     assert len(one.seen) > 2
@@ -90,7 +90,7 @@ def test_a_floor_is_taken_once(counting: tuple[Counting, Host, Measuring]) -> No
     cold.judge("1000x floor")
     started = runtime.started
 
-    floor = measuring.floor(host)
+    floor = measuring.floor(host).take()
     assert floor.samples == cold.floor
     assert floor.kind == "floor/no-cache"
     assert len(floor.samples) >= FLOOR_SAMPLES
@@ -102,5 +102,5 @@ def test_a_floor_that_nobody_took_yet(counting: tuple[Counting, Host, Measuring]
     runtime, host, measuring = counting
     started = runtime.started
 
-    assert len(measuring.floor(host).samples) == FLOOR_SAMPLES
+    assert len(measuring.floor(host).take().samples) == FLOOR_SAMPLES
     assert runtime.started - started == FLOOR_SAMPLES + 1

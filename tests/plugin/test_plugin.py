@@ -362,9 +362,9 @@ def test_latency_is_measured_and_shown(project: pytest.Pytester) -> None:
     )
     project.makepyfile(
         "def test_cold(cold_start):\n"
-        "    assert (cold_start.kind, len(cold_start.elapsed_ns)) == ('cold/no-cache', 12)\n"
+        "    assert (cold_start.kind, len(cold_start.take().elapsed_ns)) == ('cold/no-cache', 12)\n"
         "def test_warm(warm_latency):\n"
-        "    assert (warm_latency.kind, len(warm_latency.elapsed_ns)) == ('warm/tiny', 20)\n"
+        "    assert (warm_latency.kind, len(warm_latency.take().elapsed_ns)) == ('warm/tiny', 20)\n"
     )
     result = run(project, "--runtimes=one")
 

@@ -52,6 +52,7 @@ def test_fails_on_two(host, noted):
 
 def test_measures(host, noted, report_hazard, warm_latency):
     report_hazard("frozen seed")
+    warm_latency.take()
 """
 
 
@@ -194,6 +195,7 @@ def test_a_measurement_is_alone(pytester: pytest.Pytester) -> None:
 
         @pytest.mark.parametrize("number", range(20))
         def test_measures(host, warm_latency, number):
+            warm_latency.take()
             for _ in range(100):
                 host.run("measured")
         """
@@ -202,7 +204,7 @@ def test_a_measurement_is_alone(pytester: pytest.Pytester) -> None:
     lines = (pytester.path / "journal").read_text().splitlines()
 
     result.assert_outcomes(passed=80)
-    # Whoever measures writes 121 lines (21 of them by the fixture) that nobody interrupts.
+    # Whoever measures writes 121 lines (21 of them by `take`) that nobody interrupts.
     runs, length = [], 0
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         length += 1

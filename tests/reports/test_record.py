@@ -129,6 +129,8 @@ def test_a_known_divergence_has_run() -> None:
 def test_properties_travel_as_plain_values() -> None:
     """What a test measured and found can be sent by pytest-xdist, and comes back as it was."""
     measurement = Measurement(
+        "one",
+        "warm/tiny",
         iter(
             [
                 Sample("one", "warm/tiny", 5, {"run": 2}, 2, 7, 100),
@@ -139,6 +141,8 @@ def test_properties_travel_as_plain_values() -> None:
         rules=Rules(),
         rng=random.Random(1),
     )
+    assert record.properties([measurement], []) == []
+    measurement.take()
     finding = Finding("one", "warm/tiny", "25ms", "pass", "so")
     sent = json.loads(json.dumps(dict(record.properties([measurement], [finding]))))
     run = new()

@@ -741,10 +741,10 @@ def test_real_worker_is_measured_by_its_count(
     pytester.makepyfile(
         """
         def test_cold(cold_start):
-            assert (cold_start.kind, len(cold_start.elapsed_ns)) == ("edge/cold", 1)
+            assert (cold_start.kind, len(cold_start.take().elapsed_ns)) == ("edge/cold", 1)
 
         def test_warm(warm_latency):
-            assert (warm_latency.kind, len(warm_latency.elapsed_ns)) == ("edge/warm", 20)
+            assert (warm_latency.kind, len(warm_latency.take().elapsed_ns)) == ("edge/warm", 20)
 
         def test_floor(cold_floor):
             raise AssertionError("a floor was measured")

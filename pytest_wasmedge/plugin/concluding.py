@@ -1,0 +1,79 @@
+"""What one pytest run asks before its first test, and concludes after its last."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from pytest_wasmedge.contract import conclusions
+from pytest_wasmedge.drivers.pool import explain
+from pytest_wasmedge.errors import RuntimeUnavailableError, WasmEdgeError
+from pytest_wasmedge.model import Runtime
+from pytest_wasmedge.plugin.command_line import GOLDEN
+from pytest_wasmedge.plugin.session import WasmSession
+from pytest_wasmedge.reports.record import RunRecord
+
+
+def check(session: WasmSession) -> None:
+    """Find out before any test runs what the command line asks and cannot have. Raises WasmEdgeError."""
+    options, selection = session.options, session.selection
+    _ = session.held.contract, session.baseline, session.corpora.programs
+    required = selection.select(options.require) if options.require else []
+    asked_for = [*selection.named(), *required]
+    if options.reference not in ("", GOLDEN):
+        asked_for.append(session.reference.runtime)
+    missing = [
+        explain(runtime, availability)
+        for runtime in dict.fromkeys(asked_for)
+        if not (availability := session.pool.availability(runtime)).available
+    ]
+    if missing:
+        raise RuntimeUnavailableError("cannot run here, but asked for:\n  " + "\n  ".join(missing))
+    not_selected = [runtime.name for runtime in required if runtime not in selection.selected]
+    if not_selected and options.require != "all":
+        raise WasmEdgeError(
+            f"--wasm-require names {', '.join(not_selected)}, which --runtimes does not select: "
+            "it would not be run. Add it to --runtimes."
+        )
+    if options.update_golden and (len(selection.selected) != 1 or not session.artifact.builtin):
+        raise WasmEdgeError(
+            "--wasm-update-golden writes the outcomes of one runtime with the built-in artifact: "
+            "give --runtimes with one name and no --wasm-artifact."
+        )
+
+
+def new_record(session: WasmSession) -> RunRecord:
+    """Return a new record that lists the selected runtimes."""
+    record = RunRecord(session.artifact, str(session.reference), session.baseline)
+    for runtime in session.selection.selected:
+        record.add_runtime(runtime, session.pool.availability(runtime))
+    record.closing += [(line, "warn") for line in map(_unverified, session.available) if line]
+    record.closing += [(note, "warn") for note in session.selection.resolver.notes]
+    return record
+
+
+def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, str], Collection[str]]) -> None:
+    """Hold the whole run against the contract, or write the contract. Raises ContractError.
+
+    ``new`` are the fields in which a (case, runtime) diverges that no entry of the contract excuses.
+    """
+    held, known = session.held, session.selection.known
+    if held.contract is not None:
+        conclusions.find_stale(record, held.contract, (*session.corpora.cases, *session.corpora.programs))
+    if session.options.update_contract and held.path is not None:
+        # A deployed edge is of one run: a contract that names it cannot be read by the others.
+        lasting = {
+            (case, name): fields
+            for (case, name), fields in new.items()
+            if name in record.runtimes and not known[name].deployed
+        }
+        conclusions.write_contract(record, held.path, conclusions.drafts(record, held.contract, lasting))
+
+
+def _unverified(runtime: Runtime) -> str:
+    """Return one line on a deployed edge that does not tell which artifact it holds; empty for all others."""
+    if not runtime.deployed:
+        return ""
+    from pytest_wasmedge.runtimes.remote import Remote
+
+    missing = runtime.cannot_check() if isinstance(runtime, Remote) else ""
+    return f"{runtime.name}: {missing}" if missing else ""

@@ -1,0 +1,117 @@
+"""Parametrises tests: by the selected runtimes, by the cases of the corpora, by the programs of --wasm-corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from pytest_wasmedge.errors import WasmEdgeError
+from pytest_wasmedge.plugin import private, stash
+from pytest_wasmedge.plugin.everyday import OUR_HOST
+from pytest_wasmedge.plugin.fixtures import SELECTED
+from pytest_wasmedge.portability.excerpt import printable
+
+
+def generate(metafunc: pytest.Metafunc) -> None:
+    """Parametrise a test function by what of ours it needs. Raises CollectError."""
+    names = metafunc.fixturenames
+    try:
+        if "wasm_runtime" in names:
+            # A contract that cannot be read is told here, not when a test has failed.
+            _ = stash.session(metafunc.config).held.contract
+            _mean_the_runtime(metafunc.definition, names)
+        if "wasm_program" in names:
+            _parametrize_program(metafunc)
+        elif SELECTED in names and "wasm_runtime" not in _given(metafunc):
+            _parametrize_runtime(metafunc)
+        if "wasm_case" in names:
+            _parametrize_case(metafunc)
+    except WasmEdgeError as error:
+        raise pytest.Collector.CollectError(printable(str(error))) from error
+
+
+def _mean_the_runtime(definition: pytest.Item, names: Collection[str]) -> None:
+    """Let `parametrize("host", ["deno"], indirect=True)` give the runtime that all our fixtures of a test are of.
+
+    So does `parametrize("wasm_runtime", ["deno"])`, for the whole session as our fixture itself. A `host` of the
+    project's own is left alone.
+    """
+    hosts = [name for name in ("host", "wasm_host") if name in names]
+    if "host" in hosts and OUR_HOST not in names:
+        hosts.remove("host")
+    for node in definition.listchain():
+        node.own_markers[:] = [
+            _of_runtime(mark, hosts) if mark.name == "parametrize" else mark for mark in node.own_markers
+        ]
+
+
+def _of_runtime(mark: pytest.Mark, hosts: Collection[str]) -> pytest.Mark:
+    given = dict(zip(("argnames", "argvalues", "indirect", "ids", "scope"), mark.args, strict=False))
+    given |= mark.kwargs
+    names = _argnames(mark)
+    indirect = given.get("indirect", False)
+    indirectly = set(names) if indirect is True else set(indirect or ())
+    meant = {name for name in names if name == "wasm_runtime" or (name in hosts and name in indirectly)}
+    if not meant:
+        return mark
+    renamed = ["wasm_runtime" if name in meant else name for name in names]
+    # One name in a list would want its values in tuples.
+    given["argnames"] = ",".join(renamed) if isinstance(given["argnames"], str) else renamed
+    given["indirect"] = ["wasm_runtime", *(name for name in names if name in indirectly - meant)]
+    given["scope"] = given.get("scope") or "session"
+    return pytest.mark.parametrize(**given).mark
+
+
+def _argnames(mark: pytest.Mark) -> list[str]:
+    names: Any = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+    return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else [*names]
+
+
+def _given(metafunc: pytest.Metafunc) -> set[str]:
+    """Return the names that somebody else gives values to."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    return {name for mark in marks for name in _argnames(mark)} | private.given_by_hooks(metafunc)
+
+
+def _parametrize_runtime(metafunc: pytest.Metafunc) -> None:
+    marked = [name for mark in metafunc.definition.iter_markers("runtimes") for name in mark.args]
+    selection = stash.session(metafunc.config).selection
+    names = [runtime.name for runtime in (selection.marked(marked) if marked else selection.selected)]
+    params: list[Any] = list(names)
+    if not names:
+        selected = ", ".join(runtime.name for runtime in selection.selected)
+        reason = f"is for {', '.join(marked)}; --runtimes selects {selected}"
+        params = [pytest.param("none", marks=pytest.mark.skip(reason=reason))]
+    metafunc.parametrize("wasm_runtime", params, indirect=True, scope="session", ids=names or ["none"])
+
+
+def _parametrize_case(metafunc: pytest.Metafunc) -> None:
+    marks = list(metafunc.definition.iter_markers("wasm_cases"))
+    topics = {topic for mark in marks for topic in mark.args}
+    excluded = {topic for mark in marks for topic in mark.kwargs.get("exclude", ())}
+    cases = [
+        case
+        for case in stash.session(metafunc.config).corpora.cases
+        if (not topics or case.topic in topics) and case.topic not in excluded
+    ]
+    metafunc.parametrize("wasm_case", cases, ids=[case.name for case in cases])
+
+
+def _parametrize_program(metafunc: pytest.Metafunc) -> None:
+    """Run each program on every selected runtime; one that can give no folders is left out, by its name."""
+    session = stash.session(metafunc.config)
+    programs = session.corpora.programs
+    params = []
+    for runtime in session.selection.selected:
+        if "preopens" in runtime.capabilities:
+            params += [
+                pytest.param(program, runtime.name, id=f"{program.short_name}-{runtime.name}")
+                for program in programs
+            ]
+        elif programs:
+            reason = f"{runtime.name} cannot give folders to a guest: {len(programs)} programs left out"
+            left_out = pytest.mark.skip(reason=reason)
+            params.append(pytest.param(None, runtime.name, marks=left_out, id=f"left_out-{runtime.name}"))
+    metafunc.parametrize(("wasm_program", "wasm_runtime"), params, indirect=["wasm_runtime"])

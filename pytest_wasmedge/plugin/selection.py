@@ -1,0 +1,81 @@
+"""Which runtimes one pytest run is about: those known, those selected, those that a mark or a name means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from pytest_wasmedge.errors import UnknownRuntimeError, WasmEdgeError
+from pytest_wasmedge.model import Runtime, base_name
+from pytest_wasmedge.plugin.command_line import Options
+from pytest_wasmedge.provision.versions import Resolver, newest
+from pytest_wasmedge.runtimes import DEFAULT, select
+
+
+class Selection:
+    """The runtimes of ``--runtimes``; exact versions are installed when they are first asked for."""
+
+    def __init__(
+        self, options: Options, known: Mapping[str, Runtime], resolver: Resolver | None = None
+    ) -> None:
+        self._options = options
+        #: By name; a version of one is added when it is selected.
+        self.known = dict(known)
+        self.resolver = resolver or Resolver()
+
+    @cached_property
+    def selected(self) -> list[Runtime]:
+        """The runtimes that `wasm_runtime` stands for. Raises WasmEdgeError."""
+        if self._options.runtimes:
+            return self.select(self._options.runtimes)
+        return [each for each in self.known.values() if each.name == DEFAULT or each.deployed]
+
+    def select(self, spec: str) -> list[Runtime]:
+        """Return the runtimes that a list of names asks for, versions installed. Raises WasmEdgeError."""
+        found = select(spec, self.known, self.resolver)
+        self.known |= {runtime.name: runtime for runtime in found}
+        return found
+
+    def named(self) -> list[Runtime]:
+        """Return those of the selected that were asked for by name: all, unless ``all`` is among the names."""
+        names = [name.strip() for name in self._options.runtimes.split(",")]
+        if "all" not in names:
+            return list(self.selected)
+        spec = ",".join(name for name in names if name not in ("", "all"))
+        return self.select(spec) if spec else []
+
+    def marked(self, names: Sequence[str]) -> list[Runtime]:
+        """Return those of the selected that a test's mark means. Raises UnknownRuntimeError.
+
+        A name means every version of it that is selected, ``deno@2.7`` those that begin so. A mark installs nothing.
+        """
+        self._check_known(names)
+        return [runtime for runtime in self.selected if any(_means(name, runtime) for name in names)]
+
+    def find(self, name: str) -> Runtime:
+        """Return the runtime of this very name, which a test asks for. Raises UnknownRuntimeError."""
+        if name not in self.known:
+            self._check_known([name])
+            raise UnknownRuntimeError(f"{name} is none of the versions of this run: name it in --runtimes.")
+        return self.known[name]
+
+    def only(self) -> Runtime:
+        """Return the one runtime of a run that has one. Raises WasmEdgeError where several are selected."""
+        if len(self.selected) != 1:
+            names = ", ".join(runtime.name for runtime in self.selected)
+            raise WasmEdgeError(
+                f"this test does not say that it needs a runtime, and there are several to choose from: {names}. "
+                "Declare wasm_runtime (or host) as an argument or by @pytest.mark.usefixtures('host')."
+            )
+        return self.selected[0]
+
+    def _check_known(self, names: Sequence[str]) -> None:
+        select(",".join(name if name in self.known else base_name(name) for name in names), self.known)
+
+
+def _means(name: str, runtime: Runtime) -> bool:
+    """True if this name in a mark means this runtime."""
+    base, _, version = name.partition("@")
+    if name in ("all", runtime.name):
+        return True
+    return base == base_name(runtime.name) and (not version or newest(version, [runtime.version]) is not None)
