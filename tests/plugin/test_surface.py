@@ -24,6 +24,10 @@ class Noting(FakeRuntime):
 def pytest_wasmedge_runtimes(config, runtimes):
     return [Noting(name) for name in ("wasmtime", "one", "two")]
 """
+sees_overridden = pytest.mark.skipif(
+    pytest.version_tuple < (9,),
+    reason="before pytest 9 a fixture that overrides another hides what that one needs",
+)
 #: What pytest-testinfra has, as far as pytest sees it.
 OTHER_PLUGIN = """
 import pytest
@@ -104,7 +108,9 @@ def test_host_is_of_the_runtime(project: pytest.Pytester) -> None:
     assert collected(project) == ["test_it[one]", "test_it[two]"]
 
 
-@pytest.mark.parametrize("needs", ["wasm_host", "host", "host, wasm_runtime"])
+@pytest.mark.parametrize(
+    "needs", ["wasm_host", pytest.param("host", marks=sees_overridden), "host, wasm_runtime"]
+)
 def test_overriding_host(project: pytest.Pytester, needs: str) -> None:
     """A project may put something of its own around `host`; its tests run, and count, for each runtime."""
     inner = needs.partition(",")[0]
@@ -276,6 +282,7 @@ def test_the_suite_is_of_our_hosts(project: pytest.Pytester) -> None:
     assert result.parseoutcomes()["passed"] == 2 * 8
 
 
+@sees_overridden
 def test_a_conftest_s_host_is_no_other_plugin(project: pytest.Pytester) -> None:
     """A conftest's own `host` wins with our options too, and can ask for ours by the name that it takes."""
     project.makeconftest(
