@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import ClassVar, Literal, Self
+from types import MappingProxyType
+from typing import Literal, Self
 
-from pytest_wasmedge.errors import ArtifactError, UnsupportedError
+from pytest_wasmedge.errors import ArtifactError, HostStartError, UnsupportedError
 
 EndingKind = Literal["exited", "trapped", "timed_out", "out_of_memory", "host_failed"]
 
@@ -223,6 +223,7 @@ class Host(ABC):
     artifact: Artifact
     limits: Limits
     start_phases_ns: Mapping[str, int] = MappingProxyType({})
+    _closed: bool = False
 
     @abstractmethod
     def invoke(self, invocation: Invocation) -> Outcome:
@@ -263,12 +264,25 @@ class Host(ABC):
         stdin = source.encode() if isinstance(source, str) else source
         return self.invoke(Invocation(stdin, tuple(args), dict(env or {}), timeout_s=timeout_s))
 
+    def _time_limit_s(self, invocation: Invocation) -> float:
+        return self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
+
+    def _check_open(self) -> None:
+        """Raise HostStartError if this host is closed."""
+        if self._closed:
+            raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
+
+    def _outcome(
+        self, stdout: bytes, stderr: bytes, ending: Ending, invocation: int, timings: Timings
+    ) -> Outcome:
+        """Return an outcome of this host and its artifact."""
+        name, digest = self.runtime.name, self.artifact.sha256
+        return Outcome(stdout, stderr, ending, invocation, timings, name, digest)
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -288,15 +302,15 @@ class Runtime(ABC):
     that is here.
     """
 
-    name: ClassVar[str]
-    engine: ClassVar[str]
-    capabilities: ClassVar[frozenset[Capability]] = frozenset()
-    cache_state: ClassVar[CacheState] = "no-cache"
-    deployed: ClassVar[bool] = False
-    tools: ClassVar[tuple[str, ...]] = ()
-    tool: ClassVar[str] = ""
-    yardstick: ClassVar[bool] = False
-    wrapped: ClassVar[str] = ""
+    name: str
+    engine: str
+    capabilities: frozenset[Capability] = frozenset()
+    cache_state: CacheState = "no-cache"
+    deployed: bool = False
+    tools: tuple[str, ...] = ()
+    tool: str = ""
+    yardstick: bool = False
+    wrapped: str = ""
     unchecked: frozenset[OutcomeField] = frozenset()
     version: str = ""
 
@@ -311,7 +325,7 @@ class Runtime(ABC):
                 f"ask for {self.name}."
             )
         bound = copy.copy(self)
-        bound.name = f"{self.name}@{version}"  # type: ignore[misc]  # a class variable elsewhere
+        bound.name = f"{self.name}@{version}"
         bound.version = version
         return bound
 

@@ -52,7 +52,7 @@ class FakeRuntime(Runtime):
         answer: Callable[[Invocation], bytes | Outcome] = lambda invocation: invocation.stdin,
         availability: Availability = AVAILABLE,
     ) -> None:
-        self.name = name  # type: ignore[misc]  # a class variable elsewhere: here each fake has its own
+        self.name = name
         self.answer = answer
         self.availability = availability
 
@@ -86,10 +86,10 @@ class FaultyRuntime(Runtime):
     def __init__(self, inner: Runtime, fault: Fault) -> None:
         self.inner = inner
         self.fault = fault
-        self.name = inner.name  # type: ignore[misc]
-        self.engine = inner.engine  # type: ignore[misc]
-        self.capabilities = inner.capabilities  # type: ignore[misc]
-        self.cache_state = inner.cache_state  # type: ignore[misc]
+        self.name = inner.name
+        self.engine = inner.engine
+        self.capabilities = inner.capabilities
+        self.cache_state = inner.cache_state
 
     def probe(self) -> Availability:
         return self.inner.probe()

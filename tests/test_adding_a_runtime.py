@@ -17,6 +17,8 @@ from tests import wat
 
 PAGE = Path(__file__).parents[1] / "docs" / "adding-a-runtime.md"
 NAME = "plain-wasmtime"
+#: Who adds a runtime writes fewer lines than this.
+MOST_LINES = 40
 #: A block of the page: its language, and what is in it.
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -90,7 +92,14 @@ def test_package(folder: Path, wasmtime: str) -> None:
     assert f"test_echo[{NAME}]" in listed.stdout
     missing = shell(run, folder, PYTEST_WASMEDGE_PLAIN_WASMTIME="", PATH=str(folder))
     assert missing.returncode == pytest.ExitCode.USAGE_ERROR
-    assert f"{NAME}: no wasmtime command found; get it with `see https://wasmtime.dev`" in missing.stderr
+    remedy = "get it with `see https://wasmtime.dev`"
+    assert f"{NAME}: wasmtime is not on PATH; {remedy}" in missing.stderr
+
+
+def test_it_is_short() -> None:
+    """The page's runtime is whole, hook and all, in fewer lines than it promises, empty ones and comments included."""
+    assert f"less than {MOST_LINES} lines" in PAGE.read_text(encoding="utf-8")
+    assert len(blocks()["plain_wasmtime.py"].splitlines()) < MOST_LINES
 
 
 def test_endings(folder: Path, wasmtime: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,15 +21,17 @@ from pytest_wasmedge.commands.console import Subparsers, open_console, progress_
 from pytest_wasmedge.contract.limits import gzip_size
 from pytest_wasmedge.contract.presets import presets
 from pytest_wasmedge.drivers import javascript
+from pytest_wasmedge.drivers.javascript import Target
+from pytest_wasmedge.drivers.server import ServerRuntime
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.provision import installed
+from pytest_wasmedge.runtimes import builtin_runtimes
 
 _TEMPLATES = javascript.GLUE / "export"
 _NOTICE = Path(__file__).parents[1] / "artifacts" / "ruby-worker.NOTICE.txt"
 #: Says that a folder is an export, and what we wrote there.
 MARKER = ".pytest-wasmedge-export.json"
-SECRET_VARIABLE = "PYTEST_WASMEDGE_SECRET"
 
 # What the platforms allow in the name of a worker.
 _NAME_CHARACTERS = 54
@@ -39,51 +41,10 @@ class ExportError(WasmEdgeError):
     """A folder cannot be written as asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A place to deploy to: its own files, the limits that it publishes or why there are none, and its commands."""
-
-    title: str
-    files: tuple[str, ...]
-    presets: tuple[str, ...]
-    try_it: str
-    deploy: str
-    secret: str
-    stops: str
-    no_limits: str = ""
-
-
-TARGETS: Mapping[str, Target] = {
-    "cloudflare": Target(
-        "Cloudflare Workers",
-        ("worker.mjs", "wrangler.jsonc"),
-        ("cloudflare-workers-free", "cloudflare-workers-paid"),
-        "npx wrangler dev",
-        "npx wrangler deploy",
-        f"`npx wrangler secret put {SECRET_VARIABLE}`",
-        "`wrangler dev` has none for processor time.",
-    ),
-    "deno": Target(
-        "Deno Deploy",
-        ("main.ts", "deno.json"),
-        (),
-        "DENO_SERVE_ADDRESS=tcp:127.0.0.1:8000 deno task start",
-        "deno deploy",
-        f"set {SECRET_VARIABLE} among the environment variables of the app",
-        "a Deno of your own has none.",
-        "no published limits were found; those of its predecessor, Deploy Classic, were 1 GB and 512 MB of memory",
-    ),
-    "workerd": Target(
-        "workerd",
-        ("worker.mjs", "config.capnp"),
-        (),
-        "workerd serve config.capnp",
-        "workerd serve config.capnp --socket-addr=http=*:8080",
-        f"start it with {SECRET_VARIABLE} in its environment",
-        "workerd of its own has none: put a proxy with a time limit before it, or stop it with SIGKILL.",
-        "the limits are those of your machine; its config.capnp gives a guest 1 GiB of memory",
-    ),
-}
+def targets() -> dict[str, Target]:
+    """Return the places to deploy to, by the runtimes that say so."""
+    runtimes = (each for each in builtin_runtimes() if isinstance(each, ServerRuntime))
+    return {each.name: each.export for each in runtimes if each.export}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +71,19 @@ def export(
     An earlier export is brought up to date, whatever else is in its folder stays. Raises ExportError for a folder
     that is not an earlier export, or was changed since, unless ``force``; RuntimeUnavailableError without the shim.
     """
-    target = TARGETS[name]
+    target = targets()[name]
     folder = output or Path(f"{_worker_name(artifact)}-{name}")
     files = _files(name, target, artifact)
-    with _told_as_ours(folder):
+    try:
         before = _written_before(folder)
         if not force:
-            _be_free(folder, before)
+            _check_free(folder, before)
         progress(f"writing {folder}")
-        _write(folder, files, before, name, artifact)
+        _write(folder, files, before or {}, name, artifact)
+    except OSError as error:
+        raise ExportError(
+            f"{folder} cannot be written ({error.strerror or error}): give another --output."
+        ) from error
     progress("compressing, to know the size")
     sizes = {path: (len(content), gzip_size(content)) for path, content in files.items()}
     module = inspect(files["artifact.wasm"], str(artifact.path))
@@ -129,22 +94,23 @@ def lines(exported: Exported) -> Iterator[tuple[str, str]]:
     """Yield the lines of the report, and the style of each."""
     target, artifact = exported.target, exported.artifact
     yield f"{exported.folder}: {artifact.name} for {target.title}, sha256 {artifact.sha256}", "bold"
-    total = _total(exported)
-    rows = [("file", "bytes", "gzip")]
-    rows += [
-        (path, f"{size:,}", f"{gzipped:,}") for path, (size, gzipped) in (*exported.sizes.items(), total)
+    total = tuple(sum(column) for column in zip(*exported.sizes.values(), strict=True))
+    sizes = {**exported.sizes, "all together": total}
+    rows = [
+        ("file", "bytes", "gzip"),
+        *((path, f"{size:,}", f"{small:,}") for path, (size, small) in sizes.items()),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for path, size, gzipped in rows:
         yield f"  {path:<{widths[0]}}  {size:>{widths[1]}}  {gzipped:>{widths[2]}}", ""
-    yield from _limits(exported, *total[1])
+    yield from _limits(exported, *total)
     yield (
         f"Open to everybody: whoever knows its URL can run programs there, until there is a secret: "
         f"{target.secret.replace('`', '')}.",
         "yellow",
     )
     yield "Next:", "bold"
-    yield f"  cd {_quoted(str(exported.folder))}", ""
+    yield f"  cd {shlex.quote(str(exported.folder))}", ""
     yield f"  {target.try_it}", ""
     yield f"  {target.deploy}", ""
     yield "  curl --data-binary @program.rb URL", ""
@@ -177,22 +143,17 @@ def _limits(exported: Exported, total_bytes: int, gzip_bytes: int) -> Iterator[t
         )
 
 
-def _total(exported: Exported) -> tuple[str, tuple[int, int]]:
-    columns = zip(*exported.sizes.values(), strict=True)
-    size, gzipped = (sum(column) for column in columns)
-    return "all together", (size, gzipped)
-
-
 # -- what is written -----------------------------------------------------------------------------------------
 
 
 def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
     """Return the content of each file, by its path in the folder."""
     glue = javascript.glue_folder()
-    modules = ["edge.mjs", *(module for module in javascript.worker_modules() if module != "workerd.mjs")]
+    modules = ["edge.mjs", *javascript.worker_modules()]
+    # Where the bytes of a compiled module cannot be read, its digest must be told.
+    told = {"artifact.mjs": f'export const SHA256 = "{artifact.sha256}";\n'.encode()}
     if "worker.mjs" in target.files:
-        # Where the bytes of a compiled module cannot be read, its digest must be told.
-        modules = ["worker.mjs", "artifact.mjs", *modules]
+        modules = ["worker.mjs", *told, *modules]
     words = {
         "name": _worker_name(artifact),
         "artifact": artifact.name,
@@ -212,10 +173,8 @@ def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
         filled = Template(text).substitute(words) if path.endswith((".md", ".jsonc", ".capnp")) else text
         files[path] = filled.encode()
     for path in modules:
-        if path == "artifact.mjs":
-            files[path] = f'export const SHA256 = "{artifact.sha256}";\n'.encode()
-        else:
-            files[path] = ((_TEMPLATES if path in ("edge.mjs", "worker.mjs") else glue) / path).read_bytes()
+        place = _TEMPLATES if (_TEMPLATES / path).exists() else glue
+        files[path] = told.get(path) or (place / path).read_bytes()
     shim = installed("shim")
     assert shim
     files |= {f"shim/{path.name}": path.read_bytes() for path in sorted(shim.glob("LICENSE*"))}
@@ -230,12 +189,6 @@ def _worker_name(artifact: Artifact) -> str:
     return name[:_NAME_CHARACTERS].strip("-") or "artifact"
 
 
-def _quoted(text: str) -> str:
-    return (
-        text if re.fullmatch(r"[\w@%+=:,./-]+", text, re.ASCII) else "'" + text.replace("'", "'\"'\"'") + "'"
-    )
-
-
 # -- the folder ----------------------------------------------------------------------------------------------
 
 
@@ -244,9 +197,7 @@ def _written_before(folder: Path) -> dict[str, str] | None:
     try:
         told = json.loads((folder / MARKER).read_bytes())
         files = told["files"]
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, LookupError):
+    except (FileNotFoundError, ValueError, TypeError, LookupError):
         return None
     inside = isinstance(files, dict) and all(
         isinstance(digest, str) and ".." not in Path(path).parts and not Path(path).is_absolute()
@@ -255,7 +206,7 @@ def _written_before(folder: Path) -> dict[str, str] | None:
     return files if inside else None
 
 
-def _be_free(folder: Path, before: Mapping[str, str] | None) -> None:
+def _check_free(folder: Path, before: Mapping[str, str] | None) -> None:
     """Raise ExportError if writing there would take something that is not ours."""
     if before is None:
         if folder.exists() and any(folder.iterdir()):
@@ -276,7 +227,7 @@ def _be_free(folder: Path, before: Mapping[str, str] | None) -> None:
 
 
 def _write(
-    folder: Path, files: Mapping[str, bytes], before: Mapping[str, str] | None, name: str, artifact: Artifact
+    folder: Path, files: Mapping[str, bytes], before: Mapping[str, str], name: str, artifact: Artifact
 ) -> None:
     marker = {
         "target": name,
@@ -292,7 +243,7 @@ def _write(
         for path, content in {**files, MARKER: json.dumps(marker, indent=2).encode() + b"\n"}.items():
             (work / path).parent.mkdir(exist_ok=True)
             (work / path).write_bytes(content)
-        for path in before or {}:
+        for path in before:
             if path not in files:
                 (folder / path).unlink(missing_ok=True)
         for path in (*files, MARKER):
@@ -306,16 +257,6 @@ def _write(
         shutil.rmtree(work, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _told_as_ours(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ExportError(
-            f"{folder} cannot be written ({error.strerror or error}): give another --output."
-        ) from error
-
-
 def add_to(commands: Subparsers) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
@@ -325,7 +266,7 @@ def add_to(commands: Subparsers) -> None:
         "published limits. Deployed, it takes stdin as the body of a POST and answers stdout; "
         "`pytest --wasm-remote=URL` checks all of it. Other files in the folder stay.",
     )
-    parser.add_argument("target", choices=tuple(TARGETS), help="where to deploy to")
+    parser.add_argument("target", choices=tuple(targets()), help="where to deploy to")
     parser.add_argument("--artifact", metavar="PATH", help="the .wasm file (default: the built-in Ruby)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the folder (default: ./ARTIFACT-TARGET)")
     parser.add_argument("--force", action="store_true", help="also write into what is not an earlier export")

@@ -8,14 +8,15 @@ import subprocess
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
+from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.http import Answer, read_answer, request_body
 from pytest_wasmedge.drivers.pages import PageLostError, PageServer
 from pytest_wasmedge.drivers.process import Workspace, end_with, how_it_ended, spawn
+from pytest_wasmedge.drivers.program import Started
 from pytest_wasmedge.drivers.serving import (
     BACKSTOP_S,
     START_TIMEOUT_S,
@@ -25,11 +26,8 @@ from pytest_wasmedge.drivers.serving import (
     ServingRuntime,
     end,
 )
-from pytest_wasmedge.drivers.versions import Versions, numbers
-from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import (
     Artifact,
-    Availability,
     Ending,
     Host,
     Invocation,
@@ -37,16 +35,12 @@ from pytest_wasmedge.model import (
     host_failed,
     timed_out,
 )
-from pytest_wasmedge.provision import Found, find_system, install_command, remedy
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """What a browser is started with. ``workspace`` is a private folder, new for each start; ``url`` is secret."""
+class Launch(Started):
+    """What a browser is started with: the workspace is new for each start, ``url`` is secret."""
 
-    executable: Path
-    limits: Limits
-    workspace: Path
     url: str
 
     @property
@@ -56,15 +50,7 @@ class Launch:
 
 
 class BrowserRuntime(ServingRuntime):
-    """A browser of this system, started once per host. It describes; BrowserHost does.
-
-    ``commands`` are its names on PATH, the preferred one first; ``remedies`` are the commands that install it,
-    by the name of the system.
-    """
-
-    commands: ClassVar[tuple[str, ...]]
-    remedies: ClassVar[Mapping[str, str]]
-    minimum: ClassVar[tuple[int, ...]] = ()
+    """A browser of this system, started once per host. It describes; BrowserHost does."""
 
     @abstractmethod
     def argv(self, launch: Launch) -> Sequence[str]:
@@ -74,20 +60,11 @@ class BrowserRuntime(ServingRuntime):
         """Return what is written to the browser's stdin, which then stays open until the browser is stopped."""
         return b""
 
-    @abstractmethod
-    def versions(self, executable: Path) -> Versions:
-        """Ask the browser, once per process. Raises RuntimeUnavailableError if it does not say."""
-
-    @abstractmethod
     def glue(self) -> Path:
         """Return the folder with the page's modules. Raises RuntimeUnavailableError, ProvisionError."""
-
-    def missing(self) -> str:
-        """Say what else is needed and not there; empty if nothing."""
-        return ""
+        return javascript.glue_folder()
 
     def environment(self, workspace: Path) -> dict[str, str]:
-        """Return the whole environment of the browser; nothing is inherited."""
         folder = str(workspace)
         return {
             "HOME": folder,
@@ -98,52 +75,14 @@ class BrowserRuntime(ServingRuntime):
             "NO_AT_BRIDGE": "1",
         }
 
-    def locate(self) -> Found | None:
-        """Return the browser. Raises ProvisionError."""
-        return find_system(self.name, self.commands)
-
-    def probe(self) -> Availability:
-        try:
-            found = self.locate()
-            if found is None:
-                return Availability(False, reason=self._not_found(), install=remedy(self.remedies))
-            versions = self.versions(found.path)
-            missing = self.missing()
-        except ProvisionError as error:
-            # It says itself what to do.
-            return Availability(False, reason=str(error))
-        except RuntimeUnavailableError as error:
-            return Availability(False, reason=str(error), install=remedy(self.remedies))
-        install, path = install_command(self.name), f"{found.path} ({found.origin})"
-        if numbers(versions.version) < self.minimum:
-            wanted = ".".join(map(str, self.minimum))
-            missing = f"{found.path} is version {versions.version}, at least {wanted} is needed"
-            install = remedy(self.remedies)
-        if missing:
-            return Availability(False, versions.version, versions.engine_version, missing, install, path)
-        return Availability(True, versions.version, versions.engine_version, path=path)
-
     def start(self, artifact: Artifact, limits: Limits) -> Host:
-        found = self.locate()
-        if found is None:
-            raise RuntimeUnavailableError(
-                f"{self.name} cannot start: {self._not_found()}; get it with "
-                f"`{remedy(self.remedies) or 'your package manager'}`."
-            )
-        return BrowserHost(self, found.path, artifact, limits)
-
-    def _not_found(self) -> str:
-        return f"{' or '.join(self.commands)} is not on PATH"
+        return BrowserHost(self, self.executable(), artifact, limits)
 
 
 class BrowserHost(ServingHost["_Browser"]):
     """Hands the page of the browser its invocations."""
 
     runtime: BrowserRuntime
-
-    def __init__(self, runtime: BrowserRuntime, executable: Path, artifact: Artifact, limits: Limits) -> None:
-        self._executable = executable
-        super().__init__(runtime, artifact, limits)
 
     def _body(self, invocation: Invocation, timeout_s: float) -> bytes:
         return request_body(invocation, timeout_s)
@@ -175,7 +114,7 @@ class BrowserHost(ServingHost["_Browser"]):
             workspace = undo.enter_context(Workspace.create())
             page = PageServer(self.runtime.glue(), self.artifact.path, self.limits.output_bytes)
             undo.callback(page.close)
-            launch = Launch(self._executable, self.limits, workspace.path, page.url)
+            launch = Launch(self._executable, self.artifact, self.limits, workspace.path, page.url)
             launch.profile.mkdir()
             log = workspace.path / "host.log"
             with log.open("ab") as output:
@@ -208,7 +147,7 @@ class BrowserHost(ServingHost["_Browser"]):
                 self._keep_phases(began_ns, phases_ns)
                 stopping.pop_all()
                 return _Browser(process, log, page, undo.pop_all())
-            raise self._start_error(launch.executable, problem, log)
+            raise self._start_error(problem, log)
 
 
 @dataclass(eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
+from pytest_wasmedge.drivers.program import Program, Started
 from pytest_wasmedge.drivers.weighing import Scale
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
@@ -34,13 +36,15 @@ _CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """What a command is made of: its program, the artifact, limits, a folder that lives as long as the host."""
+class Launch(Started):
+    """What a command is made of: the workspace lives as long as the host.
 
-    executable: Path
-    artifact: Artifact
-    limits: Limits
-    workspace: Path
+    Of one invocation there are also its own ``folder``, which is there once somebody makes it and goes with the
+    invocation, and ``began_s``, the time of day when its command line was asked for.
+    """
+
+    folder: Path = Path()
+    began_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,8 @@ class Ended:
     stderr: bytes
 
 
-class CommandRuntime(Runtime):
-    """A runtime started once per invocation. It describes its command line and reads its endings."""
-
-    @abstractmethod
-    def executable(self) -> Path:
-        """Return the program. Raises RuntimeUnavailableError."""
+class CommandRuntime(Program, Runtime):
+    """A runtime started once per invocation. It describes its program, its command line, and reads its endings."""
 
     def prepare(self, launch: Launch) -> None:
         """Do what is done once per host, such as compiling. Raises HostStartError."""
@@ -68,11 +68,10 @@ class CommandRuntime(Runtime):
 
     @abstractmethod
     def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
-        """Tell the guest's stdout and stderr from the host's own messages, and how the guest ended."""
+        """Tell the guest's stdout and stderr from the host's own messages, and how the guest ended.
 
-    def environment(self) -> dict[str, str]:
-        """Return the whole environment of the process; nothing is inherited."""
-        return {}
+        ``launch`` is the value that `argv` had for this invocation. Not asked of one that had to be cut short.
+        """
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         return CommandHost(self, artifact, limits)
@@ -86,7 +85,6 @@ class CommandHost(Host):
         self.artifact, self.limits = artifact, limits
         self._numbers = itertools.count(1)
         self._workspace = Workspace.create()
-        self._closed = False
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         try:
@@ -117,15 +115,25 @@ class CommandHost(Host):
     def _invoke(
         self, invocation: Invocation, wrap: Callable[[Sequence[str]], Sequence[str]] | None = None
     ) -> Outcome:
-        if self._closed:
-            raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
-        timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
+        self._check_open()
         number = next(self._numbers)
+        folder = self._workspace.path / f"invocation-{number}"
+        try:
+            launch = replace(self._launch, folder=folder, began_s=time.time())
+            stdout, stderr, ending, timings = self._run(launch, invocation, wrap)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return self._outcome(stdout, stderr, ending, number, timings)
+
+    def _run(
+        self, launch: Launch, invocation: Invocation, wrap: Callable[[Sequence[str]], Sequence[str]] | None
+    ) -> tuple[bytes, bytes, Ending, Timings]:
+        timeout_s = self._time_limit_s(invocation)
         started_ns = time.perf_counter_ns()
-        argv = self.runtime.argv(self._launch, invocation)
+        argv = self.runtime.argv(launch, invocation)
         process = spawn(
             wrap(argv) if wrap else argv,
-            env=self.runtime.environment(),
+            env=self.runtime.environment(self._workspace.path),
             cwd=self._workspace.path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -148,21 +156,11 @@ class CommandHost(Host):
         elapsed_ns = time.perf_counter_ns() - started_ns
         if self._closed and process.returncode < 0:
             raise HostStartError(f"{self.runtime.name}: this host was closed during an invocation.")
+        timings = Timings(elapsed_ns, cpu_ns=cpu_ns)
+        if cut_short:
+            return bytes(streams.stdout), bytes(streams.stderr), cut_short, timings
         ended = Ended(process.returncode, bytes(streams.stdout), bytes(streams.stderr))
-        stdout, stderr, ending = (
-            (ended.stdout, ended.stderr, cut_short)
-            if cut_short
-            else self.runtime.outcome(self._launch, ended)
-        )
-        return Outcome(
-            stdout,
-            stderr,
-            ending,
-            number,
-            Timings(elapsed_ns, cpu_ns=cpu_ns),
-            self.runtime.name,
-            self.artifact.sha256,
-        )
+        return *self.runtime.outcome(launch, ended), timings
 
     def close(self) -> None:
         with self._lock:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import tempfile
 import threading
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Launch
-from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.drivers.process import Workspace, spawn, stop
+from pytest_wasmedge.drivers.program import Program
+from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
-from pytest_wasmedge.provision.cache import folder, locked, writing
+from pytest_wasmedge.provision.cache import folder, keep_newest, locked, writing
 
 #: One compiled Ruby is about 60 MB; older ones go when there are more than this.
 KEPT_FILES = 40
+_LAST_WORDS = 500
 
 
 def place_of(artifact: Artifact, engine: str, settings: str) -> Path:
@@ -56,9 +60,7 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
         # A compiler that was killed left its part; nobody else compiles now.
         for part in place.glob("*.part"):
             part.unlink(missing_ok=True)
-        newest_first = sorted(place.glob("*.cwasm"), key=_last_used_s, reverse=True)
-        for stale in newest_first[KEPT_FILES:]:
-            stale.unlink(missing_ok=True)
+        keep_newest(place.glob("*.cwasm"), KEPT_FILES)
     return path
 
 
@@ -66,12 +68,80 @@ class RefusedError(Exception):
     """The engine does not take the code that was kept: it is damaged, or of another engine or processor."""
 
 
-class CompiledRuntime(CommandRuntime):
-    """A command that runs kept code. Its ``outcome`` raises RefusedError, in the engine's words."""
+def run_compiler(
+    program: Program,
+    argv: Sequence[str],
+    workspace: Path,
+    problem: str,
+    read: Callable[[bytes, bytes], str] = lambda stdout, stderr: stderr.decode("utf-8", "backslashreplace"),
+) -> None:
+    """Run a compiler to its end. Raises HostStartError: the problem, and what `read` finds in its outputs."""
+    process = spawn(
+        argv,
+        env=program.environment(workspace),
+        cwd=workspace,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        stdout, stderr = process.communicate()
+    finally:
+        stop(process)
+    if process.returncode:
+        said = " ".join(read(stdout, stderr).split()) or "no message"
+        raise HostStartError(
+            f"{problem}: {said[-_LAST_WORDS:]}. Check the file with `wasm-tools validate`, or build it again."
+        )
+
+
+class KeepsCode(Program, ABC):
+    """A program that compiles an artifact, and keeps the code for the next start."""
 
     @abstractmethod
+    def code_key(self, executable: Path) -> tuple[str, str]:
+        """Return engine and settings, by which compiled code is kept. Raises RuntimeUnavailableError."""
+
+    @abstractmethod
+    def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
+        """Compile the artifact; the workspace is an empty folder for that. Raises HostStartError."""
+
+    def compiles(self, artifact: Artifact) -> bool:
+        """Say whether this artifact is compiled beforehand."""
+        return True
+
+    def kept_code(self, artifact: Artifact) -> Path | None:
+        try:
+            return place_of(artifact, *self.code_key(self.executable())) if self.compiles(artifact) else None
+        except (ProvisionError, RuntimeUnavailableError):
+            return None
+
+    def code_of(self, executable: Path, artifact: Artifact) -> Path:
+        """Return the compiled code, made now if it is not there yet. Raises HostStartError."""
+
+        def compile_to(path: Path) -> None:
+            with Workspace.create() as workspace:
+                self.compile_to(path, executable, artifact, workspace.path)
+
+        return compiled(artifact, *self.code_key(executable), compile_to)
+
+
+class CompiledRuntime(KeepsCode, CommandRuntime):
+    """A command that runs kept code, or an artifact that it does not compile: `Launch.artifact_link` leads to it.
+
+    Its ``outcome`` raises RefusedError, in the engine's words, for code that the engine does not take.
+    """
+
+    def prepare(self, launch: Launch) -> None:
+        artifact = launch.artifact
+        code = self.code_of(launch.executable, artifact) if self.compiles(artifact) else artifact.path
+        # When code is renewed, its place stays the same, and others may be about to run it.
+        if not launch.artifact_link.is_symlink():
+            launch.artifact_link.symlink_to(code.absolute())
+
     def renew(self, launch: Launch) -> None:
         """Have other code kept in the place of what was refused. Raises HostStartError."""
+        place_of(launch.artifact, *self.code_key(launch.executable)).unlink(missing_ok=True)
+        self.prepare(launch)
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         return CompiledHost(self, artifact, limits)
@@ -102,10 +172,3 @@ class CompiledHost(CommandHost):
                 f"{self.runtime.name} cannot load what it has just compiled of {self.artifact.name}: {error}. "
                 "Run it on another runtime, and tell those who make this one."
             ) from error
-
-
-def _last_used_s(file: Path) -> float:
-    # Code that nobody needs any more is removed without the lock, also between listing it and this.
-    with suppress(FileNotFoundError):
-        return file.stat().st_mtime
-    return 0.0

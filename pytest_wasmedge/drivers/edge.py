@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from pytest_wasmedge.drivers.http import Answer, read_answer
+from pytest_wasmedge.drivers.http import Answer, read_answer, read_at_most
 from pytest_wasmedge.errors import WasmEdgeError
 
 Transport = httpx.BaseTransport
@@ -151,18 +151,12 @@ class Edge:
 
         extensions = {"trace": trace, "timeout": httpx.Timeout(timeout_s).as_dict()}
         request = self._client.build_request("POST", self.url, content=body, extensions=extensions)
-        content = bytearray()
         began_ns = time.perf_counter_ns()
         deadline_ns = began_ns + round(timeout_s * 1e9)
         response = self._client.send(request, stream=True)
         try:
             most_bytes = most_bytes if response.is_success else _FAILURE_BYTES
-            for chunk in response.iter_bytes():
-                content += chunk
-                if len(content) > most_bytes:
-                    break
-                if time.perf_counter_ns() > deadline_ns:
-                    raise httpx.ReadTimeout("the answer did not end", request=request)
+            content, cut = read_at_most(response, most_bytes, deadline_ns)
             ended_ns = time.perf_counter_ns()
         finally:
             response.close()
@@ -171,8 +165,8 @@ class Edge:
             ended_ns - began_ns,
             response.status_code,
             response.headers,
-            bytes(content[:most_bytes]),
-            len(content) > most_bytes,
+            content,
+            cut,
             phases_ns,
         )
 

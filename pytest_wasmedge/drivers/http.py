@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
@@ -58,11 +58,12 @@ def request_body(invocation: Invocation, timeout_s: float) -> bytes:
 
 
 class Served(Protocol):
-    """A started server, as far as asking it goes."""
+    """A started server, as far as asking it goes; ``numbers`` are those of its requests, if somebody takes them."""
 
     client: httpx.Client
     url: str
     log: Path
+    numbers: Iterator[int]
 
 
 class Framed:
@@ -103,29 +104,39 @@ class Plain(Framed):
     ) -> tuple[int, Answer]:
         import httpx
 
-        content = bytearray()
         began_ns = time.perf_counter_ns()
         deadline_ns = began_ns + round(timeout_s * 1e9)
-        # Piece by piece: an answer that somebody else's glue sends may have no end.
         limit = httpx.Timeout(timeout_s)
         with server.client.stream("POST", server.url, content=body, timeout=limit) as response:
-            for chunk in response.iter_bytes():
-                content += chunk
-                if len(content) > output_bytes:
-                    break
-                if time.perf_counter_ns() > deadline_ns:
-                    raise httpx.ReadTimeout("the answer did not end", request=response.request)
+            content, too_much = read_at_most(response, output_bytes, deadline_ns)
             elapsed_ns = time.perf_counter_ns() - began_ns
-        too_much = len(content) > output_bytes
         told = response.headers.get(INVOCATION_HEADER, "")
         number = int(told) if re.fullmatch(r"[0-9]{1,18}", told) else 0
         if not response.is_success:
-            ending = host_failed(f"{name} answered HTTP {response.status_code}: {bytes(content[:200])!r}")
+            ending = host_failed(f"{name} answered HTTP {response.status_code}: {content[:200]!r}")
             return elapsed_ns, Answer(ending, invocation=number, runs_on=too_much)
-        ending = exited(0)
-        if too_much:
-            ending = host_failed(f"output limit of {output_bytes} bytes reached")
-        return elapsed_ns, Answer(ending, bytes(content[:output_bytes]), invocation=number, runs_on=too_much)
+        ending = host_failed(f"output limit of {output_bytes} bytes reached") if too_much else exited(0)
+        return elapsed_ns, Answer(ending, content, invocation=number, runs_on=too_much)
+
+
+def pieces(response: httpx.Response, deadline_ns: int) -> Iterator[bytes]:
+    """Yield an answer as it comes: one that somebody else sends may have no end. Raises httpx.ReadTimeout."""
+    import httpx
+
+    for piece in response.iter_bytes():
+        yield piece
+        if time.perf_counter_ns() > deadline_ns:
+            raise httpx.ReadTimeout("the answer did not end", request=response.request)
+
+
+def read_at_most(response: httpx.Response, most_bytes: int, deadline_ns: int) -> tuple[bytes, bool]:
+    """Return an answer cut at the limit, and whether it is longer than that. Raises httpx.ReadTimeout."""
+    content = bytearray()
+    for piece in pieces(response, deadline_ns):
+        content += piece
+        if len(content) > most_bytes:
+            return bytes(content[:most_bytes]), True
+    return bytes(content), False
 
 
 def open_client(secret: str) -> httpx.Client:

@@ -69,14 +69,15 @@ def ticks(timeout_s: float) -> int:
 class Run:
     """One invocation under way: what the guest wrote so far, and when it must end.
 
-    ``stopping`` ends its sleep early. ``overslept`` is set when it was woken by that or by its deadline: what
-    it does afterwards is not its outcome.
+    ``clock_zero_ns`` is when the guest's monotonic clock began. ``stopping`` ends its sleep early. ``overslept`` is
+    set when it was woken by that or by its deadline: what it does afterwards is not its outcome.
     """
 
     invocation: Invocation
     timeout_s: float
     output_bytes_left: int
     deadline_s: float = 0.0
+    clock_zero_ns: int = 0
     overslept: bool = False
     stopping: threading.Event = field(default_factory=threading.Event)
     stdout: bytearray = field(default_factory=bytearray)
@@ -99,7 +100,6 @@ class InProcessHost(Host):
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._closed = False
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._helper: threading.Thread | None = None
 
@@ -112,9 +112,8 @@ class InProcessHost(Host):
         """Stop this guest now, and if the engine cannot tell them apart, all others with it."""
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        if self._closed:
-            raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
-        timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
+        self._check_open()
+        timeout_s = self._time_limit_s(invocation)
         run = Run(invocation, timeout_s, self.limits.output_bytes)
         number = next(self._numbers)
         started_ns = time.perf_counter_ns()
@@ -126,15 +125,8 @@ class InProcessHost(Host):
         elapsed_ns = time.perf_counter_ns() - started_ns
         if run.output_bytes_left < 0:
             ending = host_failed(f"output limit of {self.limits.output_bytes} bytes reached")
-        return Outcome(
-            bytes(run.stdout),
-            bytes(run.stderr),
-            ending,
-            number,
-            Timings(elapsed_ns, run.phases_ns),
-            self.runtime.name,
-            self.artifact.sha256,
-        )
+        timings = Timings(elapsed_ns, run.phases_ns)
+        return self._outcome(bytes(run.stdout), bytes(run.stderr), ending, number, timings)
 
     def _execute_beside(self, run: Run) -> Ending:
         # Python handles Ctrl-C in the main thread only, and not while that thread is inside the engine: so the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wasmedge.errors import RuntimeUnavailableError
@@ -13,15 +14,24 @@ from pytest_wasmedge.provision.cache import folder
 
 #: Our JavaScript, as it ships.
 GLUE = Path(__file__).parents[1] / "runtimes" / "glue"
-#: A configuration of nothing, for `workerd bench`.
-NOTHING = GLUE / "nothing.capnp"
-#: What a worker in workerd needs of ours.
-_WORKER = ("workerd.mjs", "guest.mjs", "wire.mjs")
+#: Where deployed glue finds its secret.
+SECRET_VARIABLE = "PYTEST_WASMEDGE_SECRET"
+#: What a worker needs of ours, beside the module that serves.
+_WORKER = ("guest.mjs", "wire.mjs")
 
 
-def missing() -> str:
-    """Say what the glue lacks; empty if nothing. Raises ProvisionError if the cache cannot be used."""
-    return "" if installed("shim") else "the WASI shim is not installed"
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A place to deploy our glue to: its files, its published limits or why there are none, its commands."""
+
+    title: str
+    files: tuple[str, ...]
+    presets: tuple[str, ...]
+    try_it: str
+    deploy: str
+    secret: str
+    stops: str
+    no_limits: str = ""
 
 
 def glue_folder() -> Path:
@@ -52,14 +62,16 @@ def glue_folder() -> Path:
 
 
 def worker_modules() -> list[str]:
-    """Return the names of the modules that a Cloudflare worker is made of, the one that serves first."""
+    """Return the names of the modules that a worker is made of, beside the one that serves."""
     return [*_WORKER, *(name for name in _files() if name.startswith("shim/"))]
 
 
 def _files() -> dict[str, bytes]:
     shim = installed("shim")
     if shim is None:
-        raise RuntimeUnavailableError(f"{missing()}; get it with `{install_command('shim')}`.")
+        raise RuntimeUnavailableError(
+            f"the WASI shim is not installed; get it with `{install_command('shim')}`."
+        )
     ours = {path.name: path.read_bytes() for path in sorted(GLUE.glob("*.mjs"))}
     theirs = {f"shim/{path.name}": path.read_bytes() for path in sorted((shim / "dist").glob("*.js"))}
     # Node takes a .js file for an ES module only where this says so.

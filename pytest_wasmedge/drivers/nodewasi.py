@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
-import tempfile
-import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, get_args
 
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
 from pytest_wasmedge.drivers.preopens import granted
-from pytest_wasmedge.drivers.versions import Versions, ask, too_old
-from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
-from pytest_wasmedge.model import ARGV0, Availability, Ending, EndingKind, Invocation, host_failed
-from pytest_wasmedge.provision import find, install_command
+from pytest_wasmedge.model import ARGV0, Ending, EndingKind, Invocation, host_failed
 
 _SCRIPT = javascript.GLUE / "nodewasi.mjs"
+#: What an invocation is given, and then how it ended.
+_FILE = "invocation.json"
 _LAST_WORDS = 300
 
 
@@ -28,7 +25,6 @@ _LAST_WORDS = 300
 class Script:
     """What one process needs: paths without links, and the folders granted; ``file`` is read and written."""
 
-    executable: Path
     script: Path
     artifact: Path
     file: Path
@@ -41,53 +37,15 @@ class NodeWasiRuntime(CommandRuntime):
 
     engine = "V8"
     capabilities = frozenset({"memory_limit", "preopens"})
-    minimum: ClassVar[tuple[int, ...]]
-
-    def __init__(self) -> None:
-        # The driver calls argv and outcome of one invocation in one thread.
-        self._thread = threading.local()
 
     @abstractmethod
-    def command(self, script: Script) -> Sequence[str]:
-        """Return the command line, which grants what the script needs and no more."""
-
-    @abstractmethod
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        """Return the command line that makes the program tell its versions."""
-
-    @abstractmethod
-    def read_versions(self, said: str) -> Versions:
-        """Find the versions in what the program said. Raises ValueError or LookupError."""
-
-    def probe(self) -> Availability:
-        install = "" if self.version else install_command(self.name)
-        try:
-            found = find(self.tool, self.version)
-            if found is None:
-                return Availability(False, reason=f"no {self.tool} found", install=install)
-            told = self._versions(found.path)
-        except ProvisionError as error:
-            # It says itself what to do.
-            return Availability(False, reason=str(error))
-        except RuntimeUnavailableError as error:
-            return Availability(False, reason=str(error), install=install)
-        where = f"{found.path} ({found.origin})"
-        if reason := too_old(found.path, self.tool, told.version, self.minimum):
-            return Availability(False, told.version, told.engine_version, reason, install, where)
-        return Availability(True, told.version, told.engine_version, path=where)
-
-    def executable(self) -> Path:
-        found = find(self.tool, self.version)
-        if found is None:
-            raise RuntimeUnavailableError(
-                f"{self.name} cannot start: no {self.tool} found; get it with `{install_command(self.name)}`."
-            )
-        return found.path
+    def options(self, script: Script) -> Sequence[str]:
+        """Return the options of the program, which grant what the script needs and no more."""
 
     def prepare(self, launch: Launch) -> None:
         # In our own folder, whatever characters the paths of the package and of the artifact are made of.
         (launch.workspace / _SCRIPT.name).write_bytes(_SCRIPT.read_bytes())
-        (launch.workspace / ARGV0).symlink_to(launch.artifact.path.absolute())
+        launch.artifact_link.symlink_to(launch.artifact.path.absolute())
 
     def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
         preopens = granted(self.name, invocation)
@@ -96,25 +54,21 @@ class NodeWasiRuntime(CommandRuntime):
             "env": dict(invocation.env),
             "preopens": {guest_path: str(folder) for guest_path, folder in preopens},
         }
+        launch.folder.mkdir()
         workspace = launch.workspace.resolve()
-        with tempfile.NamedTemporaryFile("w", dir=workspace, prefix="invocation-", delete=False) as file:
-            json.dump(given, file)
-        self._thread.file = Path(file.name)
-        return self.command(
-            Script(
-                launch.executable,
-                workspace / _SCRIPT.name,
-                workspace / ARGV0,
-                self._thread.file,
-                tuple(folder for _, folder in preopens),
-                launch.limits.memory_pages,
-            )
+        script = Script(
+            workspace / _SCRIPT.name,
+            workspace / ARGV0,
+            workspace / launch.folder.name / _FILE,
+            tuple(folder for _, folder in preopens),
+            launch.limits.memory_pages,
         )
+        script.file.write_text(json.dumps(given))
+        files = map(str, (script.script, script.artifact, script.file))
+        return [str(launch.executable), *self.options(script), *files]
 
     def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
-        file: Path = self._thread.file
-        told = _read(file)
-        file.unlink()
+        told = _read(launch.folder / _FILE)
         if ended.status == -signal.SIGKILL and (ending := _ending(told)):
             return ended.stdout, ended.stderr, ending
         how = f"with status {ended.status}" if ended.status >= 0 else f"by signal {-ended.status}"
@@ -125,9 +79,6 @@ class NodeWasiRuntime(CommandRuntime):
         words = " ".join((ended.stdout + ended.stderr).decode("utf-8", "backslashreplace").split())
         never_started = f"{self.tool} ended {how} before the guest started: {words[:_LAST_WORDS]}"
         return b"", b"", host_failed(never_started)
-
-    def _versions(self, executable: Path) -> Versions:
-        return ask(self.version_argv(executable), lambda _: self.environment(), self.read_versions)
 
 
 def _read(file: Path) -> dict[str, Any]:

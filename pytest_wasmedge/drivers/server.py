@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import queue
 import secrets
 import subprocess
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pytest_wasmedge.drivers.http import (
     Answer,
@@ -22,6 +23,7 @@ from pytest_wasmedge.drivers.http import (
     open_client,
     read_phases,
 )
+from pytest_wasmedge.drivers.javascript import Target
 from pytest_wasmedge.drivers.process import (
     Announcement,
     Workspace,
@@ -32,6 +34,7 @@ from pytest_wasmedge.drivers.process import (
     read_json,
     spawn,
 )
+from pytest_wasmedge.drivers.program import Started
 from pytest_wasmedge.drivers.serving import (
     BACKSTOP_S,
     DYING_S,
@@ -43,29 +46,27 @@ from pytest_wasmedge.drivers.serving import (
     ServingRuntime,
     end,
 )
-from pytest_wasmedge.drivers.versions import Versions, ask, too_old
-from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
-from pytest_wasmedge.model import Artifact, Availability, Ending, Host, Invocation, Limits, timed_out
-from pytest_wasmedge.provision import Found, find, install_command
+from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, timed_out
 
 if TYPE_CHECKING:
     import httpx
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """What a server is started with. ``workspace`` is a private folder that lives as long as the host."""
+class Launch(Started):
+    """What a server is started with; the workspace lives as long as the host."""
 
-    executable: Path
-    artifact: Artifact
-    limits: Limits
-    workspace: Path
     secret: str
 
-    @property
-    def artifact_link(self) -> Path:
-        """Where the host finds the artifact, whatever characters the path of the user's file is made of."""
-        return self.workspace / "artifact.wasm"
+
+@dataclass(frozen=True, slots=True)
+class OwnLaunch:
+    """What a server is started with that runs a project's own glue: ``entry`` serves, in ``folder``, a copy."""
+
+    executable: Path
+    folder: Path
+    entry: Path
+    args: tuple[str, ...]
 
 
 class ServerRuntime(ServingRuntime):
@@ -76,27 +77,23 @@ class ServerRuntime(ServingRuntime):
     asked. ``limits_itself`` says whether it can answer for a guest at the time limit; if not, the process is killed
     and started again. ``stops_guests`` says whether that guest has then really stopped; if not, it would go on
     to take a core, and the process is replaced as soon as nobody else needs it.
+
+    A runtime with an ``own_key`` also runs a project's own glue: the key by which pyproject.toml names what serves,
+    ``server`` for a script that listens where PORT and HOST say. Its `own_argv` is the command line for that.
+    ``export`` is the place that its glue can be deployed to.
     """
 
-    minimum: ClassVar[tuple[int, ...]] = ()
-    wire: ClassVar[Framed] = Framed()
-    announces_in_log: ClassVar[bool] = False
-    limits_itself: ClassVar[bool] = True
+    wire: Framed = Framed()
+    announces_in_log: bool = False
+    limits_itself: bool = True
+    own_key: str = ""
+    export: Target | None = None
 
     @abstractmethod
     def argv(self, launch: Launch) -> Sequence[str]:
         """Return the command line; it is visible to every user of the machine. May write to the workspace."""
 
-    @abstractmethod
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        """Return the command line that makes the program tell its versions."""
-
-    @abstractmethod
-    def read_versions(self, said: str) -> Versions:
-        """Find the versions in what the program said. Raises ValueError or LookupError."""
-
     def environment(self, workspace: Path) -> dict[str, str]:
-        """Return the whole environment of the process; nothing is inherited."""
         folder = str(workspace)
         return {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "NO_COLOR": "1"}
 
@@ -118,49 +115,23 @@ class ServerRuntime(ServingRuntime):
         }
         return json.dumps(settings).encode() + b"\n"
 
-    def locate(self) -> Found | None:
-        """Return the program. Raises ProvisionError."""
-        return find(self.tool, self.version)
+    def own_argv(self, own: OwnLaunch) -> Sequence[str]:
+        """Return the command line that serves a project's own glue.
 
-    def missing(self) -> str:
-        """Say what else is needed and not there; empty if nothing."""
-        return ""
+        Raises ValueError for an entry that cannot be served; the text goes on after the name of its file.
+        """
+        raise NotImplementedError(f"{self.name} has an own_key and no own_argv")
 
-    def probe(self) -> Availability:
-        install = install_command(self.name)
-        try:
-            found, missing = self.locate(), self.missing()
-            if found is None:
-                return Availability(False, reason=f"no {self.tool} found", install=install)
-            versions = self.versions(found.path)
-        except ProvisionError as error:
-            # It says itself what to do.
-            return Availability(False, reason=str(error))
-        except RuntimeUnavailableError as error:
-            return Availability(False, reason=str(error), install=install)
-        told = Availability(
-            True, versions.version, versions.engine_version, path=f"{found.path} ({found.origin})"
-        )
-        if old := too_old(found.path, self.tool, versions.version, self.minimum):
-            missing = old
-            # Of a version that was asked for there is no newer one to install.
-            install = "" if self.version else install
-        if missing:
-            return Availability(False, told.version, told.engine_version, missing, install, told.path)
-        return told
+    def own_announcement(self, line: bytes) -> Announcement | None:
+        """Return what a line of a project's own glue announces, as `announcement` does."""
+        return self.announcement(line)
 
-    def versions(self, executable: Path) -> Versions:
-        """Ask the program, once per process. Raises RuntimeUnavailableError if it does not say."""
-        return ask(self.version_argv(executable), self.environment, self.read_versions)
+    def own_told_port(self, port: int) -> Mapping[str, str]:
+        """Return the environment that makes a project's own glue listen on this port."""
+        return {"PORT": str(port), "HOST": "127.0.0.1"} if self.own_key == "server" else {}
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
-        found, missing = self.locate(), self.missing()
-        if found is None or missing:
-            raise RuntimeUnavailableError(
-                f"{self.name} cannot start: {missing or f'no {self.tool} found'}; "
-                f"get it with `{install_command(self.name)}`."
-            )
-        return ServerHost(self, found.path, artifact, limits)
+        return ServerHost(self, self.executable(), artifact, limits)
 
 
 class ServerHost(ServingHost["_Server"]):
@@ -169,10 +140,9 @@ class ServerHost(ServingHost["_Server"]):
     runtime: ServerRuntime
 
     def __init__(self, runtime: ServerRuntime, executable: Path, artifact: Artifact, limits: Limits) -> None:
-        self._executable = executable
         with contextlib.ExitStack() as undo:
             self._workspace = undo.enter_context(Workspace.create())
-            super().__init__(runtime, artifact, limits)
+            super().__init__(runtime, executable, artifact, limits)
             undo.pop_all()
 
     def close(self) -> None:
@@ -247,7 +217,7 @@ class ServerHost(ServingHost["_Server"]):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(DYING_S)
                 problem = f"{how_it_ended(process)} before it listened"
-            raise self._start_error(launch.executable, problem, log)
+            raise self._start_error(problem, log)
         except BaseException:
             end(process)
             raise
@@ -259,6 +229,7 @@ class _Server(Serving):
 
     client: httpx.Client
     url: str
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def release(self) -> None:
         self.client.close()

@@ -10,10 +10,11 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pytest_wasmedge.drivers.http import Answer, Failure, with_transfer
 from pytest_wasmedge.drivers.process import stop, suspended, tail
+from pytest_wasmedge.drivers.program import Program
 from pytest_wasmedge.drivers.turns import Turns
 from pytest_wasmedge.errors import HostStartError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Outcome, Runtime, Timings
@@ -27,14 +28,14 @@ BACKSTOP_S = 5.0
 DYING_S = 2.0
 
 
-class ServingRuntime(Runtime):
+class ServingRuntime(Program, Runtime):
     """A runtime whose program is started once per host.
 
     ``stops_guests`` says whether a guest has really stopped when the host answers that it ran too long; if not, it
     would go on to take a core, and the process is replaced as soon as nobody else needs it.
     """
 
-    stops_guests: ClassVar[bool] = True
+    stops_guests: bool = True
 
 
 class FailedError(Exception):
@@ -81,10 +82,10 @@ S = TypeVar("S", bound=Serving)
 class ServingHost(Host, Generic[S]):
     """Owns the process and its end; starts another one when it is gone."""
 
-    def __init__(self, runtime: ServingRuntime, artifact: Artifact, limits: Limits) -> None:
+    def __init__(self, runtime: ServingRuntime, executable: Path, artifact: Artifact, limits: Limits) -> None:
         self.runtime: ServingRuntime = runtime
+        self._executable = executable
         self.artifact, self.limits = artifact, limits
-        self._closed = False
         self._lock = threading.Lock()
         self._draining: list[S] = []
         self._turns = Turns()
@@ -113,7 +114,7 @@ class ServingHost(Host, Generic[S]):
                 f"{self.runtime.name} cannot give folders to a guest; mark the test with "
                 "runtimes(...) to run it where folders can be given."
             )
-        timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
+        timeout_s = self._time_limit_s(invocation)
         body = self._body(invocation, timeout_s)
         with self._slots, self._turns.together():
             outcome = self._attempt(body, timeout_s, alone=False)
@@ -166,31 +167,23 @@ class ServingHost(Host, Generic[S]):
             raise
         finally:
             self._leave(server, attempt)
-        return Outcome(
-            answer.stdout,
-            answer.stderr,
-            answer.ending,
-            answer.invocation,
-            Timings(elapsed_ns, with_transfer(answer.phases_ns, elapsed_ns)),
-            self.runtime.name,
-            self.artifact.sha256,
-        )
+        timings = Timings(elapsed_ns, with_transfer(answer.phases_ns, elapsed_ns))
+        return self._outcome(answer.stdout, answer.stderr, answer.ending, answer.invocation, timings)
 
     def _keep_phases(self, began_ns: int, phases_ns: Mapping[str, int]) -> None:
         """Note the phases of a start that is over; who tells of more time than there was has told nothing."""
         spawn_ns = time.perf_counter_ns() - began_ns - sum(phases_ns.values())
         self.start_phases_ns = {"spawn": spawn_ns, **phases_ns} if spawn_ns > 0 else {}
 
-    def _start_error(self, executable: Path, problem: str, log: Path) -> HostStartError:
+    def _start_error(self, problem: str, log: Path) -> HostStartError:
         return HostStartError(
-            f"{self.runtime.name} could not start with {self.artifact.name}: `{executable}` {problem}. "
+            f"{self.runtime.name} could not start with {self.artifact.name}: `{self._executable}` {problem}. "
             f"Its log ends:\n{tail(log) or '(empty)'}\n`pytest-wasmedge doctor` shows what works here."
         )
 
     def _enter(self) -> tuple[S, Attempt]:
         with self._lock:
-            if self._closed:
-                raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
+            self._check_open()
             if not self._server.retired and self._server.gone():
                 self._retire(self._server)
             if self._server.retired or self._server in self._draining:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.sampling import Sample
+from pytest_wasmedge.provision.cache import keep_newest
 
 #: A folder of journals keeps those of the latest runs.
 KEPT_RUNS = 20
@@ -70,9 +71,7 @@ class Journal:
 
 def in_folder(folder: Path, run: str, seed: int) -> Journal:
     """Return this run's journal in a folder of journals, which keeps the latest."""
-    newest_first = sorted(folder.glob("samples-*.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for stale in newest_first[KEPT_RUNS - 1 :]:
-        stale.unlink(missing_ok=True)
+    keep_newest(folder.glob("samples-*.jsonl"), KEPT_RUNS - 1)
     return Journal(folder / f"samples-{run}.jsonl", run, seed)
 
 

@@ -9,25 +9,19 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import shutil
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from pytest_wasmedge.drivers import nodes
-from pytest_wasmedge.drivers.http import Framed, Plain
+from pytest_wasmedge.drivers.http import Plain
 from pytest_wasmedge.drivers.process import Announcement
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime
+from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
+from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.errors import HostStartError, WasmEdgeError
-from pytest_wasmedge.model import Availability, Capability, OutcomeField, Runtime
-from pytest_wasmedge.runtimes.bun import Bun
-from pytest_wasmedge.runtimes.cloudflare import Cloudflare
-from pytest_wasmedge.runtimes.deno import Deno
-from pytest_wasmedge.runtimes.node import Node
-from pytest_wasmedge.runtimes.workerd import Workerd
+from pytest_wasmedge.model import Availability, Runtime
 
 _FILE = "pyproject.toml"
 _TABLE = "tool.pytest-wasmedge.runtimes"
@@ -55,16 +49,21 @@ class Glue:
     args: tuple[str, ...] = ()
 
 
-def runtimes(rootdir: Path) -> list[Runtime]:
-    """Return a runtime for each table of the project's pyproject.toml; it replaces the built-in one of its name.
+def runtimes(rootdir: Path, known: Iterable[Runtime]) -> list[Runtime]:
+    """Return a runtime for each table of the project's pyproject.toml; it replaces the one of its name among these.
 
     Raises GlueError.
     """
-    return [_KINDS[name](glue) for name, glue in read(rootdir).items()]
+    kinds = {each.name: each for each in known if isinstance(each, ServerRuntime) and each.own_key}
+    tables = read(rootdir, {name: kind.own_key for name, kind in kinds.items()})
+    return [OwnGlue(kinds[name], glue) for name, glue in tables.items()]
 
 
-def read(rootdir: Path) -> dict[str, Glue]:
-    """Return what the project's pyproject.toml says, by runtime. Raises GlueError."""
+def read(rootdir: Path, entry_keys: Mapping[str, str]) -> dict[str, Glue]:
+    """Return what the project's pyproject.toml says, by runtime; those there are, with the key of what serves.
+
+    Raises GlueError.
+    """
     path = rootdir / _FILE
     try:
         whole = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -74,16 +73,14 @@ def read(rootdir: Path) -> dict[str, Glue]:
         raise GlueError(f"{path} cannot be read: {error}.") from error
     tool = whole.get("tool")
     table = tool.get("pytest-wasmedge", {}) if isinstance(tool, dict) else {}
-    _known(path, _TABLE.rpartition(".")[0], table, ["runtimes"])
+    _check_keys(path, _TABLE.rpartition(".")[0], table, ["runtimes"])
     tables = table.get("runtimes", {})
-    _known(path, _TABLE, tables, _KINDS)
-    return {
-        name: _glue(path, f"{_TABLE}.{name}", entry, _KINDS[name].entry_key) for name, entry in tables.items()
-    }
+    _check_keys(path, _TABLE, tables, entry_keys)
+    return {name: _glue(path, f"{_TABLE}.{name}", entry, entry_keys[name]) for name, entry in tables.items()}
 
 
 def _glue(path: Path, key: str, table: Mapping[str, Any], entry_key: str) -> Glue:
-    _known(path, key, table, [entry_key, "artifact", "args"])
+    _check_keys(path, key, table, [entry_key, "artifact", "args"])
     root = Path(os.path.normpath(path.parent.absolute()))
     if entry_key not in table:
         raise GlueError(
@@ -119,7 +116,7 @@ def _place(path: Path, root: Path, key: str, value: object) -> Path:
     return place
 
 
-def _known(path: Path, key: str, table: object, known: Iterable[str]) -> None:
+def _check_keys(path: Path, key: str, table: object, known: Iterable[str]) -> None:
     """Raise GlueError unless this is a table of these keys only."""
     if not isinstance(table, dict):
         raise GlueError(f"{path}: {key} is {table!r}; write it as a table, [{key}].")
@@ -183,139 +180,54 @@ def _copy(source: Path, target: Path, left_out: Path, budget: _Budget) -> None:
 
 
 class OwnGlue(ServerRuntime):
-    """What the runtimes of other glue share: stdin and stdout are all that it passes on, and a kill is its limit."""
+    """A runtime with other glue: stdin and stdout are all that it passes on, and a kill is its limit.
 
-    entry_key: ClassVar[str] = "server"
-    wire: ClassVar[Framed] = Plain()
-    capabilities: ClassVar[frozenset[Capability]] = frozenset()
-    limits_itself: ClassVar[bool] = False
-    stops_guests: ClassVar[bool] = True
-    unchecked: frozenset[OutcomeField] = frozenset({"stderr", "ending"})
+    The program is that of ``inner``, which says how it serves the copy of a project's glue.
+    """
 
-    def __init__(self, glue: Glue) -> None:
-        self.glue = glue
+    wire = Plain()
+    limits_itself = False
+    unchecked = frozenset({"stderr", "ending"})
+
+    def __init__(self, inner: ServerRuntime, glue: Glue) -> None:
+        self.name, self.engine, self.tool = inner.name, inner.engine, inner.tool
+        self.tools, self.minimum = inner.tools, inner.minimum
+        self.inner, self.glue = inner, glue
 
     def missing(self) -> str:
         return ""
+
+    def version_argv(self, executable: Path) -> Sequence[str]:
+        return self.inner.version_argv(executable)
+
+    def read_versions(self, said: str) -> Versions:
+        return self.inner.read_versions(said)
+
+    def environment(self, workspace: Path) -> dict[str, str]:
+        return self.inner.environment(workspace)
+
+    def announcement(self, line: bytes) -> Announcement | None:
+        return self.inner.own_announcement(line)
+
+    def told_port(self, port: int) -> Mapping[str, str]:
+        return self.inner.own_told_port(port)
+
+    def greeting(self, launch: Launch) -> bytes:
+        return b""
+
+    def argv(self, launch: Launch) -> Sequence[str]:
+        place = launch.workspace / "glue"
+        # Once per host.
+        if not place.exists():
+            lay_out(self.glue, place, launch.artifact.path.absolute())
+        own = OwnLaunch(launch.executable, place, place / self.glue.entry, self.glue.args)
+        try:
+            return self.inner.own_argv(own)
+        except ValueError as error:
+            raise HostStartError(f"{self.glue.key}: {self.glue.entry} {error}") from error
 
     def probe(self) -> Availability:
         told = super().probe()
         if not told.available:
             return told
-        serving = f"{told.path}, serving {self.glue.folder / self.glue.entry}"
-        return Availability(True, told.version, told.engine_version, path=serving)
-
-    def greeting(self, launch: Launch) -> bytes:
-        return b""
-
-    def entry(self, launch: Launch) -> str:
-        """Return the path of what serves, in a copy that is made once per host."""
-        place = launch.workspace / "glue"
-        if not place.exists():
-            lay_out(self.glue, place, launch.artifact.path.absolute())
-        return str(place / self.glue.entry)
-
-
-class OwnServer(OwnGlue):
-    """A script that listens where PORT and HOST say."""
-
-    def told_port(self, port: int) -> Mapping[str, str]:
-        return {"PORT": str(port), "HOST": "127.0.0.1"}
-
-
-class OwnNode(OwnServer, Node):
-    """``node SERVER``."""
-
-    def argv(self, launch: Launch) -> Sequence[str]:
-        return [str(launch.executable), *self.glue.args, self.entry(launch)]
-
-
-class OwnBun(OwnServer, Bun):
-    """``bun run SERVER``."""
-
-    def argv(self, launch: Launch) -> Sequence[str]:
-        return [str(launch.executable), "--no-install", *self.glue.args, "run", self.entry(launch)]
-
-
-class OwnDeno(OwnServer, Deno):
-    """``deno serve SERVER`` for a module with a default export, ``deno run SERVER`` for a script that serves."""
-
-    def told_port(self, port: int) -> Mapping[str, str]:
-        # Also tells `deno serve`, and `Deno.serve` wherever a script wants to listen.
-        return {**super().told_port(port), "DENO_SERVE_ADDRESS": f"tcp:127.0.0.1:{port}"}
-
-    def argv(self, launch: Launch) -> Sequence[str]:
-        entry = self.entry(launch)
-        text = Path(entry).read_text(encoding="utf-8", errors="replace")
-        return [
-            str(launch.executable),
-            "serve" if re.search(r"\bexport\s+default\b|\bas\s+default\b", text) else "run",
-            "--quiet",
-            "--no-prompt",
-            f"--allow-read={launch.workspace / 'glue'}",
-            "--allow-net",
-            "--allow-env",
-            *self.glue.args,
-            entry,
-        ]
-
-
-class OwnWorkerd(OwnGlue, Workerd):
-    """``workerd serve CONFIG``, its one socket moved to a port of the system's choice."""
-
-    entry_key = "config"
-
-    def argv(self, launch: Launch) -> Sequence[str]:
-        config = self.entry(launch)
-        socket = self._socket(Path(config).read_text(encoding="utf-8", errors="replace"))
-        return [
-            str(launch.executable),
-            "serve",
-            "--control-fd=1",
-            f"--socket-addr={socket}=127.0.0.1:0",
-            *self.glue.args,
-            config,
-        ]
-
-    def _socket(self, config: str) -> str:
-        """Return the name of the socket that a configuration listens on. Raises HostStartError."""
-        without_comments = re.sub(r"#.*", "", config)
-        sockets = re.search(r"\bsockets\s*=\s*\[(.*?)\]", without_comments, re.DOTALL)
-        names: list[str] = re.findall(r'\(\s*name\s*=\s*"([^"]+)"', sockets[1]) if sockets else []
-        if len(names) != 1:
-            raise HostStartError(
-                f"{self.glue.key}: {self.glue.entry} has {len(names)} sockets that can be found "
-                f'({", ".join(names) or "none"}); give it one, as `sockets = [(name = "http", …)]`.'
-            )
-        return names[0]
-
-
-class OwnCloudflare(OwnGlue, Cloudflare):
-    """``wrangler dev --config CONFIG``."""
-
-    entry_key = "config"
-
-    def announcement(self, line: bytes) -> Announcement | None:
-        found = re.search(rb"Ready on http://127\.0\.0\.1:(\d+)", line)
-        return {"port": int(found[1])} if found else None
-
-    def argv(self, launch: Launch) -> Sequence[str]:
-        return [
-            str(nodes.node()),
-            # Its path among the packages is how it finds them.
-            str(launch.executable.resolve()),
-            "dev",
-            f"--config={self.entry(launch)}",
-            "--ip=127.0.0.1",
-            "--port=0",
-            *self.glue.args,
-        ]
-
-
-_KINDS: Mapping[str, type[OwnGlue]] = {
-    "workerd": OwnWorkerd,
-    "deno": OwnDeno,
-    "node": OwnNode,
-    "bun": OwnBun,
-    "cloudflare": OwnCloudflare,
-}
+        return replace(told, path=f"{told.path}, serving {self.glue.folder / self.glue.entry}")

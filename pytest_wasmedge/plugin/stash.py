@@ -44,7 +44,7 @@ def session(config: pytest.Config) -> WasmSession:
         more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
         corpora = config.hook.pytest_wasmedge_corpora(config=config)
         theirs = [runtime for runtimes in more for runtime in runtimes]
-        merged = merge(builtin, [*own_glue.runtimes(config.rootpath), *theirs])
+        merged = merge(builtin, [*own_glue.runtimes(config.rootpath, builtin), *theirs])
         config.stash[_SESSION] = WasmSession(
             read,
             add_remotes(merged, read),
@@ -100,6 +100,10 @@ def quiet(config: pytest.Config) -> Quiet | None:
             config.stash[_QUIET] = Quiet(folder("locks"), tell, session(config).pools.paused)
         except ProvisionError:
             # Whatever needs the cache folder says so itself, and better.
+            config.stash[_QUIET] = None
+        except OSError as error:
+            # A cache that can only be read: everything in it can be used all the same.
+            _say(f"measurements and tests of other runs are not kept apart here: {error.strerror or error}")
             config.stash[_QUIET] = None
     return config.stash[_QUIET]
 

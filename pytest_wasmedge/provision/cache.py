@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -79,6 +79,19 @@ def writing() -> Iterator[None]:
             f"The cache folder {cache_root()} cannot be written: {error.strerror}. Make room or give rights there, or "
             f"set {ENV_CACHE} to another folder; what was installed before stays as it is."
         ) from error
+
+
+def keep_newest(files: Iterable[Path], count: int) -> None:
+    """Remove all of these files but those that were changed last, while others may do the same."""
+    for stale in sorted(files, key=_changed_s, reverse=True)[count:]:
+        stale.unlink(missing_ok=True)
+
+
+def _changed_s(file: Path) -> float:
+    # It may be gone since it was listed.
+    with suppress(FileNotFoundError):
+        return file.stat().st_mtime
+    return 0.0
 
 
 def _private(path: Path) -> Path:

@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from pytest_wasmedge.provision.versions import Resolver
 
 DEFAULT = "wasmtime"
-# The classes that all share, and the runtime that is made for each URL given.
-_NOT_FOUND_BY_FILE = frozenset({"base", "remote"})
+# It is made for each URL given.
+_NOT_FOUND_BY_FILE = "remote"
 
 
 def builtin_names() -> list[str]:
     """Return the names of the runtimes of this package without importing them; the default one first."""
-    stems = (
-        module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_FOUND_BY_FILE
-    )
+    stems = (module.name for module in pkgutil.iter_modules(__path__) if module.name != _NOT_FOUND_BY_FILE)
     return sorted((stem.replace("_", "-") for stem in stems), key=lambda name: (name != DEFAULT, name))
 
 

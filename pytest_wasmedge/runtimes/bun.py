@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime
+from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
 
 
@@ -21,9 +21,8 @@ class Bun(ServerRuntime):
     tools = ("bun", "shim")
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 1.4.5)
     minimum = (1, 3)
-
-    def missing(self) -> str:
-        return javascript.missing()
+    own_key = "server"
+    version_arguments = ("-p", "JSON.stringify(process.versions)")
 
     def argv(self, launch: Launch) -> Sequence[str]:
         server = javascript.glue_folder() / "server.mjs"
@@ -43,13 +42,13 @@ class Bun(ServerRuntime):
             "BUN_RUNTIME_TRANSPILER_CACHE_PATH": "0",
         }
 
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        return [str(executable), "-p", "JSON.stringify(process.versions)"]
-
     def read_versions(self, said: str) -> Versions:
         told = json.loads(said)
         # Its engine has no number: this is WebKit's commit, as short as git shows it.
         return Versions(told["bun"], told["webkit"][:12])
+
+    def own_argv(self, own: OwnLaunch) -> Sequence[str]:
+        return [str(own.executable), "--no-install", *own.args, "run", str(own.entry)]
 
 
 RUNTIME = Bun

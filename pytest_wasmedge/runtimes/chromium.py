@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch, is_root
-from pytest_wasmedge.drivers.versions import Versions, ask
+from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.errors import RuntimeUnavailableError
 
 # The debugging pipe is read from descriptor 3 and answered on 4: here our stdin, and the host's log.
@@ -72,12 +71,6 @@ class Chromium(BrowserRuntime):
     # worker.terminate() leaves a guest in a loop two seconds more (seen with 156), if not longer.
     stops_guests = False
 
-    def missing(self) -> str:
-        return javascript.missing()
-
-    def glue(self) -> Path:
-        return javascript.glue_folder()
-
     def argv(self, launch: Launch) -> Sequence[str]:
         memory = f"--js-flags=--wasm-max-mem-pages={launch.limits.memory_pages}"
         profile = f"--user-data-dir={launch.profile}"
@@ -91,10 +84,17 @@ class Chromium(BrowserRuntime):
         # Relative to the workspace, where it is started: the path of a socket must be short.
         return super().environment(workspace) | {"TMPDIR": "."}
 
+    def version_argv(self, executable: Path) -> Sequence[str]:
+        return ["/bin/sh", "-c", _TELL, str(executable), *_options()]
+
+    def read_versions(self, said: str) -> Versions:
+        # ``{"id":1,"result":{"product":"HeadlessChrome/156.0.8078.79","jsVersion":"15.6.75.27",…}}``
+        told = json.loads(said.partition("\0")[0])["result"]
+        return Versions(told["product"].partition("/")[2], told["jsVersion"])
+
     def versions(self, executable: Path) -> Versions:
-        argv = ["/bin/sh", "-c", _TELL, str(executable), *_options()]
         try:
-            return ask(argv, self.environment, _read)
+            return super().versions(executable)
         except RuntimeUnavailableError as error:
             why = _why(error.__cause__)
             raise RuntimeUnavailableError(f"`{executable}` does not tell its version: {why}") from error
@@ -103,12 +103,6 @@ class Chromium(BrowserRuntime):
 def _options() -> list[str]:
     # Its sandbox does not work for root.
     return [*_OPTIONS, *(["--no-sandbox"] if is_root() else [])]
-
-
-def _read(said: str) -> Versions:
-    """Read ``{"id":1,"result":{"product":"HeadlessChrome/156.0.8078.79","jsVersion":"15.6.75.27",…}}``."""
-    told = json.loads(said.partition("\0")[0])["result"]
-    return Versions(told["product"].partition("/")[2], told["jsVersion"])
 
 
 def _why(error: BaseException | None) -> str:

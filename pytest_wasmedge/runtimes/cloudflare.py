@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_wasmedge.drivers import javascript, nodes
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.drivers import javascript
+from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE, Target
+from pytest_wasmedge.drivers.process import Announcement
+from pytest_wasmedge.drivers.program import Interpreter
+from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
 
+#: wrangler asks for 22.12; the next has --permission.
+_NODE = Interpreter("node", (22, 13), ("-p", "process.versions.node"), r"(\S+)")
 #: So that wrangler asks neither the network nor a person, and keeps no record.
 _ALONE = {
     "WRANGLER_SEND_METRICS": "false",
@@ -29,10 +34,18 @@ class Cloudflare(ServerRuntime):
     tool = "wrangler"
     tools = ("node", "shim", "wrangler")
     minimum = (4,)
+    version_words = ("version", "engine_version")
     limits_itself = False
-
-    def missing(self) -> str:
-        return javascript.missing()
+    own_key = "config"
+    export = Target(
+        "Cloudflare Workers",
+        ("worker.mjs", "wrangler.jsonc"),
+        ("cloudflare-workers-free", "cloudflare-workers-paid"),
+        "npx wrangler dev",
+        "npx wrangler deploy",
+        f"`npx wrangler secret put {SECRET_VARIABLE}`",
+        "`wrangler dev` has none for processor time.",
+    )
 
     def argv(self, launch: Launch) -> Sequence[str]:
         _write_project(launch.workspace)
@@ -50,21 +63,31 @@ class Cloudflare(ServerRuntime):
         return json.dumps(settings).encode() + b"\n"
 
     def version_argv(self, executable: Path) -> Sequence[str]:
-        return [*self._script(), str(executable.resolve()), "versions", str(javascript.NOTHING)]
-
-    def read_versions(self, said: str) -> Versions:
-        told = json.loads(said)
-        return Versions(told["version"], told["engine_version"])
+        return [
+            *self._script(),
+            str(executable.resolve()),
+            "versions",
+            str(javascript.GLUE / "nothing.capnp"),
+        ]
 
     def _script(self) -> list[str]:
-        return [str(nodes.node()), str(javascript.glue_folder() / "wrangler.mjs")]
+        return [str(_NODE.require()), str(javascript.glue_folder() / "wrangler.mjs")]
+
+    def own_announcement(self, line: bytes) -> Announcement | None:
+        found = re.search(rb"Ready on http://127\.0\.0\.1:(\d+)", line)
+        return {"port": int(found[1])} if found else None
+
+    def own_argv(self, own: OwnLaunch) -> Sequence[str]:
+        # Its path among the packages is how it finds them.
+        wrangler = [str(_NODE.require()), str(own.executable.resolve())]
+        return [*wrangler, "dev", f"--config={own.entry}", "--ip=127.0.0.1", "--port=0", *own.args]
 
 
 def _write_project(folder: Path) -> None:
     """Write what people write for wrangler; the artifact lies there already."""
     glue = javascript.glue_folder()
-    main, *others = javascript.worker_modules()
-    for name in (main, *others):
+    main = "workerd.mjs"
+    for name in (main, *javascript.worker_modules()):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(glue / name, folder / name)
     project = {"name": "artifact", "main": main, "compatibility_date": "2026-01-01"}

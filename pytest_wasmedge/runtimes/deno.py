@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE, Target
+from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
 
 
 class Deno(ServerRuntime):
@@ -21,9 +21,18 @@ class Deno(ServerRuntime):
     tools = ("deno", "shim")
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 2.9.8)
     minimum = (2,)
-
-    def missing(self) -> str:
-        return javascript.missing()
+    own_key = "server"
+    export = Target(
+        "Deno Deploy",
+        ("main.ts", "deno.json"),
+        (),
+        "DENO_SERVE_ADDRESS=tcp:127.0.0.1:8000 deno task start",
+        "deno deploy",
+        f"set {SECRET_VARIABLE} among the environment variables of the app",
+        "a Deno of your own has none.",
+        "no published limits were found; those of its predecessor, Deploy Classic, were 1 GB and 512 MB of memory",
+    )
+    version_words = r"deno (\S+).*\nv8 (\S+)"
 
     def argv(self, launch: Launch) -> Sequence[str]:
         glue = javascript.glue_folder()
@@ -51,12 +60,24 @@ class Deno(ServerRuntime):
         private = {"DENO_DIR": str(workspace / "deno"), "DENO_NO_UPDATE_CHECK": "1"}
         return super().environment(workspace) | private
 
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        return [str(executable), "--version"]
+    def own_told_port(self, port: int) -> Mapping[str, str]:
+        # The last also tells `deno serve`, and `Deno.serve` wherever a script wants to listen.
+        return {**super().own_told_port(port), "DENO_SERVE_ADDRESS": f"tcp:127.0.0.1:{port}"}
 
-    def read_versions(self, said: str) -> Versions:
-        told = dict(re.findall(r"^(deno|v8) (\S+)", said, re.MULTILINE))
-        return Versions(told["deno"], told["v8"])
+    def own_argv(self, own: OwnLaunch) -> Sequence[str]:
+        text = own.entry.read_text(encoding="utf-8", errors="replace")
+        return [
+            str(own.executable),
+            # A module with a default export, or a script that serves.
+            "serve" if re.search(r"\bexport\s+default\b|\bas\s+default\b", text) else "run",
+            "--quiet",
+            "--no-prompt",
+            f"--allow-read={own.folder}",
+            "--allow-net",
+            "--allow-env",
+            *own.args,
+            str(own.entry),
+        ]
 
 
 RUNTIME = Deno

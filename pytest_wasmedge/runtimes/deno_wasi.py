@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime, Script
-from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.errors import UnsupportedError
 
 
@@ -23,8 +21,9 @@ class DenoWasi(NodeWasiRuntime):
     tools = ("deno",)
     # The first with more of node:wasi than its name.
     minimum = (2, 8)
+    version_words = r"deno (\S+).*\nv8 (\S+)"
 
-    def command(self, script: Script) -> Sequence[str]:
+    def options(self, script: Script) -> Sequence[str]:
         # A preopened folder is opened by its path without links.
         folders = {path for folder in script.folders for path in (folder, folder.resolve())}
         if any("," in str(folder) for folder in folders):
@@ -33,7 +32,6 @@ class DenoWasi(NodeWasiRuntime):
                 "the end of it. Use a folder without commas."
             )
         return [
-            str(script.executable),
             "run",
             "--quiet",
             "--no-code-cache",
@@ -45,21 +43,11 @@ class DenoWasi(NodeWasiRuntime):
             f"--allow-read={_list(script.artifact, script.file, *folders)}",
             f"--allow-write={_list(script.file, *folders)}",
             f"--v8-flags=--wasm-max-mem-pages={script.memory_pages}",
-            str(script.script),
-            str(script.artifact),
-            str(script.file),
         ]
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, workspace: Path) -> dict[str, str]:
         # It keeps nothing where it cannot: a cache would have to be removed while a killed process still writes it.
         return {"DENO_DIR": os.devnull, "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
-
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        return [str(executable), "--version"]
-
-    def read_versions(self, said: str) -> Versions:
-        told = dict(re.findall(r"^(deno|v8) (\S+)", said, re.MULTILINE))
-        return Versions(told["deno"], told["v8"])
 
 
 def _list(*paths: Path) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_wasmedge.drivers import javascript, nodes
+from pytest_wasmedge.drivers import javascript
+from pytest_wasmedge.drivers.program import Interpreter
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.drivers.versions import numbers
+
+#: The first with --permission.
+_NODE = Interpreter("node", (22, 13), ("-p", "process.versions.node"), r"(\S+)")
 
 
 class EdgeRuntime(ServerRuntime):
@@ -20,18 +23,16 @@ class EdgeRuntime(ServerRuntime):
     tool = "edge-runtime"
     tools = ("node", "shim", "edge-runtime")
     minimum = (4,)
+    version_words = ("version", "engine_version")
     limits_itself = False
 
-    def missing(self) -> str:
-        return javascript.missing()
-
     def argv(self, launch: Launch) -> Sequence[str]:
-        glue, node = javascript.glue_folder(), nodes.node()
+        glue, node = javascript.glue_folder(), _NODE.require()
         return [
             str(node),
             "--permission",
             # Before 25 the permission model knew nothing of the network, nor this option.
-            *(["--allow-net"] if nodes.version(node) >= (25,) else []),
+            *(["--allow-net"] if numbers(_NODE.versions(node).version) >= (25,) else []),
             f"--allow-fs-read={glue}",
             f"--allow-fs-read={_packages(launch.executable)}",
             f"--allow-fs-read={launch.artifact_link}",
@@ -45,11 +46,7 @@ class EdgeRuntime(ServerRuntime):
 
     def version_argv(self, executable: Path) -> Sequence[str]:
         script = javascript.glue_folder() / "edgeruntime.mjs"
-        return [str(nodes.node()), str(script), str(executable.resolve()), "versions"]
-
-    def read_versions(self, said: str) -> Versions:
-        told = json.loads(said)
-        return Versions(told["version"], told["engine_version"])
+        return [str(_NODE.require()), str(script), str(executable.resolve()), "versions"]
 
 
 def _packages(executable: Path) -> Path:

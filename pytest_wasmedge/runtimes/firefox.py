@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch
-from pytest_wasmedge.drivers.versions import Versions, ask
 
 _PREFERENCES: Mapping[str, bool | int | str] = {
     # Nothing of a first run, nothing to be asked.
@@ -80,12 +77,8 @@ class Firefox(BrowserRuntime):
     }
     # The first with workers that are modules.
     minimum = (114,)
-
-    def missing(self) -> str:
-        return javascript.missing()
-
-    def glue(self) -> Path:
-        return javascript.glue_folder()
+    # ``Mozilla Firefox 153.7.0esr``; its engine bears the same number.
+    version_words = r"Mozilla Firefox ((\d[\w.]*?)(?:esr)?)(?: .*)?"
 
     def argv(self, launch: Launch) -> Sequence[str]:
         # The page is the profile's home page, since a command line is visible to every user of the machine.
@@ -98,15 +91,6 @@ class Firefox(BrowserRuntime):
 
     def environment(self, workspace: Path) -> dict[str, str]:
         return super().environment(workspace) | {"MOZ_CRASHREPORTER_DISABLE": "1"}
-
-    def versions(self, executable: Path) -> Versions:
-        return ask([str(executable), "--version"], self.environment, _read)
-
-
-def _read(said: str) -> Versions:
-    """Read ``Mozilla Firefox 153.7.0esr``; its engine bears the same number."""
-    version = re.findall(r"^Mozilla Firefox (\d[\w.]*)", said, re.MULTILINE)[0]
-    return Versions(version, version.removesuffix("esr"))
 
 
 RUNTIME = Firefox

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
+from pytest_wasmedge.drivers.versions import numbers
 
 
 class Node(ServerRuntime):
@@ -21,14 +19,14 @@ class Node(ServerRuntime):
     tools = ("node", "shim")
     # The first with --permission.
     minimum = (22, 13)
-
-    def missing(self) -> str:
-        return javascript.missing()
+    own_key = "server"
+    version_arguments = ("-p", "JSON.stringify(process.versions)")
+    version_words = ("node", "v8")
 
     def argv(self, launch: Launch) -> Sequence[str]:
         glue = javascript.glue_folder()
         # Before 25 the permission model knew nothing of the network, nor this option.
-        major = int(self.versions(launch.executable).version.split(".")[0])
+        knows_network = numbers(self.versions(launch.executable).version) >= (25,)
         return [
             str(launch.executable),
             "--permission",
@@ -37,17 +35,13 @@ class Node(ServerRuntime):
             "--allow-worker",
             # It would warn of --allow-worker once per worker; the workers run nothing but our glue.
             "--disable-warning=SecurityWarning",
-            *(["--allow-net"] if major >= 25 else []),
+            *(["--allow-net"] if knows_network else []),
             f"--wasm-max-mem-pages={launch.limits.memory_pages}",
             str(glue / "server.mjs"),
         ]
 
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        return [str(executable), "-p", "JSON.stringify(process.versions)"]
-
-    def read_versions(self, said: str) -> Versions:
-        told = json.loads(said)
-        return Versions(told["node"], told["v8"])
+    def own_argv(self, own: OwnLaunch) -> Sequence[str]:
+        return [str(own.executable), *own.args, str(own.entry)]
 
 
 RUNTIME = Node

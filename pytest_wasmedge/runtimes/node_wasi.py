@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime, Script
-from pytest_wasmedge.drivers.versions import Versions
 
 
 class NodeWasi(NodeWasiRuntime):
@@ -18,10 +15,11 @@ class NodeWasi(NodeWasiRuntime):
     tools = ("node",)
     # The first with --permission.
     minimum = (22, 13)
+    version_arguments = ("-p", "JSON.stringify(process.versions)")
+    version_words = ("node", "v8")
 
-    def command(self, script: Script) -> Sequence[str]:
+    def options(self, script: Script) -> Sequence[str]:
         return [
-            str(script.executable),
             "--permission",
             f"--allow-fs-read={script.script}",
             f"--allow-fs-read={script.artifact}",
@@ -31,17 +29,7 @@ class NodeWasi(NodeWasiRuntime):
             # That WASI is experimental, and that --allow-wasi allows it.
             "--no-warnings",
             f"--wasm-max-mem-pages={script.memory_pages}",
-            str(script.script),
-            str(script.artifact),
-            str(script.file),
         ]
-
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        return [str(executable), "-p", "JSON.stringify(process.versions)"]
-
-    def read_versions(self, said: str) -> Versions:
-        told = json.loads(said)
-        return Versions(told["node"], told["v8"])
 
 
 RUNTIME = NodeWasi

@@ -7,8 +7,8 @@ The plain contract: the body of a POST is stdin, the body of a 2xx answer is std
 
 from __future__ import annotations
 
+import itertools
 import re
-import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -82,42 +82,30 @@ def remotes(
             f"--wasm-remote-header: {invocation_header!r} cannot be the name of a header; "
             f"the default is {DEFAULT_HEADER}."
         )
-    parts = []
+    parts: list[tuple[str, str]] = []
     used = {*taken, *_RESERVED}
     for spec in specs:
         # A name ends before anything that only a URL has.
-        before, separator, after = spec.partition("=")
-        name, text = (before, after) if separator and not set(before) & set(":/?#@") else (None, spec)
+        name, separator, text = spec.partition("=")
+        if not separator or set(name) & set(":/?#@"):
+            name, separator, text = "", "", spec
         try:
             url = read_url(text)
         except UrlError as error:
             raise RemoteError(
                 f"--wasm-remote: {error}. Give [NAME=]URL, such as edge=https://edge.example/run."
             ) from None
-        parts.append((name, url))
-        if name is None:
-            continue
-        if not re.fullmatch(r"[a-z0-9-]+", name):
+        parts.append((name, str(url)))
+        if separator and not re.fullmatch(r"[a-z0-9-]+", name):
             raise RemoteError(f"--wasm-remote: {name!r} cannot be a name: use a-z, 0-9 and - only.")
         if name in used:
             raise RemoteError(
                 f"--wasm-remote: the name {name!r} is taken already; give {shown(url)} another one."
             )
-        used.add(name)
-    found = []
-    for name, url in parts:
-        if name is None:
-            name = _free_name(used)
-            used.add(name)
-        found.append(Remote(name, str(url), invocation_header))
-    return found
-
-
-def _free_name(used: Collection[str]) -> str:
-    number = 1
-    while (name := "remote" if number == 1 else f"remote-{number}") in used:
-        number += 1
-    return name
+        used |= {name} - {""}
+    usual = ("remote" if number == 1 else f"remote-{number}" for number in itertools.count(1))
+    free = (name for name in usual if name not in used)
+    return [Remote(name or next(free), url, invocation_header) for name, url in parts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +135,7 @@ class Remote(Runtime):
         *,
         transport: Transport | None = None,
     ) -> None:
-        self.name = name  # type: ignore[misc]  # a class variable elsewhere: here each URL has its own
+        self.name = name
         self.url = read_url(url)
         self.invocation_header = invocation_header
         self.unchecked: frozenset[OutcomeField] = _UNTOLD
@@ -250,12 +238,11 @@ class RemoteHost(Host):
         self.runtime: Remote = runtime
         self.artifact, self.limits = artifact, limits
         self._framed, self._edge = framed, edge
-        self._closed = threading.Event()
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        self._be_possible(invocation)
-        self._be_open()
-        timeout_s = self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s
+        self._check_possible(invocation)
+        self._check_open()
+        timeout_s = self._time_limit_s(invocation)
         body = request_body(invocation, timeout_s) if self._framed else invocation.stdin
         most_bytes = self.limits.output_bytes + (_HEAD_BYTES if self._framed else 0)
         began_ns = time.perf_counter_ns()
@@ -263,14 +250,14 @@ class RemoteHost(Host):
             reply = self._edge.post(body, timeout_s, most_bytes)
         except EdgeError as error:
             # What closes the client breaks what is under way.
-            self._be_open(error)
+            self._check_open()
             reply = Reply(time.perf_counter_ns() - began_ns, 0)
             ending = timed_out(str(error)) if isinstance(error, LateError) else host_failed(str(error))
             return self.runtime.outcome(reply, Answer(ending))
         return self.runtime.outcome(reply, self._answer(reply))
 
     def close(self) -> None:
-        self._closed.set()
+        self._closed = True
         self._edge.close()
 
     def _answer(self, reply: Reply) -> Answer:
@@ -291,7 +278,7 @@ class RemoteHost(Host):
             return Answer(too_long)
         return answer
 
-    def _be_possible(self, invocation: Invocation) -> None:
+    def _check_possible(self, invocation: Invocation) -> None:
         """Raise UnsupportedError for what this worker cannot give to its guest."""
         asked = ["folders"] if invocation.preopens else []
         if not self._framed:
@@ -302,10 +289,6 @@ class RemoteHost(Host):
                 f"{self.runtime.name} cannot give {' or '.join(asked)} to a guest, it is deployed elsewhere; "
                 "mark the test with runtimes(...) to run it where they can be given."
             )
-
-    def _be_open(self, cause: BaseException | None = None) -> None:
-        if self._closed.is_set():
-            raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.") from cause
 
 
 def _told(reply: Reply) -> str:

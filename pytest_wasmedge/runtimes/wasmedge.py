@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,26 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pytest_wasmedge.drivers.command import Ended, Launch
-from pytest_wasmedge.drivers.compiled import (
-    CompiledHost,
-    CompiledRuntime,
-    RefusedError,
-    compiled,
-    place_of,
-)
+from pytest_wasmedge.drivers.compiled import CompiledHost, CompiledRuntime, RefusedError, run_compiler
 from pytest_wasmedge.drivers.preopens import granted
-from pytest_wasmedge.drivers.process import Workspace, spawn, stop
-from pytest_wasmedge.drivers.versions import Versions, ask, numbers, told, too_old
-from pytest_wasmedge.errors import (
-    HostStartError,
-    ProvisionError,
-    RuntimeUnavailableError,
-    UnsupportedError,
-)
+from pytest_wasmedge.drivers.versions import numbers
+from pytest_wasmedge.errors import UnsupportedError
 from pytest_wasmedge.model import (
-    ARGV0,
     Artifact,
-    Availability,
     Ending,
     Host,
     Invocation,
@@ -43,13 +28,9 @@ from pytest_wasmedge.model import (
     out_of_memory,
     trapped,
 )
-from pytest_wasmedge.provision import Found, find, install_command
 
 #: Artifacts up to this size are compiled beforehand, larger ones interpreted: its compiler is LLVM on one thread.
 COMPILED_BYTES = 128 << 10
-
-#: The first with the subcommands run and compile; the options that we give them are older.
-MINIMUM = (0, 13)
 
 #: From here on compiled code is interpreted unless it is asked for (WasmEdge issue 5169).
 _RUN_MODES = (0, 17)
@@ -79,68 +60,54 @@ class WasmEdge(CompiledRuntime):
     engine = "WasmEdge"
     capabilities = frozenset({"memory_limit", "preopens"})
     tools = ("wasmedge",)
+    absent = "no wasmedge command found"
+    # The first with the subcommands run and compile; the options that we give them are older.
+    minimum = (0, 13)
+    # ``/usr/bin/wasmedge version 0.14.1``, and more lines for plugins.
+    version_words = r"\S.*wasmedge version (\d+\.\d+\.\d+\S*) *"
 
     def __init__(self) -> None:
         # A day to either side is what every C library takes; a quarter of an hour is what real zones are made of.
         self._zone_s = random.SystemRandom().randrange(-95, 96) * 900 + random.SystemRandom().randrange(
             1, 900
         )
-        self._thread = threading.local()
-
-    def probe(self) -> Availability:
-        install = install_command(self.name)
-        try:
-            found = self._found()
-            version = self._version(found.path)
-        except ProvisionError as error:
-            # It says itself what to do.
-            return Availability(False, reason=str(error))
-        except RuntimeUnavailableError as error:
-            return Availability(False, reason=str(error), install=install)
-        path = f"{found.path} ({found.origin})"
-        if reason := too_old(found.path, self.name, version, MINIMUM):
-            return Availability(False, version, version, reason, install, path)
-        return Availability(True, version, version, path=path)
-
-    def executable(self) -> Path:
-        try:
-            return self._found().path
-        except RuntimeUnavailableError as error:
-            raise RuntimeUnavailableError(f"{error}; get it with `{install_command(self.name)}`.") from error
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         """Start a host; ``compile`` is among its phases if there was no compiled code of a small artifact yet."""
-        phases_ns: dict[str, int] = {}
-        if _is_compiled(artifact):
-            phases_ns = self._compile(artifact)
+        compile_ns = 0
+        kept = self.kept_code(artifact)
+        if kept and not kept.exists():
+            began_ns = time.perf_counter_ns()
+            self.code_of(self.executable(), artifact)
+            compile_ns = time.perf_counter_ns() - began_ns
         host = WasmEdgeHost(self, artifact, limits)
-        host.start_phases_ns = phases_ns
+        host.start_phases_ns = {"compile": compile_ns} if compile_ns else {}
         return host
 
-    def prepare(self, launch: Launch) -> None:
-        artifact = launch.artifact
-        code = place_of(artifact, *_key(self._version(launch.executable))) if _is_compiled(artifact) else None
-        # The guest is called like its file.
-        (launch.workspace / ARGV0).symlink_to(code or artifact.path.absolute())
+    def compiles(self, artifact: Artifact) -> bool:
+        return artifact.size_bytes <= COMPILED_BYTES
 
-    def renew(self, launch: Launch) -> None:
-        place_of(launch.artifact, *_key(self._version(launch.executable))).unlink(missing_ok=True)
-        self._compile(launch.artifact)
+    def code_key(self, executable: Path) -> tuple[str, str]:
+        return f"wasmedge {self.versions(executable).version}", "generic"
 
-    def kept_code(self, artifact: Artifact) -> Path | None:
-        try:
-            return (
-                place_of(artifact, *_key(self._version(self.executable())))
-                if _is_compiled(artifact)
-                else None
-            )
-        except (ProvisionError, RuntimeUnavailableError):
-            return None
+    def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
+        began_s = time.time()
+        # Generic, since people take their cache folder from machine to machine.
+        argv = [str(executable), "compile", "--generic-binary", str(artifact.path.absolute()), "code.wasm"]
+        run_compiler(
+            self,
+            argv,
+            workspace,
+            f"wasmedge {self.versions(executable).version} cannot compile {artifact.name}",
+            lambda stdout, stderr: _wording(self._split(stdout, began_s)[1]),
+        )
+        path.write_bytes((workspace / "code.wasm").read_bytes())
 
     def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
         # Writes to files of the machine that the guest names.
         options = ["--forbidden-plugin", "wasi_logging"]
-        if _is_compiled(launch.artifact) and numbers(self._version(launch.executable)) >= _RUN_MODES:
+        version = self.versions(launch.executable).version
+        if self.compiles(launch.artifact) and numbers(version) >= _RUN_MODES:
             options += ["--run-mode", "aot"]
         if launch.limits.memory_bytes:
             options += ["--memory-page-limit", str(min(launch.limits.memory_bytes // _PAGE_BYTES, 1 << 16))]
@@ -153,36 +120,27 @@ class WasmEdge(CompiledRuntime):
                     "between. Use a folder and a guest path without colons."
                 )
             options += ["--dir", f"{guest_path}:{folder}"]
-        self._thread.began_s = time.time()
-        return [
-            str(launch.executable),
-            "run",
-            *options,
-            "--",
-            str(launch.workspace / ARGV0),
-            *invocation.args,
-        ]
+        return [str(launch.executable), "run", *options, "--", str(launch.artifact_link), *invocation.args]
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, workspace: Path) -> dict[str, str]:
         # POSIX counts west of Greenwich as positive.
         minutes, seconds = divmod(abs(self._zone_s), 60)
         sign = "-" if self._zone_s > 0 else "+"
         return {"TZ": f"OUR{sign}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"}
 
     def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
-        stdout, errors = self._split(ended.stdout)
+        stdout, errors = self._split(ended.stdout, launch.began_s)
         refused = next((each for each in errors if each.startswith("loading failed: ")), "")
         # The compiler has loaded the artifact itself.
-        if refused and _is_compiled(launch.artifact):
+        if refused and self.compiles(launch.artifact):
             raise RefusedError(refused)
         return stdout, ended.stderr, _ending(ended.status, errors)
 
-    def _split(self, stdout: bytes) -> tuple[bytes, list[str]]:
+    def _split(self, stdout: bytes, began_s: float) -> tuple[bytes, list[str]]:
         """Return what the guest wrote, and the errors among the lines that the engine wrote."""
         if b"] [" not in stdout:
             return stdout, []
-        # Of this thread's invocation: the driver asks for the command line and the outcome in one.
-        earliest_s, latest_s = self._thread.began_s - _TOLERANCE_S, time.time() + _TOLERANCE_S
+        earliest_s, latest_s = began_s - _TOLERANCE_S, time.time() + _TOLERANCE_S
         errors: list[str] = []
 
         def take(record: re.Match[bytes]) -> bytes:
@@ -197,55 +155,6 @@ class WasmEdge(CompiledRuntime):
             return b""
 
         return _RECORD.sub(take, stdout), errors
-
-    def _compile(self, artifact: Artifact) -> dict[str, int]:
-        """Have the compiled code kept; return the time that took, as a phase, if it was not there."""
-        executable = self.executable()
-        version = self._version(executable)
-        phases_ns: dict[str, int] = {}
-
-        def compile_to(path: Path) -> None:
-            began_ns = time.perf_counter_ns()
-            # Generic, since people take their cache folder from machine to machine.
-            command = [
-                str(executable),
-                "compile",
-                "--generic-binary",
-                str(artifact.path.absolute()),
-                "code.wasm",
-            ]
-            with Workspace.create() as workspace:
-                process = spawn(command, env=self.environment(), cwd=workspace.path, stdout=subprocess.PIPE)
-                try:
-                    stdout, _ = process.communicate()
-                finally:
-                    stop(process)
-                if process.returncode:
-                    _, errors = self._split(stdout)
-                    raise HostStartError(
-                        f"wasmedge {version} cannot compile {artifact.name}: {_wording(errors) or 'no message'}. "
-                        "Check the file with `wasm-tools validate`, or build it again."
-                    )
-                path.write_bytes((workspace.path / "code.wasm").read_bytes())
-            phases_ns["compile"] = time.perf_counter_ns() - began_ns
-
-        self._thread.began_s = time.time()
-        compiled(artifact, *_key(version), compile_to)
-        return phases_ns
-
-    def _found(self) -> Found:
-        found = find("wasmedge")
-        if found is None:
-            raise RuntimeUnavailableError("no wasmedge command found")
-        return found
-
-    def _version(self, executable: Path) -> str:
-        """Ask the command; it answers ``/usr/bin/wasmedge version 0.14.1``, and more lines for plugins."""
-
-        def read(said: str) -> Versions:
-            return Versions(told(r"\S.*wasmedge version (\d+\.\d+\.\d+\S*) *", said)[1])
-
-        return ask([str(executable), "--version"], lambda _: self.environment(), read).version
 
 
 class WasmEdgeHost(CompiledHost):
@@ -263,15 +172,6 @@ class WasmEdgeHost(CompiledHost):
     ) -> Outcome:
         with self._processors:
             return super()._invoke(invocation, wrap)
-
-
-def _is_compiled(artifact: Artifact) -> bool:
-    return artifact.size_bytes <= COMPILED_BYTES
-
-
-def _key(version: str) -> tuple[str, str]:
-    """Return engine and settings, by which compiled code is kept."""
-    return f"wasmedge {version}", "generic"
 
 
 def _wording(errors: Sequence[str]) -> str:

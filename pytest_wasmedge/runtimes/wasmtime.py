@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import importlib.metadata
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -126,20 +125,19 @@ class WasmtimeHost(InProcessHost):
         phases_ns["load"] = time.perf_counter_ns() - began_ns - phases_ns.get("compile", 0)
         self.start_phases_ns = phases_ns
         self._ticker = Ticker(self._engine.increment_epoch)
-        self._thread = threading.local()
 
     def _execute(self, run: Run) -> Ending:
         import wasmtime
 
         config = self._wasi_config(run)
-        store = wasmtime.Store(self._engine)
+        # The store carries the run to what the guest calls in it.
+        store = wasmtime.Store(self._engine, run)
         try:
             store.set_wasi(config)
             if self.limits.memory_bytes:
                 store.set_limits(memory_size=self.limits.memory_bytes)
             store.set_epoch_deadline(ticks(run.timeout_s))
-            self._thread.run = run
-            self._thread.clock_zero_ns = time.monotonic_ns()
+            run.clock_zero_ns = time.monotonic_ns()
             with self._ticker:
                 began_ns = time.perf_counter_ns()
                 instance = self._ready.instantiate(store)
@@ -193,6 +191,7 @@ class WasmtimeHost(InProcessHost):
         """
         import wasmtime
 
+        run: Run = wasmtime.Store.data(caller)  # type: ignore[assignment]
         memory = caller.get("memory")
         if not isinstance(memory, wasmtime.Memory) or not 0 < count <= _SUBSCRIPTIONS:
             return _EINVAL
@@ -211,12 +210,12 @@ class WasmtimeHost(InProcessHost):
                 continue
             clock, wait_ns = int.from_bytes(record[16:20], "little"), int.from_bytes(record[24:32], "little")
             if record[40] & 1:  # a point in time, by the guest's clock: wasmtime's monotonic one begins at 0
-                now_ns = time.monotonic_ns() - self._thread.clock_zero_ns if clock else time.time_ns()
+                now_ns = time.monotonic_ns() - run.clock_zero_ns if clock else time.time_ns()
                 wait_ns = max(0, wait_ns - now_ns)
             clocks.append((wait_ns, userdata))
         if not ready:
             shortest_ns = min(wait_ns for wait_ns, _ in clocks)
-            self._sleep(shortest_ns / 1e9)
+            _sleep(run, shortest_ns / 1e9)
             ready = [(userdata, 0) for wait_ns, userdata in clocks if wait_ns == shortest_ns]
         for index, (userdata, tag) in enumerate(ready):
             memory.write(
@@ -224,13 +223,6 @@ class WasmtimeHost(InProcessHost):
             )
         memory.write(caller, len(ready).to_bytes(4, "little"), result)
         return 0
-
-    def _sleep(self, duration_s: float) -> None:
-        """Sleep, at most until the deadline; a guest woken by it is over, though it may run on to its epoch."""
-        run: Run = self._thread.run
-        left_s = run.deadline_s - time.monotonic()
-        if run.stopping.wait(max(0.0, min(duration_s, left_s))) or duration_s > left_s:
-            run.overslept = True
 
     def _stop_guest(self, run: Run) -> None:
         run.stopping.set()
@@ -242,6 +234,13 @@ class WasmtimeHost(InProcessHost):
         self._ticker.close()
         # The compiled code, 60 MB of a Ruby: now, not when the garbage collector finds this host.
         self._ready.close()
+
+
+def _sleep(run: Run, duration_s: float) -> None:
+    """Sleep, at most until the deadline; a guest woken by it is over, though it may run on to its epoch."""
+    left_s = run.deadline_s - time.monotonic()
+    if run.stopping.wait(max(0.0, min(duration_s, left_s))) or duration_s > left_s:
+        run.overslept = True
 
 
 def _key(version: str) -> tuple[str, str]:

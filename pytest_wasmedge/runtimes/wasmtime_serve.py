@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-import subprocess
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from pytest_wasmedge.drivers import wasi_http
-from pytest_wasmedge.drivers.compiled import compiled, place_of
-from pytest_wasmedge.drivers.http import Answer, Framed, Served
-from pytest_wasmedge.drivers.process import Announcement, spawn, stop
+from pytest_wasmedge.drivers.compiled import KeepsCode, run_compiler
+from pytest_wasmedge.drivers.http import Answer, Framed, Served, pieces
+from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions, told
-from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
+from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
     Ending,
@@ -30,9 +24,6 @@ from pytest_wasmedge.model import (
     out_of_memory,
     trapped,
 )
-
-if TYPE_CHECKING:
-    import httpx
 
 #: The log tells of a trap before the answer breaks off, but it comes to us another way.
 _LOG_S = 2.0
@@ -46,10 +37,6 @@ _CODE = "component.cwasm"
 class Wire(Framed):
     """How the component is asked. An invocation's number is the path of its request, by which the log knows it."""
 
-    def __init__(self) -> None:
-        self._numbers: WeakKeyDictionary[httpx.Client, Iterator[int]] = WeakKeyDictionary()
-        self._lock = threading.Lock()
-
     def body(self, name: str, invocation: Invocation, timeout_s: float) -> bytes:
         return wasi_http.request_body(invocation)
 
@@ -58,8 +45,7 @@ class Wire(Framed):
     ) -> tuple[int, Answer]:
         import httpx
 
-        with self._lock:
-            number = next(self._numbers.setdefault(server.client, itertools.count(1)))
+        number = next(server.numbers)
         heard, by_log = wasi_http.Heard(output_bytes), False
         began_ns = time.perf_counter_ns()
         deadline_ns = began_ns + round(timeout_s * 1e9)
@@ -71,12 +57,10 @@ class Wire(Framed):
                 timeout=httpx.Timeout(timeout_s),
                 extensions={"heard": heard},
             ) as response:
-                for chunk in response.iter_raw() if response.is_success else ():
-                    heard.feed(chunk)
+                for piece in pieces(response, deadline_ns) if response.is_success else ():
+                    heard.feed(piece)
                     if heard.too_much:
                         break
-                    if time.perf_counter_ns() > deadline_ns:
-                        raise httpx.ReadTimeout("the guest did not end", request=response.request)
             elapsed_ns = time.perf_counter_ns() - began_ns
             if heard.too_much:
                 ending = host_failed(f"output limit of {output_bytes} bytes reached")
@@ -101,7 +85,7 @@ class Wire(Framed):
         return elapsed_ns, Answer(ending, stdout, stderr, number, runs_on=heard.too_much, by_log=by_log)
 
 
-class WasmtimeServe(ServerRuntime):
+class WasmtimeServe(KeepsCode, ServerRuntime):
     """``wasmtime serve``, which knows no time limit per request: a guest that does not end costs its process."""
 
     name = "wasmtime-serve"
@@ -119,6 +103,7 @@ class WasmtimeServe(ServerRuntime):
     announces_in_log = True
     # Older ones were not tried: they need exceptions, and --header.
     minimum = (49,)
+    version_words = r"wasmtime(?:-cli)? (\d+\.\d+\.\d+\S*)(?: .*)?"
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         try:
@@ -137,7 +122,7 @@ class WasmtimeServe(ServerRuntime):
         headers.write_text(f"{wasi_http.EXPECTED_HEADER}: {launch.secret}\n", encoding="ascii")
         component = launch.workspace / _CODE
         component.unlink(missing_ok=True)
-        component.symlink_to(self._compiled(launch))
+        component.symlink_to(self.code_of(launch.executable, launch.artifact))
         return [
             str(launch.executable),
             "serve",
@@ -162,50 +147,20 @@ class WasmtimeServe(ServerRuntime):
         found = re.match(rb"Serving HTTP on http://127\.0\.0\.1:(\d+)/", line)
         return {"port": int(found[1])} if found else None
 
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        return [str(executable), "--version"]
-
-    def read_versions(self, said: str) -> Versions:
-        # ``wasmtime 49.0.3 (f96eabaa1 2026-10-14)``
-        line = told(r"wasmtime(?:-cli)? (\d+\.\d+\.\d+\S*)(?: .*)?", said)
-        return Versions(line[1], line[1], build=line[0])
-
-    def kept_code(self, artifact: Artifact) -> Path | None:
-        try:
-            found = self.locate()
-            return place_of(artifact, *self._key(found.path)) if found else None
-        except (ProvisionError, RuntimeUnavailableError):
-            return None
-
-    def _compiled(self, launch: Launch) -> Path:
-        def compile_to(path: Path) -> None:
-            wrapped = launch.workspace / "component.wasm"
-            wrapped.write_bytes(wasi_http.wrap(launch.artifact.path.read_bytes()))
-            command = [str(launch.executable), "compile", "-o", str(path), str(wrapped)]
-            environment = self.environment(launch.workspace)
-            process = spawn(command, env=environment, cwd=launch.workspace, stderr=subprocess.PIPE)
-            try:
-                _, stderr = process.communicate()
-            finally:
-                stop(process)
-                wrapped.unlink()
-            if process.returncode:
-                said = " ".join(stderr.decode("utf-8", "backslashreplace").split())
-                raise HostStartError(
-                    f"{self.name} could not start with {launch.artifact.name}: wasmtime cannot compile it inside "
-                    f"its component: {said[:400] or 'no message'}. "
-                    "Check the file with `wasm-tools validate`, or build it again."
-                )
-
-        return compiled(launch.artifact, *self._key(launch.executable), compile_to)
-
-    def _key(self, executable: Path) -> tuple[str, str]:
-        """Return engine and settings, by which compiled code is kept: another component of ours is another key.
-
-        49.0.4 calls itself 49.0.3, so the version alone would not do.
-        """
+    def code_key(self, executable: Path) -> tuple[str, str]:
+        # Another component of ours is another key; and 49.0.4 calls itself 49.0.3.
         build = self.versions(executable).build
         return f"wasmtime-serve {build}, {executable.stat().st_size} bytes", wasi_http.fingerprint()
+
+    def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
+        wrapped = workspace / "component.wasm"
+        wrapped.write_bytes(wasi_http.wrap(artifact.path.read_bytes()))
+        run_compiler(
+            self,
+            [str(executable), "compile", "-o", str(path), str(wrapped)],
+            workspace,
+            f"{self.name} could not start with {artifact.name}: wasmtime cannot compile it inside its component",
+        )
 
 
 def _ending_in(log: Path, number: int) -> Ending | None:

@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -194,8 +194,8 @@ def test_doctor_in_json_says_the_same(capsys: pytest.CaptureFixture[str]) -> Non
 class BrokenRuntime(Runtime):
     """A runtime of somebody else whose probe raises, against its promise."""
 
-    name: ClassVar[str] = "broken"
-    engine: ClassVar[str] = "none"
+    name = "broken"
+    engine = "none"
 
     def probe(self) -> Availability:
         raise ValueError("no luck")

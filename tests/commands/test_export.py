@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from pytest_wasmedge.commands import cli
-from pytest_wasmedge.commands.export import MARKER, SECRET_VARIABLE, TARGETS, Exported, export, lines
+from pytest_wasmedge.commands.export import MARKER, Exported, export, lines, targets
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
+from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE
 from pytest_wasmedge.drivers.process import Announcement, announcements, spawn, stop
 from pytest_wasmedge.model import Artifact, Limits, exited, trapped
 from pytest_wasmedge.provision import find
@@ -67,7 +68,7 @@ def serve(tmp_path: Path, home: Mapping[str, str]) -> Iterator[Serve]:
         def serve(exported: Exported, target: str, env: Mapping[str, str] | None = None) -> str:
             listening, options, announces = LISTENING[target]
             process = spawn(
-                [*started_by(TARGETS[target].try_it), *options],
+                [*started_by(targets()[target].try_it), *options],
                 env={**home, **listening, **(env or {})},
                 cwd=exported.folder,
                 stdout=subprocess.PIPE,
@@ -229,7 +230,7 @@ def test_ruby(target: str, tmp_path: Path, serve: Serve, builtin_artifact: Artif
     """The built-in Ruby, exported by the console script, runs what is sent to it."""
     folder = tmp_path / "out"
     assert cli.main(["export", target, "--output", str(folder)]) == 0
-    url = serve(Exported(TARGETS[target], folder, builtin_artifact, {}, 0), target)
+    url = serve(Exported(targets()[target], folder, builtin_artifact, {}, 0), target)
 
     assert httpx.post(url, content="puts 6 * 7", timeout=60).text == "42\n"
     with Remote("edge", url).start(builtin_artifact, Limits()) as host:
@@ -243,7 +244,7 @@ def test_wrangler_deploys_it(tmp_path: Path, home: Mapping[str, str]) -> None:
     """Wrangler takes the folder as it is, and would upload the artifact unchanged."""
     exported = exported_program(tmp_path, "cloudflare", wat.ECHO)
     done = subprocess.run(
-        [*started_by(TARGETS["cloudflare"].deploy), "--dry-run", f"--outdir={tmp_path / 'upload'}"],
+        [*started_by(targets()["cloudflare"].deploy), "--dry-run", f"--outdir={tmp_path / 'upload'}"],
         cwd=exported.folder,
         env={**home, **LISTENING["cloudflare"][0]},
         capture_output=True,
@@ -278,7 +279,7 @@ def test_wrangler_serves_it(tmp_path: Path, serve: Serve, monkeypatch: pytest.Mo
 # --- the folder ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", targets())
 def test_files(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The folder holds the artifact unchanged, and the report names every file, its sizes and the next commands."""
     program = wat.artifact(tmp_path, wat.ECHO)
@@ -288,7 +289,7 @@ def test_files(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     printed = capsys.readouterr().out
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MARKER}
     assert {"artifact.wasm", "README.md", "guest.mjs", "shim/index.js", "shim/LICENSE-MIT"} <= files
-    assert set(TARGETS[target].files) <= files
+    assert set(targets()[target].files) <= files
     assert (folder / "artifact.wasm").read_bytes() == program.path.read_bytes()
     for path in files:
         assert re.search(
@@ -296,7 +297,7 @@ def test_files(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ), path
     assert program.sha256 in printed
     assert program.sha256 in (folder / "README.md").read_text()
-    for command in (TARGETS[target].try_it, TARGETS[target].deploy, "pytest --wasm-remote=URL"):
+    for command in (targets()[target].try_it, targets()[target].deploy, "pytest --wasm-remote=URL"):
         assert command in printed
         assert command in (folder / "README.md").read_text()
     assert "Open to everybody" in printed
@@ -444,5 +445,5 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, capsys: pytest.Captur
 
 def test_the_console_script_knows_the_targets() -> None:
     """The choices of `export` are the targets."""
-    for target in TARGETS:
+    for target in targets():
         assert cli.parser().parse_args(["export", target]).target == target

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -300,3 +301,28 @@ def test_closing_just_before_a_program_runs(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(command, "spawn", spawn_late)
         with pytest.raises(HostStartError, match="closed during an invocation"):
             host.run(timeout_s=DEADLINE_S)
+
+
+class Collecting(Script):
+    """Puts its invocation's number, and what it was given, where the outcome is read."""
+
+    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+        launch.folder.mkdir()
+        (launch.folder / "given").write_bytes(invocation.stdin)
+        return super().argv(launch, invocation)
+
+    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+        return (launch.folder / "given").read_bytes(), str(launch.began_s).encode(), exited(0)
+
+
+def test_each_invocation_has_its_own_launch() -> None:
+    """What the command line was made of is at hand when the outcome is read, in whatever order they end, and goes."""
+    program = "import sys, time; time.sleep(float(sys.stdin.read() or 60))"
+    with Collecting(program).start(ARTIFACT, Limits()) as host, ThreadPoolExecutor(4) as threads:
+        workspace = cast("CommandHost", host)._workspace.path
+        outcomes = list(threads.map(host.run, (b"0.3", b"0.2", b"0.1", b"0")))
+        began_s = [float(each.stderr) for each in outcomes]
+        assert [each.stdout for each in outcomes] == [b"0.3", b"0.2", b"0.1", b"0"]
+        assert max(abs(each_s - time.time()) for each_s in began_s) < DEADLINE_S
+        assert host.run(timeout_s=0.2).ending == timed_out()
+        assert list(workspace.iterdir()) == []

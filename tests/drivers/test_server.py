@@ -129,7 +129,7 @@ class Described(ServerRuntime):
     def __init__(self, program: Path, mode: str = "", *, limits_itself: bool = True) -> None:
         self.program, self.mode = program, mode
         # What is a fact of the class in a real runtime is chosen per test here.
-        self.limits_itself = limits_itself  # type: ignore[misc]
+        self.limits_itself = limits_itself
 
     def locate(self) -> Found | None:
         return Found(Path(sys.executable), "the tests")
@@ -386,7 +386,7 @@ def test_ctrl_c_costs_the_process(served: ServerHost) -> None:
 def test_an_answer_without_end_costs_the_process(program: Path, artifact: Artifact, status: bytes) -> None:
     """Whoever still answers when we have heard enough, well or ill, is stopped."""
     runtime = Described(program)
-    runtime.wire = Plain()  # type: ignore[misc]
+    runtime.wire = Plain()
     with runtime.start(artifact, Limits(output_bytes=1000)) as host:
         endless = cast("ServerHost", host)._server.process
         outcome = host.run(b"\nendless " + status)

@@ -181,7 +181,7 @@ class Alive:
         self.ending = exited(0)
         monkeypatch.setattr(usage, "_own_bytes", self._look)
         self.runtime = FakeRuntime(answer=self._live)
-        self.runtime.capabilities = frozenset({"concurrent"})  # type: ignore[misc]
+        self.runtime.capabilities = frozenset({"concurrent"})
         self.host = self.runtime.start(ARTIFACT, Limits())
 
     def _live(self, invocation: Invocation) -> Outcome:

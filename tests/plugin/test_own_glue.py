@@ -17,10 +17,16 @@ from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.errors import HostStartError, UnsupportedError
 from pytest_wasmedge.model import Host, Invocation, Limits, Runtime, exited, host_failed, timed_out
 from pytest_wasmedge.plugin import own_glue
-from pytest_wasmedge.plugin.own_glue import GlueError, read, runtimes
+from pytest_wasmedge.plugin.own_glue import GlueError, OwnGlue
 from pytest_wasmedge.runtimes import builtin_runtimes, merge
 from tests import wat
 from tests.waiting import until_gone
+
+
+def runtimes(project: Path) -> list[Runtime]:
+    """Return what the project brings glue for, among our runtimes."""
+    return own_glue.runtimes(project, builtin_runtimes())
+
 
 ALL_BYTES = bytes(range(256))
 
@@ -353,7 +359,9 @@ def test_the_copy(project: Path, tmp_path: Path) -> None:
         "[tool.pytest-wasmedge.runtimes.node]\nserver = 'a/b/x.js'\nartifact = 'a/wasm/ruby.wasm'\n"
     )
     program = wat.artifact(tmp_path, wat.ECHO)
-    [glue] = read(project).values()
+    [runtime] = runtimes(project)
+    assert isinstance(runtime, OwnGlue)
+    glue = runtime.glue
     place = tmp_path / "copy"
     own_glue.lay_out(glue, place, program.path)
 
@@ -411,7 +419,7 @@ HEAD = "[tool.pytest-wasmedge.runtimes.deno]\n"
         ("[tool.pytest-wasmedge]\nruntimes = 1\n", "tool.pytest-wasmedge.runtimes is 1; write it as a table"),
         (
             "[tool.pytest-wasmedge.runtimes.denno]\n",
-            "has the unknown key denno. Did you mean deno? Known: workerd,",
+            "has the unknown key denno. Did you mean deno? Known: bun, cloudflare, deno, node, workerd.",
         ),
         (
             "[tool.pytest-wasmedge.runtimes]\ndeno = 'x'\n",

@@ -224,6 +224,37 @@ def test_parametrising_by_a_hook(project: pytest.Pytester) -> None:
     assert counted(result) == {"one": 0, "two": 1}
 
 
+def test_parametrising_host_by_a_hook(project: pytest.Pytester) -> None:
+    """A hook that parametrises `host` is told to parametrise the runtime: marks can be read, hooks cannot."""
+    project.makeconftest(
+        CONFTEST + "\ndef pytest_generate_tests(metafunc):\n"
+        "    metafunc.parametrize('host', ['two'], indirect=True)\n"
+    )
+    project.makepyfile("def test_it(host):\n    pass\n")
+    result = run(project)
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "a pytest_generate_tests parametrises host: let it parametrise wasm_runtime" in result.stdout.str()
+
+
+@pytest.mark.parametrize("name", ["host", "wasm_runtime"])
+def test_parametrising_all_tests_of_a_file(project: pytest.Pytester, name: str) -> None:
+    """A mark on a class, or on all of a file, means the runtime too."""
+    mark = f"pytest.mark.parametrize('{name}', ['two', pytest.param('one', id='first')], indirect=True)"
+    project.makepyfile(
+        test_file=f"import pytest\npytestmark = {mark}\n"
+        "def test_a(host, cold_start):\n    assert host.runtime.name == cold_start.runtime\n"
+        "def test_b(host):\n    pass\n",
+        test_class=f"import pytest\n@{mark}\nclass TestIt:\n"
+        "    def test_a(self, host):\n        pass\n    def test_b(self, host):\n        pass\n",
+    )
+    result = run(project)
+
+    result.assert_outcomes(passed=8)
+    assert counted(result) == {"one": 4, "two": 4}
+    assert {each.partition("[")[2] for each in collected(project)} == {"two]", "first]"}
+
+
 def test_a_host_of_its_own_is_parametrised_by_nobody_else(project: pytest.Pytester) -> None:
     """A project's own `host` keeps its own indirect parameters beside our runtime."""
     project.makepyfile(

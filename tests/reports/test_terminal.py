@@ -14,7 +14,7 @@ from pytest_wasmedge.testing import FakeRuntime
 def fake(name: str, engine: str) -> FakeRuntime:
     """Return a fake of this engine."""
     runtime = FakeRuntime(name)
-    runtime.engine = engine  # type: ignore[misc]
+    runtime.engine = engine
     return runtime
 
 
@@ -182,7 +182,7 @@ def test_what_the_contract_knows_and_what_a_runtime_does_not_tell() -> None:
     run = new()
     edge = fake("edge", "deployed")
     edge.unchecked = frozenset({"stderr", "ending"})
-    edge.wrapped = "in a component"  # type: ignore[misc]
+    edge.wrapped = "in a component"
     run.add_runtime(edge, Availability(True, "1.0"))
     run.add_test("edge", "known", {})
     run.stale.append("portability.toml:3: errors/deep no longer diverges on edge 1.0: delete lines 3 to 8.")

@@ -157,7 +157,7 @@ def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert not availability.available
     assert (availability.reason, availability.install) == ("no ruby command found", "apt install ruby")
     with pytest.raises(
-        RuntimeUnavailableError, match="no ruby command found; get one with `apt install ruby`"
+        RuntimeUnavailableError, match="no ruby command found; get it with `apt install ruby`"
     ):
         NativeRuby().start(wat.artifact(tmp_path, wat.ECHO), Limits())
 

@@ -277,7 +277,7 @@ def test_a_program_of_no_use(
 @pytest.mark.parametrize("kind", RUNTIMES)
 def test_no_program(kind: type[NodeWasiRuntime], actor: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the program the probe gives the command that installs it, and a start says the same."""
-    monkeypatch.setattr("pytest_wasmedge.drivers.nodewasi.find", lambda name, version: None)
+    monkeypatch.setattr("pytest_wasmedge.drivers.program.find", lambda name, version: None)
 
     assert kind().probe().reason == f"no {kind.tool} found"
     with pytest.raises(RuntimeUnavailableError, match=f"get it with `pytest-wasmedge install {kind.name}`"):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.drivers.versions import Versions
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import (
     Host,
@@ -125,7 +126,7 @@ def test_log_in_the_middle(either: Callable[..., Host]) -> None:
 
 def test_no_run_sees_the_zone(start: Start) -> None:
     """The offset that the log is known by is no real zone's, differs from runtime to runtime, and is not granted."""
-    zones = [WasmEdge().environment()["TZ"] for _ in range(20)]
+    zones = [WasmEdge().environment(Path())["TZ"] for _ in range(20)]
     offsets_s = []
     for zone in zones:
         hours, minutes, seconds = map(int, zone[4:].split(":"))
@@ -279,7 +280,7 @@ def test_versions_are_the_program_s_own(real_command: Path) -> None:
 
 def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a wasmedge command the probe gives the command that installs one, and a start says the same."""
-    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmedge.find", lambda name: None)
+    monkeypatch.setattr("pytest_wasmedge.drivers.program.find", lambda name, version: None)
     availability = WasmEdge().probe()
 
     assert not availability.available
@@ -377,7 +378,7 @@ def test_how_compiled_code_is_asked_for(
     """The option came with 0.17, which interprets without it; older versions do not know it."""
     host = start("wasmedge", WRITES_AND_TRAPS)
     assert isinstance(host, WasmEdgeHost)
-    monkeypatch.setattr(WasmEdge, "_version", lambda self, executable: version)
+    monkeypatch.setattr(WasmEdge, "versions", lambda self, executable: Versions(version))
     seen: list[Sequence[str]] = []
 
     def wrap(argv: Sequence[str]) -> Sequence[str]:

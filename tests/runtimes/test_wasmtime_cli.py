@@ -66,7 +66,7 @@ def test_imitated_refusal_is_the_guest_s_text(start: Start, text: str) -> None:
 
 def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a wasmtime command the probe gives the command that installs one, and a start says the same."""
-    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmtime_cli.find", lambda name, version=None: None)
+    monkeypatch.setattr("pytest_wasmedge.drivers.program.find", lambda name, version: None)
     availability = WasmtimeCli().probe()
 
     assert not availability.available
@@ -148,7 +148,7 @@ def test_no_folder_is_left(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_pa
     host.close()
     assert not list(places.iterdir())
 
-    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmtime_cli.find", lambda name, version=None: None)
+    monkeypatch.setattr("pytest_wasmedge.drivers.program.find", lambda name, version: None)
     with pytest.raises(RuntimeUnavailableError):
         WasmtimeCli().start(host.artifact, Limits())
     assert not list(places.iterdir())

@@ -1,11 +1,11 @@
-"""The host in Wasmer: an HTTP server on loopback that runs each invocation in a sandbox of its own.
+"""The host in an SDK for Python: an HTTP server on loopback that runs each invocation in a sandbox of its own.
 
-A program for `python -I -S`, which imports nothing of ours, and wasmer-sdk from the folder that it is given:
+A program for `python -I -S`, which imports nothing of ours, and the SDK from the folder that it is given:
 
-    wasmer_server.py versions FOLDER                   prints {"wasmer": …, "cranelift": …}
-    wasmer_server.py compile FOLDER CACHE ARTIFACT     leaves the artifact's compiled code in the cache
-    wasmer_server.py serve FOLDER CACHE                reads one line {secret, artifact, output_bytes} on stdin, prints
-                                                       one line {port, phases_ns}, and exits when stdin closes
+    sdk_server.py versions FOLDER                   prints {"version": …, "engine_version": …}
+    sdk_server.py compile FOLDER CACHE ARTIFACT     leaves the artifact's compiled code in the cache
+    sdk_server.py serve FOLDER CACHE                reads one line {secret, artifact, output_bytes} on stdin, prints
+                                                    one line {port, phases_ns}, and exits when stdin closes
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+#: The module and its distribution.
+_SDK = "wasmer_sdk"
 SECRET_HEADER = "pytest-wasmedge-secret"
 # The same in every host: model.ARGV0. A guest is called like its command.
 ARGV0 = "artifact.wasm"
 
-# How wasmer-sdk words a trap; the rest of its message is a backtrace.
+# How the SDK words a trap; the rest of its message is a backtrace.
 _TRAP = re.compile(r"command execution failed: RuntimeError: ([^\n]*)")
 _CRANELIFT = re.compile(rb"cranelift-codegen-(\d+\.\d+\.\d+)")
 #: How long we wait for the rest of the streams of a guest that trapped; it is there already.
@@ -49,7 +51,7 @@ class Guests:
 
     def __init__(self, folder: str, cache: str, output_bytes: int) -> None:
         sys.path.insert(0, folder)
-        self._sdk: Any = importlib.import_module("wasmer_sdk")
+        self._sdk: Any = importlib.import_module(_SDK)
         self._client: Any = self._sdk.Wasmer(cache_root=cache, output_bytes=output_bytes)
         self._output_bytes = output_bytes
         self._package: Any = None
@@ -261,14 +263,14 @@ async def compile_into_cache(folder: str, cache: str, artifact: str) -> None:
 def versions(folder: str) -> dict[str, str]:
     """Return what the package and its library say of themselves; the library has to load."""
     sys.path.insert(0, folder)
-    importlib.import_module("wasmer_sdk")
-    (library,) = Path(folder).glob("wasmer_sdk/libwasmer_sdk_uniffi.*")
-    (package,) = importlib.metadata.distributions(name="wasmer-sdk", path=[folder])
+    importlib.import_module(_SDK)
+    (library,) = Path(folder).glob(f"{_SDK}/lib{_SDK}_uniffi.*")
+    (package,) = importlib.metadata.distributions(name=_SDK, path=[folder])
     # The library tells no version of its engine, but where its sources lay.
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         found = _CRANELIFT.search(content)
         cranelift = found[1].decode() if found else ""
-    return {"wasmer": package.version, "cranelift": cranelift}
+    return {"version": package.version, "engine_version": cranelift}
 
 
 def main(mode: str, folder: str, *rest: str) -> None:
