@@ -21,7 +21,7 @@ def generate(metafunc: pytest.Metafunc) -> None:
         if "wasm_runtime" in names:
             # A contract that cannot be read is told here, not when a test has failed.
             _ = stash.session(metafunc.config).held.contract
-            _mean_the_runtime(metafunc.definition, names)
+            _mean_the_runtime(metafunc)
         if "wasm_program" in names:
             _parametrize_program(metafunc)
         elif SELECTED in names and "wasm_runtime" not in _given(metafunc):
@@ -32,16 +32,20 @@ def generate(metafunc: pytest.Metafunc) -> None:
         raise pytest.Collector.CollectError(printable(str(error))) from error
 
 
-def _mean_the_runtime(definition: pytest.Item, names: Collection[str]) -> None:
+def _mean_the_runtime(metafunc: pytest.Metafunc) -> None:
     """Let `parametrize("host", ["deno"], indirect=True)` give the runtime that all our fixtures of a test are of.
 
     So does `parametrize("wasm_runtime", ["deno"])`, for the whole session as our fixture itself. A `host` of the
-    project's own is left alone.
+    project's own is left alone. Raises WasmEdgeError for a hook that has parametrised ours.
     """
-    hosts = [name for name in ("host", "wasm_host") if name in names]
-    if "host" in hosts and OUR_HOST not in names:
-        hosts.remove("host")
-    for node in definition.listchain():
+    ours = {"wasm_host": "wasm_host", "host": OUR_HOST}
+    hosts = [name for name, sign in ours.items() if sign in metafunc.fixturenames]
+    if wrong := private.given_by_hooks(metafunc).intersection(hosts):
+        raise WasmEdgeError(
+            f"a pytest_generate_tests parametrises {', '.join(sorted(wrong))}: let it parametrise wasm_runtime, "
+            "with indirect=True, from which all our fixtures follow."
+        )
+    for node in metafunc.definition.listchain():
         node.own_markers[:] = [
             _of_runtime(mark, hosts) if mark.name == "parametrize" else mark for mark in node.own_markers
         ]

@@ -24,6 +24,10 @@ class Noting(FakeRuntime):
 def pytest_wasmedge_runtimes(config, runtimes):
     return [Noting(name) for name in ("wasmtime", "one", "two")]
 """
+sees_overridden = pytest.mark.skipif(
+    pytest.version_tuple < (9,),
+    reason="before pytest 9 a fixture that overrides another hides what that one needs",
+)
 #: What pytest-testinfra has, as far as pytest sees it.
 OTHER_PLUGIN = """
 import pytest
@@ -104,7 +108,9 @@ def test_host_is_of_the_runtime(project: pytest.Pytester) -> None:
     assert collected(project) == ["test_it[one]", "test_it[two]"]
 
 
-@pytest.mark.parametrize("needs", ["wasm_host", "host", "host, wasm_runtime"])
+@pytest.mark.parametrize(
+    "needs", ["wasm_host", pytest.param("host", marks=sees_overridden), "host, wasm_runtime"]
+)
 def test_overriding_host(project: pytest.Pytester, needs: str) -> None:
     """A project may put something of its own around `host`; its tests run, and count, for each runtime."""
     inner = needs.partition(",")[0]
@@ -218,6 +224,37 @@ def test_parametrising_by_a_hook(project: pytest.Pytester) -> None:
     assert counted(result) == {"one": 0, "two": 1}
 
 
+def test_parametrising_host_by_a_hook(project: pytest.Pytester) -> None:
+    """A hook that parametrises `host` is told to parametrise the runtime: marks can be read, hooks cannot."""
+    project.makeconftest(
+        CONFTEST + "\ndef pytest_generate_tests(metafunc):\n"
+        "    metafunc.parametrize('host', ['two'], indirect=True)\n"
+    )
+    project.makepyfile("def test_it(host):\n    pass\n")
+    result = run(project)
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "a pytest_generate_tests parametrises host: let it parametrise wasm_runtime" in result.stdout.str()
+
+
+@pytest.mark.parametrize("name", ["host", "wasm_runtime"])
+def test_parametrising_all_tests_of_a_file(project: pytest.Pytester, name: str) -> None:
+    """A mark on a class, or on all of a file, means the runtime too."""
+    mark = f"pytest.mark.parametrize('{name}', ['two', pytest.param('one', id='first')], indirect=True)"
+    project.makepyfile(
+        test_file=f"import pytest\npytestmark = {mark}\n"
+        "def test_a(host, cold_start):\n    assert host.runtime.name == cold_start.runtime\n"
+        "def test_b(host):\n    pass\n",
+        test_class=f"import pytest\n@{mark}\nclass TestIt:\n"
+        "    def test_a(self, host):\n        pass\n    def test_b(self, host):\n        pass\n",
+    )
+    result = run(project)
+
+    result.assert_outcomes(passed=8)
+    assert counted(result) == {"one": 4, "two": 4}
+    assert {each.partition("[")[2] for each in collected(project)} == {"two]", "first]"}
+
+
 def test_a_host_of_its_own_is_parametrised_by_nobody_else(project: pytest.Pytester) -> None:
     """A project's own `host` keeps its own indirect parameters beside our runtime."""
     project.makepyfile(
@@ -276,6 +313,7 @@ def test_the_suite_is_of_our_hosts(project: pytest.Pytester) -> None:
     assert result.parseoutcomes()["passed"] == 2 * 8
 
 
+@sees_overridden
 def test_a_conftest_s_host_is_no_other_plugin(project: pytest.Pytester) -> None:
     """A conftest's own `host` wins with our options too, and can ask for ours by the name that it takes."""
     project.makeconftest(
