@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT
+from pytest_wasmedge.plugin.options import BUDGET_S, MARGIN
 
 if TYPE_CHECKING:
     import argparse
@@ -28,8 +29,8 @@ class Options:
     contract: str = ""
     update_contract: bool = False
     strict_latency: bool = False
-    latency_budget_s: float = 60.0
-    margin: float = 0.05
+    latency_budget_s: float = BUDGET_S
+    margin: float = MARGIN
     seed: int | None = None
     samples: str = ""
     remote: tuple[str, ...] = ()

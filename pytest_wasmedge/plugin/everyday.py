@@ -38,11 +38,11 @@ OUR_HOST = "_wasm_host"
 
 
 def register(config: pytest.Config, named: Mapping[str, str]) -> None:
-    """Register the everyday names: all if the command line asks for us, else those that no other plugin has."""
+    """Register the everyday names: all if one of our options is given, else those that no other plugin has."""
     docs = {name: getattr(fixtures, f"wasm_{name}").__doc__ for name in _SCOPES}
     docs |= {f"{name}_host": _doc(runtime) for name, runtime in named.items()}
     names: Iterable[str] = docs
-    asked = options.given(config.option)
+    asked = options.mentioned(config.option)
     if not asked:
         taken = private.fixtures_of_plugins(config.pluginmanager)
         names = [name for name in docs if name not in taken]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import argparse
 
 CONTRACT = "portability.toml"
+BUDGET_S, MARGIN = 60.0, 0.05
 
 
 def add(group: Any) -> None:
@@ -68,7 +69,7 @@ def add(group: Any) -> None:
     group.addoption(
         "--wasm-margin",
         type=_percent,
-        default=0.05,
+        default=MARGIN,
         metavar="PERCENT",
         help="how much slower than the baseline a cold start may be (default: 5%%)",
     )
@@ -93,7 +94,7 @@ def add(group: Any) -> None:
     group.addoption(
         "--wasm-latency-budget",
         type=_seconds,
-        default=60.0,
+        default=BUDGET_S,
         metavar="SECONDS",
         help="how long one latency may be sampled on one runtime before it is undecided (default: 60)",
     )
@@ -154,3 +155,9 @@ def given(option: argparse.Namespace) -> bool:
         or option.wasm_remote
         or option.wasm_artifact != BUILTIN_ARTIFACT
     )
+
+
+def mentioned(option: argparse.Namespace) -> bool:
+    """True if one of our options is given at all, also one that only says how something of ours is done."""
+    tuned = (option.wasm_latency_budget, option.wasm_margin, option.wasm_seed) != (BUDGET_S, MARGIN, None)
+    return given(option) or tuned or bool(option.wasm_samples or option.wasm_remote_header)

@@ -283,19 +283,19 @@ def test_an_unknown_runtime_as_a_value(project: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize("load", ["before", "after"])
-@pytest.mark.parametrize("ours", [False, True], ids=["without our options", "with our options"])
-def test_another_plugin_s_host(project: pytest.Pytester, load: str, ours: bool) -> None:
+@pytest.mark.parametrize("option", ["", "--runtimes=wasmtime", "--wasm-seed=5", "--wasm-margin=7%"])
+def test_another_plugin_s_host(project: pytest.Pytester, load: str, option: str) -> None:
     """`host` of another plugin is left alone unless one of our options is given, whichever plugin is loaded first."""
     project.makepyfile(
         other_plugin=OTHER_PLUGIN,
-        test_it=f"def test_it(host):\n    assert (host == 'theirs') is not {ours}\n"
+        test_it=f"def test_it(host):\n    assert (host == 'theirs') is not {bool(option)}\n"
         "def test_prefixed(wasm_host):\n    assert wasm_host.runtime.name == 'wasmtime'\n",
     )
     project.syspathinsert()
     if load == "after":
         project.makeconftest(CONFTEST + "\npytest_plugins = ['other_plugin']\n")
     options = ["-p", "other_plugin"] if load == "before" else []
-    options += ["--runtimes=wasmtime", "--wasm-artifact=echo.wasm"] if ours else []
+    options += [option] if option else []
     result = project.runpytest_inprocess("-W", "error", *options, "test_it.py")
 
     result.assert_outcomes(passed=2)
