@@ -70,7 +70,7 @@ test-lowest: .venv/.installed $(LOWEST)/.installed
 	$(BIN)/python $(PIP_QUIETLY) wheel --no-deps --no-build-isolation --wheel-dir $(LOWEST)/dist .
 	$(LOWEST)/bin/python $(PIP_QUIETLY) install --no-deps --force-reinstall $(LOWEST)/dist/*.whl
 	$(LOWEST)/bin/pytest --runtimes=wasmtime -n 2 -k "(test_stdout or test_exit_status) and not load"
-	$(LOWEST)/bin/pytest tests/contract tests/drivers/test_server.py tests/reports tests/test_xdist.py -n 2
+	$(LOWEST)/bin/pytest tests/contract tests/drivers/test_server.py tests/reports tests/plugin/test_xdist.py -n 2
 
 $(LOWEST)/.installed: requirements/lowest.txt
 	$(check-python)

@@ -7,31 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_wasmedge.artifacts.binary import KINDS, MAGIC, SECTIONS, Reader, sections
+from pytest_wasmedge.artifacts.wasi import SIGNATURES, WASI
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.model import Artifact
 
-WASI = "wasi_snapshot_preview1"
-
-_WASI_FUNCTION_NAMES = """
-    args_get args_sizes_get environ_get environ_sizes_get clock_res_get clock_time_get
-    fd_advise fd_allocate fd_close fd_datasync fd_fdstat_get fd_fdstat_set_flags fd_fdstat_set_rights
-    fd_filestat_get fd_filestat_set_size fd_filestat_set_times fd_pread fd_prestat_dir_name fd_prestat_get
-    fd_pwrite fd_read fd_readdir fd_renumber fd_seek fd_sync fd_tell fd_write
-    path_create_directory path_filestat_get path_filestat_set_times path_link path_open path_readlink
-    path_remove_directory path_rename path_symlink path_unlink_file
-    poll_oneoff proc_exit proc_raise sched_yield random_get sock_accept sock_recv sock_send sock_shutdown
-"""
-#: The functions of WASI preview 1: all that an artifact may import.
-WASI_FUNCTIONS = frozenset(_WASI_FUNCTION_NAMES.split())
-
-_MAGIC = b"\0asm"
 _MODULE = 0x00000001
 _COMPONENT = 0x0001000D
-_KINDS = ("function", "table", "memory", "global", "tag")
-_SECTIONS = (
-    "custom", "type", "import", "function", "table", "memory", "global",
-    "export", "start", "element", "code", "data", "data count", "tag",
-)  # fmt: skip
 _SHOWN_IMPORTS = 3
 
 # Files that people give by mistake: how they begin, what they are, what to do.
@@ -98,110 +80,57 @@ def inspect(data: bytes, called: str = "the artifact") -> ModuleInfo:
     exports: tuple[tuple[str, str], ...] = ()
     function_count = 0
     memories: list[tuple[int, int | None]] = []
-    for section, start, end in _sections(data, called):
-        reader = _Reader(data, start, end, section, called)
+    for number, start, end in sections(data, called):
+        section = SECTIONS[number]
+        reader = Reader(data, start, end, section, called)
         if section == "import":
-            imports = tuple(reader.imports(memories))
+            imports = tuple(_imports(reader, memories))
         elif section == "function":
             function_count = reader.number()
         elif section == "memory":
             memories += [reader.limits() for _ in range(reader.number())]
         elif section == "export":
-            exports = tuple(reader.exports())
+            exports = tuple(_exports(reader))
     smallest, largest = memories[0] if memories else (None, None)
     return ModuleInfo(imports, exports, function_count, smallest, largest, len(data))
 
 
-class _Reader:
-    """Reads the values of one section, and never beyond its end."""
+def _imports(reader: Reader, memories: list[tuple[int, int | None]]) -> Iterator[tuple[str, str, str]]:
+    """Yield (module, name, kind); limits of imported memories are added to ``memories``."""
+    for _ in range(reader.number()):
+        module, name, kind = reader.name(), reader.name(), reader.byte()
+        if kind >= len(KINDS):
+            raise ArtifactError(
+                f"{reader.called} describes its import {module}.{name} by the unknown kind "
+                f"{kind:#04x}, which hosts refuse. If wasm-merge or wasm-opt wrote the file, run "
+                "it without "
+                "--all-features (that turns on compact imports)."
+            )
+        match KINDS[kind]:
+            case "function":
+                reader.number()
+            case "table":
+                reader.value_type()
+                reader.limits()
+            case "memory":
+                memories.append(reader.limits())
+            case "global":
+                reader.value_type()
+                reader.byte()
+            case "tag":
+                reader.byte()
+                reader.number()
+        yield module, name, KINDS[kind]
 
-    def __init__(self, data: bytes, start: int, end: int, section: str, called: str) -> None:
-        self._data = data
-        self._at = start
-        self._end = end
-        self._section = section
-        self._called = called
 
-    def byte(self) -> int:
-        if self._at >= self._end:
-            raise self._damaged("ends in the middle of an entry")
-        self._at += 1
-        return self._data[self._at - 1]
-
-    def number(self) -> int:
-        """Read an unsigned LEB128 number of at most 64 bits."""
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise self._damaged("holds a number that does not end")
-
-    def name(self) -> str:
-        length = self.number()
-        if length > self._end - self._at:
-            raise self._damaged("ends in the middle of a name")
-        raw = self._data[self._at : self._at + length]
-        self._at += length
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            raise self._damaged("holds a name that is not UTF-8") from None
-
-    def limits(self) -> tuple[int, int | None]:
-        flags = self.byte()
-        smallest = self.number()
-        largest = self.number() if flags & 1 else None
-        if flags & 8:  # custom page sizes: the binary logarithm of the size
-            self.number()
-        return smallest, largest
-
-    def imports(self, memories: list[tuple[int, int | None]]) -> Iterator[tuple[str, str, str]]:
-        """Yield (module, name, kind); limits of imported memories are added to ``memories``."""
-        for _ in range(self.number()):
-            module, name, kind = self.name(), self.name(), self.byte()
-            if kind >= len(_KINDS):
-                raise ArtifactError(
-                    f"{self._called} describes its import {module}.{name} by the unknown kind "
-                    f"{kind:#04x}, which hosts refuse. If wasm-merge or wasm-opt wrote the file, run "
-                    "it without "
-                    "--all-features (that turns on compact imports)."
-                )
-            match _KINDS[kind]:
-                case "function":
-                    self.number()
-                case "table":
-                    self._value_type()
-                    self.limits()
-                case "memory":
-                    memories.append(self.limits())
-                case "global":
-                    self._value_type()
-                    self.byte()
-                case "tag":
-                    self.byte()
-                    self.number()
-            yield module, name, _KINDS[kind]
-
-    def exports(self) -> Iterator[tuple[str, str]]:
-        """Yield (name, kind)."""
-        for _ in range(self.number()):
-            name, kind = self.name(), self.byte()
-            self.number()
-            if kind >= len(_KINDS):
-                raise self._damaged(f"holds the unknown kind {kind:#04x}")
-            yield name, _KINDS[kind]
-
-    def _value_type(self) -> None:
-        if self.byte() in (0x63, 0x64):  # a typed reference names its heap type
-            self.number()
-
-    def _damaged(self, what: str) -> ArtifactError:
-        return ArtifactError(
-            f"{self._called} is damaged: its {self._section} section {what} (byte {self._at}). "
-            "Copy or build it again."
-        )
+def _exports(reader: Reader) -> Iterator[tuple[str, str]]:
+    """Yield (name, kind)."""
+    for _ in range(reader.number()):
+        name, kind = reader.name(), reader.byte()
+        reader.number()
+        if kind >= len(KINDS):
+            raise reader.damaged(f"holds the unknown kind {kind:#04x}")
+        yield name, KINDS[kind]
 
 
 def _read(path: Path) -> bytes:
@@ -224,7 +153,7 @@ def _read(path: Path) -> bytes:
 def _check_header(data: bytes, called: str) -> None:
     if not data:
         raise ArtifactError(f"{called} is empty. Its build has failed or is not finished: build it again.")
-    if not data.startswith(_MAGIC[: len(data)]):
+    if not data.startswith(MAGIC[: len(data)]):
         raise ArtifactError(_not_wasm(data, called))
     if len(data) < 8:
         raise ArtifactError(
@@ -255,41 +184,11 @@ def _not_wasm(data: bytes, called: str) -> str:
             f"{called} is WebAssembly text (WAT), not the binary format. "
             "Convert it with `wat2wasm` or `wasm-tools parse` and give the result."
         )
-    found, wanted = data[:4].hex(" "), _MAGIC.hex(" ")
+    found, wanted = data[:4].hex(" "), MAGIC.hex(" ")
     return (
         f"{called} is not a WebAssembly file: it begins with {found} instead of {wanted}. "
         "Give the path of a .wasm file."
     )
-
-
-def _sections(data: bytes, called: str) -> Iterator[tuple[str, int, int]]:
-    """Yield (section, start, end) of every section's content."""
-    at = 8
-    while at < len(data):
-        if data[at] >= len(_SECTIONS):
-            raise ArtifactError(
-                f"{called} is damaged: there is no section number {data[at]} (byte {at}). "
-                "Copy or build it again."
-            )
-        section = _SECTIONS[data[at]]
-        start, size = _section_size(data, at + 1)
-        if start < 0 or start + size > len(data):
-            raise ArtifactError(
-                f"{called} is truncated: it ends inside its {section} section, which begins at byte {at}. "
-                "Copy or build it again."
-            )
-        yield section, start, start + size
-        at = start + size
-
-
-def _section_size(data: bytes, at: int) -> tuple[int, int]:
-    """Return where a section's content starts and its size; (-1, 0) if the file ends before that is told."""
-    size = 0
-    for position in range(at, min(at + 5, len(data))):
-        size |= (data[position] & 0x7F) << 7 * (position - at)
-        if data[position] < 0x80:
-            return position + 1, size
-    return -1, 0
 
 
 def _check_runnable(module: ModuleInfo, called: str) -> None:
@@ -315,7 +214,7 @@ def _check_runnable(module: ModuleInfo, called: str) -> None:
 
 
 def _is_provided(module: str, name: str, kind: str) -> bool:
-    return module == WASI and kind == "function" and name in WASI_FUNCTIONS
+    return module == WASI and kind == "function" and name in SIGNATURES
 
 
 def _foreign_imports(unknown: list[tuple[str, str, str]], called: str) -> str:

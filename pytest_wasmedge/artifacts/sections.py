@@ -1,15 +1,26 @@
-"""The few parts of the WebAssembly binary format that the recipe reads and edits: imports and exports."""
+"""The few parts of the WebAssembly binary format that we edit: imports and exports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pytest_wasmedge.artifacts.binary import (
+    MAGIC,
+    SECTIONS,
+    Reader,
+    encode_name,
+    encode_number,
+    sections,
+    with_section,
+)
 from pytest_wasmedge.errors import ArtifactError
 
-_MAGIC = b"\0asm\x01\0\0\0"
-_TYPES, _IMPORTS, _EXPORTS = 1, 2, 7
+_HEADER = MAGIC + b"\x01\0\0\0"
+_TYPES, _IMPORTS, _EXPORTS = map(SECTIONS.index, ("type", "import", "export"))
 _VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64"}
+
+Types = list[tuple[tuple[str, ...], tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,142 +44,86 @@ class Export:
     index: int
 
 
-class _Reader:
-    """A cursor over the bytes of one section."""
+def imports(module: bytes, *, typed: bool = True) -> list[Import]:
+    """Return the module's imports in order; what functions take and return is not read unless ``typed``.
 
-    def __init__(self, data: bytes, at: int = 0) -> None:
-        self.data = data
-        self.at = at
-
-    def byte(self) -> int:
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def number(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    def name(self) -> str:
-        size = self.number()
-        self.at += size
-        return self.data[self.at - size : self.at].decode()
-
-    def vector(self) -> range:
-        return range(self.number())
-
-
-def imports(module: bytes) -> list[Import]:
-    """Return the module's imports in order. Raises ArtifactError for bytes that are not a module."""
-    types: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+    Raises ArtifactError for bytes that are not a module.
+    """
+    types: Types = []
     found: list[Import] = []
-    for kind, content in _sections(module):
-        if kind == _TYPES:
-            types = _read_types(content)
-        elif kind == _IMPORTS:
-            reader = _Reader(content)
-            found = [_read_import(reader, types) for _ in reader.vector()]
+    for section, reader in _contents(module):
+        if section == _TYPES and typed:
+            types = _read_types(reader)
+        elif section == _IMPORTS:
+            found = [_read_import(reader, types) for _ in range(reader.number())]
     return found
 
 
 def exports(module: bytes) -> list[Export]:
     """Return the module's exports in order. Raises ArtifactError for bytes that are not a module."""
-    for kind, content in _sections(module):
-        if kind == _EXPORTS:
-            reader = _Reader(content)
-            return [Export(reader.name(), reader.byte(), reader.number()) for _ in reader.vector()]
+    for section, reader in _contents(module):
+        if section == _EXPORTS:
+            return [Export(reader.name(), reader.byte(), reader.number()) for _ in range(reader.number())]
     return []
+
+
+def with_imports(module: bytes, entries: Sequence[Import]) -> bytes:
+    """Return the module with these imports."""
+    content = (
+        encode_name(one.module) + encode_name(one.name) + bytes([one.kind]) + one.tail for one in entries
+    )
+    return with_section(module, _IMPORTS, encode_number(len(entries)) + b"".join(content))
 
 
 def redirect_imports(module: bytes, old: str, names: frozenset[str], new: str) -> bytes:
     """Let the named imports of module ``old`` come from module ``new`` instead."""
-
-    def edited(one: Import) -> Import:
-        return replace(one, module=new) if one.module == old and one.name in names else one
-
-    def rewrite(_: bytes) -> bytes:
-        entries = [edited(one) for one in imports(module)]
-        return _number(len(entries)) + b"".join(
-            _text(one.module) + _text(one.name) + bytes([one.kind]) + one.tail for one in entries
-        )
-
-    return _rewritten(module, _IMPORTS, rewrite)
+    entries = imports(module, typed=False)
+    return with_imports(
+        module,
+        [replace(one, module=new) if one.module == old and one.name in names else one for one in entries],
+    )
 
 
 def keep_exports(module: bytes, names: frozenset[str]) -> bytes:
     """Drop every export but the named ones."""
-
-    def rewrite(_: bytes) -> bytes:
-        entries = [one for one in exports(module) if one.name in names]
-        return _number(len(entries)) + b"".join(
-            _text(one.name) + bytes([one.kind]) + _number(one.index) for one in entries
-        )
-
-    return _rewritten(module, _EXPORTS, rewrite)
+    entries = [one for one in exports(module) if one.name in names]
+    content = (encode_name(one.name) + bytes([one.kind]) + encode_number(one.index) for one in entries)
+    return with_section(module, _EXPORTS, encode_number(len(entries)) + b"".join(content))
 
 
-def _sections(module: bytes) -> Iterator[tuple[int, bytes]]:
-    if not module.startswith(_MAGIC):
+def _contents(module: bytes) -> Iterator[tuple[int, Reader]]:
+    """Yield the number of every section with a reader of its content."""
+    if not module.startswith(_HEADER):
         raise ArtifactError(
             f"expected a WebAssembly module, got {len(module)} bytes that begin with {module[:8]!r}; "
             "install the build tools again (pytest-wasmedge install)."
         )
-    reader = _Reader(module, len(_MAGIC))
-    while reader.at < len(module):
-        kind, size = reader.byte(), reader.number()
-        reader.at += size
-        yield kind, module[reader.at - size : reader.at]
+    for number, start, end in sections(module, "the module"):
+        yield number, Reader(module, start, end, SECTIONS[number], "the module")
 
 
-def _rewritten(module: bytes, wanted: int, rewrite: Callable[[bytes], bytes]) -> bytes:
-    out = bytearray(_MAGIC)
-    for kind, content in _sections(module):
-        body = rewrite(content) if kind == wanted else content
-        out += bytes([kind]) + _number(len(body)) + body
-    return bytes(out)
-
-
-def _read_types(content: bytes) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    reader = _Reader(content)
+def _read_types(reader: Reader) -> Types:
     types = []
-    for _ in reader.vector():
+    for _ in range(reader.number()):
         reader.byte()  # 0x60: a function type, the only form in these modules
-        params = tuple(_VALUE_TYPES[reader.byte()] for _ in reader.vector())
-        types.append((params, tuple(_VALUE_TYPES[reader.byte()] for _ in reader.vector())))
+        params = tuple(_VALUE_TYPES[reader.byte()] for _ in range(reader.number()))
+        types.append((params, tuple(_VALUE_TYPES[reader.byte()] for _ in range(reader.number()))))
     return types
 
 
-def _read_import(reader: _Reader, types: list[tuple[tuple[str, ...], tuple[str, ...]]]) -> Import:
+def _read_import(reader: Reader, types: Types) -> Import:
     module, name, kind = reader.name(), reader.name(), reader.byte()
     start = reader.at
     params: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
     if kind == 0:
-        params, results = types[reader.number()]
+        index = reader.number()
+        params, results = types[index] if types else ((), ())
     elif kind == 3:
-        reader.at += 2
+        reader.value_type()
+        reader.byte()
     else:
         if kind == 1:
-            reader.byte()
-        bounded = reader.byte() & 1
-        for _ in range(1 + bounded):
-            reader.number()
+            reader.value_type()
+        reader.limits()
     return Import(module, name, kind, params, results, reader.data[start : reader.at])
-
-
-def _number(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _text(name: str) -> bytes:
-    raw = name.encode()
-    return _number(len(raw)) + raw

@@ -6,9 +6,13 @@ import functools
 import hashlib
 import struct
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-from pytest_wasmedge.artifacts.loading import WASI, inspect
+from pytest_wasmedge.artifacts.binary import with_section
+from pytest_wasmedge.artifacts.loading import inspect
+from pytest_wasmedge.artifacts.sections import imports, with_imports
+from pytest_wasmedge.artifacts.wasi import SIGNATURES, WASI
 from pytest_wasmedge.drivers.http import SECRET_HEADER
 from pytest_wasmedge.model import ARGV0, Invocation
 
@@ -18,19 +22,6 @@ EXPECTED_HEADER = "pytest-wasmedge-expected"
 #: What the component answers when its own memory, to which the guest's limit applies too, cannot hold stdin.
 NO_ROOM = 413
 
-# The functions of preview 1 and their parameters, i for i32 and I for i64. All but proc_exit return an i32.
-_SIGNATURES = """
-    args_get ii  args_sizes_get ii  environ_get ii  environ_sizes_get ii  clock_res_get ii  clock_time_get iIi
-    fd_advise iIIi  fd_allocate iII  fd_close i  fd_datasync i  fd_fdstat_get ii  fd_fdstat_set_flags ii
-    fd_fdstat_set_rights iII  fd_filestat_get ii  fd_filestat_set_size iI  fd_filestat_set_times iIIi
-    fd_pread iiiIi  fd_prestat_dir_name iii  fd_prestat_get ii  fd_pwrite iiiIi  fd_read iiii  fd_readdir iiiIi
-    fd_renumber ii  fd_seek iIii  fd_sync i  fd_tell ii  fd_write iiii
-    path_create_directory iii  path_filestat_get iiiii  path_filestat_set_times iiiiIIi  path_link iiiiiii
-    path_open iiiiiIIii  path_readlink iiiiii  path_remove_directory iii  path_rename iiiiii
-    path_symlink iiiii  path_unlink_file iii
-    poll_oneoff iiii  proc_exit i  proc_raise i  random_get ii  sched_yield -
-    sock_accept iii  sock_recv iiiiii  sock_send iiiii  sock_shutdown ii
-"""
 _TYPES = {"i": "i32", "I": "i64"}
 
 #: The functions that always answer the same, other than badf: there are no files, and no signals.
@@ -41,17 +32,8 @@ _ITS_MEMORY = '(core instance $memory (export "memory" (memory $guest "memory"))
 _NO_MEMORY = "(core instance $memory (instantiate $no-memory))"
 
 _CORE_MODULE_SECTION = 1
-_IMPORT_SECTION = 2
 _FRAME = struct.Struct("<BI")
 _EXIT, _STDOUT = 0, 1
-
-
-def signatures() -> dict[str, str]:
-    """Return the parameters of each function of preview 1, ``i`` for i32 and ``I`` for i64."""
-    words = _SIGNATURES.split()
-    return {
-        name: "" if params == "-" else params for name, params in zip(words[::2], words[1::2], strict=True)
-    }
 
 
 def fingerprint() -> str:
@@ -67,7 +49,7 @@ def component_wat(*, has_memory: bool = True, most_times: int = 1) -> str:
     """
     wat = Path(__file__).with_name("wasi_http.wat").read_text(encoding="utf-8")
     gates, answers = [], []
-    for index, (name, letters) in enumerate(signatures().items()):
+    for index, (name, letters) in enumerate(SIGNATURES.items()):
         params = f" (param {' '.join(_TYPES[letter] for letter in letters)})" if letters else ""
         result = "" if name == "proc_exit" else " (result i32)"
         given = "".join(f" (local.get {i})" for i in range(len(letters)))
@@ -84,7 +66,7 @@ def component_wat(*, has_memory: bool = True, most_times: int = 1) -> str:
         "NO_ROOM": str(NO_ROOM),
         "COUNT": str(len(gates)),
         "GATES": "\n".join(gates),
-        "ELEMENTS": " ".join(f"${name}" for name in signatures()),
+        "ELEMENTS": " ".join(f"${name}" for name in SIGNATURES),
         "ANSWERS": "\n".join(answers),
         "MEMORY": _ITS_MEMORY if has_memory else _NO_MEMORY,
     }
@@ -102,7 +84,7 @@ def wrap(artifact: bytes) -> bytes:
     most_times = max(times.values(), default=1)
     module = artifact if most_times == 1 else imports_once(artifact)
     text = component_wat(has_memory=("memory", "memory") in info.exports, most_times=most_times)
-    return _with_section(bytes(wasmtime.wat2wasm(text)), _CORE_MODULE_SECTION, module)
+    return with_section(bytes(wasmtime.wat2wasm(text)), _CORE_MODULE_SECTION, module)
 
 
 def imports_once(module: bytes) -> bytes:
@@ -110,18 +92,12 @@ def imports_once(module: bytes) -> bytes:
 
     It imports functions of preview 1 only; all but its section of imports stays as it is.
     """
-    _, at, end = _section(module, _IMPORT_SECTION)
-    count, at = read_number(module, at)
-    entries = bytearray(leb128(count))
-    times: Counter[bytes] = Counter()
-    while at < end:
-        _, name_at = _name(module, at)
-        name, kind_at = _name(module, name_at)
-        _, next_at = read_number(module, kind_at + 1)
-        entries += _text(_module_name(times[name]).encode()) + module[name_at:next_at]
-        times[name] += 1
-        at = next_at
-    return _with_section(module, _IMPORT_SECTION, bytes(entries))
+    times: Counter[str] = Counter()
+    entries = []
+    for one in imports(module, typed=False):
+        entries.append(replace(one, module=_module_name(times[one.name])))
+        times[one.name] += 1
+    return with_imports(module, entries)
 
 
 def _module_name(again: int) -> str:
@@ -168,51 +144,3 @@ class Heard:
             self.too_much = number > room
             at += number
         del self._rest[:at]
-
-
-def _section(data: bytes, kind: int) -> tuple[int, int, int]:
-    """Return where the first section of this kind tells its size, and where its content starts and ends."""
-    at = 8
-    while True:
-        size, start = read_number(data, at + 1)
-        if data[at] == kind:
-            return at + 1, start, start + size
-        at = start + size
-
-
-def _with_section(data: bytes, kind: int, content: bytes) -> bytes:
-    """Return the module or component with other content in its first section of this kind."""
-    size_at, _, end = _section(data, kind)
-    return data[:size_at] + leb128(len(content)) + content + data[end:]
-
-
-def _name(data: bytes, at: int) -> tuple[bytes, int]:
-    """Return the name at this place and where it ends."""
-    size, start = read_number(data, at)
-    return data[start : start + size], start + size
-
-
-def _text(name: bytes) -> bytes:
-    return leb128(len(name)) + name
-
-
-def read_number(data: bytes, at: int) -> tuple[int, int]:
-    """Return the LEB128 number at this place and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at
-
-
-def leb128(value: int) -> bytes:
-    """Return this number, not below 0, as LEB128."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
