@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_wasmedge.artifacts.binary import Reader, encode_name, encode_number, sections
 from pytest_wasmedge.artifacts.loading import inspect, load_artifact
 from pytest_wasmedge.artifacts.sections import Export, exports
 from pytest_wasmedge.errors import ArtifactError, LatencyError
@@ -60,7 +61,7 @@ def slower(module: bytes, spins: int) -> bytes:
     """
     old = next((one.index for one in exports(module) if one.name == "_start" and one.kind == 0), None)
     imported = sum(kind == "function" for _, _, kind in inspect(module).imports)
-    functions = next((content for kind, content in _sections(module) if kind == _FUNCTIONS), b"\0")
+    functions = next((content for kind, content in _contents(module) if kind == _FUNCTIONS), b"\0")
     types = list(_numbers(functions))[1:]
     if old is None or old < imported:
         raise ArtifactError(
@@ -69,17 +70,17 @@ def slower(module: bytes, spins: int) -> bytes:
         )
     new = imported + len(types)
     body = _LOCALS + b"\x42" + _signed(spins) + b"\x21\x00" + b"\x42\x01\x21\x01" + _LOOP
-    body += b"\x10" + _unsigned(old) + b"\x0b"
+    body += b"\x10" + encode_number(old) + b"\x0b"
     out = bytearray(_HEADER)
-    for kind, content in _sections(module):
+    for kind, content in _contents(module):
         if kind == _FUNCTIONS:
-            content = _appended(content, _unsigned(types[old - imported]))
+            content = _appended(content, encode_number(types[old - imported]))
         elif kind == _CODE:
-            content = _appended(content, _unsigned(len(body)) + body)
+            content = _appended(content, encode_number(len(body)) + body)
         elif kind == _EXPORTS:
             entries = [replace(one, index=new) if one.name == "_start" else one for one in exports(module)]
-            content = _unsigned(len(entries)) + b"".join(map(_export, entries))
-        out += bytes([kind]) + _unsigned(len(content)) + content
+            content = encode_number(len(entries)) + b"".join(map(_export, entries))
+        out += bytes([kind]) + encode_number(len(content)) + content
     return bytes(out)
 
 
@@ -173,51 +174,32 @@ def _first_invocation_ns(runtime: Runtime, artifact: Artifact) -> int:
     return outcome.timings.phases_ns.get("run") or elapsed_ns
 
 
-def _sections(module: bytes) -> Iterator[tuple[int, bytes]]:
-    at = len(_HEADER)
-    while at < len(module):
-        size, start = _number(module, at + 1)
-        yield module[at], module[start : start + size]
-        at = start + size
+def _contents(module: bytes) -> Iterator[tuple[int, bytes]]:
+    for number, start, end in sections(module, "the module"):
+        yield number, module[start:end]
 
 
 def _export(one: Export) -> bytes:
-    name = one.name.encode()
-    return _unsigned(len(name)) + name + bytes([one.kind]) + _unsigned(one.index)
+    return encode_name(one.name) + bytes([one.kind]) + encode_number(one.index)
 
 
 def _appended(vector: bytes, entry: bytes) -> bytes:
     """Return the vector, its count first, with one more entry at its end."""
-    count, start = _number(vector, 0)
-    return _unsigned(count + 1) + vector[start:] + entry
+    reader = _reader(vector)
+    return encode_number(reader.number() + 1) + vector[reader.at :] + entry
 
 
 def _numbers(content: bytes) -> Iterator[int]:
-    at = 0
-    while at < len(content):
-        value, at = _number(content, at)
-        yield value
+    reader = _reader(content)
+    while reader.at < len(content):
+        yield reader.number()
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    """Return the unsigned LEB128 number that stands here, and where the next thing stands."""
-    value = shift = 0
-    while True:
-        value |= (data[at] & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if data[at - 1] < 0x80:
-            return value, at
-
-
-def _unsigned(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
+def _reader(content: bytes) -> Reader:
+    return Reader(content, 0, len(content), "function", "the module")
 
 
 def _signed(value: int) -> bytes:
     """Encode a number that is not negative as signed LEB128: its last byte must not look negative."""
-    encoded = _unsigned(value)
+    encoded = encode_number(value)
     return encoded if encoded[-1] < 0x40 else encoded[:-1] + bytes([encoded[-1] | 0x80, 0])

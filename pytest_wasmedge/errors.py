@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class WasmEdgeError(Exception):
     """Base of all errors of pytest-wasmedge; its text is meant to be read by the user as it is."""
@@ -41,3 +43,14 @@ class LatencyError(WasmEdgeError):
 
 class ContractError(WasmEdgeError):
     """The contract (``portability.toml``) cannot be read, or says what cannot be meant; the text names the line."""
+
+
+def did_you_mean(name: str, known: Iterable[str], rest: str = "") -> str:
+    """Return `` Did you mean X?`` for a name that is none of those known; empty if none of them is near.
+
+    ``rest`` is what followed the name, such as ``@2.7``.
+    """
+    import difflib  # here, because this module is imported at every pytest start
+
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f" Did you mean {near[0]}{rest}?" if near else ""

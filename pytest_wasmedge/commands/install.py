@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pytest_wasmedge.commands.console import (
 )
 from pytest_wasmedge.commands.doctor import folder_bytes, size_text
 from pytest_wasmedge.drivers.pool import explain
-from pytest_wasmedge.errors import WasmEdgeError
+from pytest_wasmedge.errors import WasmEdgeError, did_you_mean
 from pytest_wasmedge.model import base_name
 from pytest_wasmedge.provision import Progress, install, install_command, installed, no_source, provenance
 from pytest_wasmedge.provision.cache import cache_root
@@ -112,8 +111,7 @@ def tools_for(names: Sequence[str], usage_error: Callable[[str], NoReturn]) -> l
     for name in names:
         base, at, version = name.partition("@")
         if base not in known:
-            close = difflib.get_close_matches(base, known, 1)
-            hint = f" Did you mean {close[0]}{at}{version}?" if close else ""
+            hint = did_you_mean(base, known, f"{at}{version}")
             usage_error(f"unknown name {name!r}.{hint} Known: {', '.join(known)}.")
         needed = runtimes[base].tools if base in runtimes else (base,)
         program = runtimes[base].tool if base in runtimes else base

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -17,7 +16,7 @@ from pytest_wasmedge.commands.console import (
     progress_on,
     table,
 )
-from pytest_wasmedge.errors import ProvisionError
+from pytest_wasmedge.errors import ProvisionError, did_you_mean
 from pytest_wasmedge.provision.moving import Move, move, not_ours
 from pytest_wasmedge.provision.pins import tool_names
 from pytest_wasmedge.provision.standing import Standing, ask
@@ -73,8 +72,7 @@ def _known(names: Sequence[str], usage_error: Callable[[str], NoReturn]) -> list
     tools_of = {runtime.name: runtime.tools for runtime in builtin_runtimes()}
     for name in names:
         if name not in tool_names():
-            close = difflib.get_close_matches(name, tool_names(), 1)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            hint = did_you_mean(name, tool_names())
             if tools_of.get(name):
                 hint = f" The runtime of that name needs {' and '.join(tools_of[name])}."
             usage_error(f"unknown tool {name!r}.{hint} Known: {', '.join(tool_names())}.")

@@ -7,7 +7,6 @@ is only read.
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import tomllib
@@ -20,7 +19,7 @@ from pytest_wasmedge.drivers.http import Plain
 from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
 from pytest_wasmedge.drivers.versions import Versions
-from pytest_wasmedge.errors import HostStartError, WasmEdgeError
+from pytest_wasmedge.errors import HostStartError, WasmEdgeError, did_you_mean
 from pytest_wasmedge.model import Availability, Runtime
 
 _FILE = "pyproject.toml"
@@ -123,8 +122,7 @@ def _check_keys(path: Path, key: str, table: object, known: Iterable[str]) -> No
     known = list(known)
     for name in table:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, known)
             raise GlueError(f"{path}: [{key}] has the unknown key {name}.{hint} Known: {', '.join(known)}.")
 
 

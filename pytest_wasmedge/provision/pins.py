@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import json
@@ -13,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pytest_wasmedge.errors import ProvisionError
+from pytest_wasmedge.errors import ProvisionError, did_you_mean
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.systems import remedy
 
@@ -163,8 +162,7 @@ def pin(name: str, on: str | None = None) -> Pin:
     """Return the pin of this tool on a platform (default: this one). Raises ProvisionError if none."""
     table = _tables().get(name)
     if table is None:
-        close = difflib.get_close_matches(name, tool_names(), 1)
-        hint = f" Did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(name, tool_names())
         raise ProvisionError(f"No tool is called {name!r}.{hint} Pinned tools: {', '.join(tool_names())}.")
     on = on or this_platform()
     here = table["platforms"].get("any") or table["platforms"].get(on)

@@ -64,13 +64,11 @@ def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = 
 
 
 def _unknown(name: str, known: Mapping[str, Runtime]) -> UnknownRuntimeError:
-    import difflib
-
-    from pytest_wasmedge.errors import UnknownRuntimeError
+    from pytest_wasmedge.errors import UnknownRuntimeError, did_you_mean
     from pytest_wasmedge.model import base_name
 
-    near = difflib.get_close_matches(base_name(name), known, n=1)
-    hint = f" Did you mean {near[0]}{name.removeprefix(base_name(name))}?" if near else ""
+    base = base_name(name)
+    hint = did_you_mean(base, known, name.removeprefix(base))
     return UnknownRuntimeError(f"unknown runtime {name!r}.{hint} Known: {', '.join(known)}, or all.")
 
 
