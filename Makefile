@@ -2,7 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup conformance test test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers clean
+.PHONY: help setup conformance test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers clean
+
+## help: this list
+help:
+	@sed -n 's/^## \([a-z-]*\): \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-16s %s\n", $$1, $$2 }'
 
 # In CI a runtime that cannot run fails the run; elsewhere it is left out, loudly: not everybody can install a browser.
 # Where none may be missing the interpreter, which takes longest, begins.
@@ -12,6 +16,7 @@ ALL := $(if $(filter all,$(REQUIRE)),wasmedge$(comma))all
 
 # The locked environment, the pinned runtimes in the user's cache, the system's browsers. What is there stays; a tool that
 # cannot be had today is left out, and the run says so. In CI that is an error.
+## setup: the locked Python environment, the pinned runtimes, the system's browsers (LATEST=1: the newest of everything)
 setup: .venv/.installed
 	scripts/system-packages
 	$(if $(filter-out 0,$(LATEST)),-$(BIN)/pytest-wasmedge pins --update)
@@ -49,22 +54,30 @@ endif
 # every Python from 3.11 on, and for every system.
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+## lock: write both locks of the Python environment anew
 lock: .venv/.installed
 	$(COMPILE) --extra dev --output-file requirements/dev.txt pyproject.toml
 	$(COMPILE) --resolution lowest-direct --output-file requirements/lowest.txt pyproject.toml
 
 # The main job: the built-in Ruby on every runtime. Tests run side by side; a measurement waits until it is alone. Our
 # ceilings have so much room that a quarter of a minute decides them, but on a browser that takes three seconds to start.
+## conformance: the built-in Ruby on every runtime (setup first)
 conformance: setup
 	$(BIN)/pytest --runtimes=$(ALL) --wasm-require=$(REQUIRE) --wasm-latency-budget=15 -n 2
 
+## test-unit: those of our own tests that start no real runtime; needs the Python environment alone
+test-unit: .venv/.installed
+	$(BIN)/pytest tests -m "not runtime and not network and not build" -n 2
+
 # The plugin's own tests.
+## test: all of our own tests (setup first)
 test: setup
 	$(BIN)/pytest tests -n 2 --dist loadfile
 
 # The wheel on the oldest versions that it says it works with: most cases of the built-in suite, then those of our own
 # tests that use pytest-xdist, pytest-benchmark, tomlkit, httpx and psutil, and need no runtime.
 LOWEST := .venv-lowest
+## test-lowest: the wheel on the oldest versions that it says it works with
 test-lowest: .venv/.installed $(LOWEST)/.installed
 	rm -rf $(LOWEST)/dist
 	$(BIN)/python $(PIP_QUIETLY) wheel --no-deps --no-build-isolation --wheel-dir $(LOWEST)/dist .
@@ -78,26 +91,31 @@ $(LOWEST)/.installed: requirements/lowest.txt
 	$(LOWEST)/bin/python $(PIP_QUIETLY) install --require-hashes -r requirements/lowest.txt
 	touch $@
 
+## lint: ruff and mypy, as CI calls them
 lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+## format: mend what can be mended by machine
 format: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # How the pins stand: newest versions, and whether the pinned ones can still be fetched. UPDATE=1 moves all of them,
 # UPDATE="deno node" these.
+## pins: hold the pins against the registries (UPDATE=1, or UPDATE="deno node": move them)
 pins: .venv/.installed
 	$(BIN)/pytest-wasmedge pins $(if $(UPDATE),--update $(filter-out 1,$(UPDATE)))
 
 # What host.run costs beyond the raw calls: ratios, taken in one run.
+## bench-overhead: what host.run costs beyond the raw calls
 bench-overhead: setup
 	$(BIN)/python benchmarks/overhead.py
 
 # How often the gates are wrong: raw cold starts are recorded, gates drawn from them, others run for real. Takes
 # hours on an idle machine; each part can be stopped and goes on where it was.
+## bench-gate: how often the latency gates are wrong (hours)
 bench-gate: setup
 	$(BIN)/python -m benchmarks.gate record --condition idle
 	$(BIN)/python -m benchmarks.gate record --condition busy
@@ -107,13 +125,16 @@ bench-gate: setup
 	$(BIN)/python -m benchmarks.gate report --into docs/latency.md
 
 # Our cold starts against those of hyperfine (a Debian package) on the same command line.
+## bench-clock: our clock against hyperfine's
 bench-clock: setup
 	$(BIN)/python -m benchmarks.clock
 
 # Whether what is measured is the same beside other workers of pytest-xdist, as far as it repeats itself without.
+## bench-workers: measurements with and without workers of pytest-xdist
 bench-workers: setup
 	$(BIN)/python -m benchmarks.workers
 
+## clean: remove the environment and what tools left
 clean:
 	rm -rf .venv $(LOWEST) build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

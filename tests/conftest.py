@@ -29,11 +29,54 @@ def ctrl_c_is_heard() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: Tests that start a real runtime, or need an installed tool or the compiled Ruby: folders, files, or single tests.
+#: All others are the unit tier, which runs with an empty cache: what is missing here fails there.
+NEEDS_RUNTIMES = (
+    "runtimes/",
+    "artifacts/test_worker.py",
+    "commands/test_cli.py::test_install_gets_everything_by_default",
+    "commands/test_export.py",
+    "contract/test_run.py::test_a_deployed_edge_has_no_ceilings",
+    "latency/test_quiet.py::test_the_plugin_knows_what_comes_next",
+    "plugin/test_gating.py",
+    "plugin/test_matrix.py",
+    "plugin/test_own_glue.py",
+    "plugin/test_wasi_testsuite.py",
+    "plugin/test_xdist.py",
+    "provision/test_bad_networks.py",
+    "provision/test_debian.py::test_no_mirror_of_debian",
+    "provision/test_debian.py::test_what_has_no_source_is_known_before",
+    "provision/test_moving.py",
+    "provision/test_standing.py",
+    "provision/test_trees.py",
+    "test_absent_tool.py",
+    "test_adding_a_runtime.py",
+    "test_benchmarks.py",
+    "test_echo.py",
+    "test_faults.py",
+    "test_lifecycle.py",
+    "test_readme.py",
+    "test_runtime_contract.py",
+)
+UNIT_TIER = "not runtime"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that are no unit tests."""
+    for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(NEEDS_RUNTIMES):
+            item.add_marker("runtime")
+
+
 @pytest.fixture(scope="session", autouse=True)
-def one_cache() -> Iterator[None]:
-    """Share one cache folder with the runs inside tests, whose HOME is another: each would compile Ruby anew."""
+def one_cache(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Share one cache folder with the runs inside tests, whose HOME is another: each would compile Ruby anew.
+
+    The unit tier gets an empty one, so that no test of it can come to need a tool unseen.
+    """
+    unit = UNIT_TIER in str(pytestconfig.option.markexpr)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv(ENV_CACHE, str(cache_root()))
+        monkeypatch.setenv(ENV_CACHE, str(tmp_path_factory.mktemp("cache") / "c" if unit else cache_root()))
         yield
 
 
