@@ -15,6 +15,7 @@ from typing import Literal
 from pytest_wasmedge.errors import HostStartError, LatencyError
 from pytest_wasmedge.latency.usage import Meter, peak_memory_of
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome, Runtime
+from pytest_wasmedge.provision.cache import writing
 
 #: no-cache: nothing compiled is at hand; code-cache: what the runtime keeps is; evicted: it is, but not in memory.
 CacheState = Literal["no-cache", "code-cache", "evicted"]
@@ -73,7 +74,7 @@ def cold_once(
             start_phases_ns = dict(host.start_phases_ns)
             if weigh and usage.peak_memory_bytes is None:
                 usage = replace(usage, peak_memory_bytes=peak_memory_of(host, invocation))
-    _be_an_answer(outcome, runtime, "cold start")
+    _check_answered(outcome, runtime, "cold start")
     return Sample(
         runtime.name,
         f"{name}/{state}",
@@ -94,7 +95,7 @@ def warm_once(host: Host, invocation: Invocation, kind: str = "warm/tiny") -> Sa
         outcome = host.invoke(invocation)
         elapsed_ns = time.perf_counter_ns() - began_ns
         usage = meter.read(host, outcome)
-    _be_an_answer(outcome, host.runtime, "warm invocation")
+    _check_answered(outcome, host.runtime, "warm invocation")
     return Sample(
         host.runtime.name,
         kind,
@@ -112,13 +113,14 @@ def refresh_code(runtime: Runtime, artifact: Artifact) -> None:
 
     How long its pages have been in memory, and how they came there, shows in every start that maps them: a fifth
     was seen between a file just written and the same one read back from disk. To be compared, all must be of
-    one age.
+    one age. Raises ProvisionError where the cache folder can only be read.
     """
     kept = runtime.kept_code(artifact)
     if kept and kept.exists():
         fresh = _beside(kept, "fresh")
-        shutil.copy2(kept, fresh)
-        fresh.replace(kept)
+        with writing():
+            shutil.copy2(kept, fresh)
+            fresh.replace(kept)
 
 
 @contextmanager
@@ -139,7 +141,7 @@ def _in_state(runtime: Runtime, artifact: Artifact, state: CacheState) -> Iterat
             refresh_code(runtime, artifact)
     elif state == "no-cache" and kept:
         aside = _beside(kept, "aside")
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), writing():
             kept.replace(aside)
         try:
             yield
@@ -168,7 +170,7 @@ def _evict(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _be_an_answer(outcome: Outcome, runtime: Runtime, kind: str) -> None:
+def _check_answered(outcome: Outcome, runtime: Runtime, kind: str) -> None:
     """Raise HostStartError unless the guest itself ended: the time of a failure is no latency."""
     if outcome.ending.kind not in ("exited", "trapped"):
         raise HostStartError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import wat
+from tests.conftest import Mount
 
 TESTS = """
 def test_echo(host):
@@ -181,3 +182,25 @@ def test_a_cache_that_others_can_write(pytester: pytest.Pytester, tmp_path: Path
 
     result.assert_outcomes(passed=1, errors=1)
     assert "can be written by other users (mode 777)" in shown(result)
+
+
+def test_a_cache_that_can_only_be_read(pytester: pytest.Pytester, tmp_path: Path, disk: Mount) -> None:
+    """What is compiled and installed is used from it; what has to be measured anew is told in one sentence."""
+    pytester.makepyfile(
+        "def test_first(cold_start):\n    cold_start.take(2)\ndef test_second(host):\n    assert host.run().ending.ok\n"
+    )
+    artifact = wat.artifact(tmp_path, wat.command(""))
+    options = ("-p", "no:cacheprovider", "--runtimes=wasmtime", f"--wasm-artifact={artifact.path}")
+    disk("size=5m")
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=2)
+    disk("ro")
+
+    result = pytester.runpytest_subprocess(*options)
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*cannot be written: Read-only file system. Make room or give rights there*"]
+    )
+    result.stderr.fnmatch_lines(["*measurements and tests of other runs are not kept apart here*"])
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert "Traceback" not in result.stdout.str()
