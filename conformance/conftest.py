@@ -53,7 +53,7 @@ def ceiling(wasm_host: Host, wasm_session: WasmSession) -> Ceiling:
 @pytest.fixture
 def ruby(wasm_host: Host, wasm_session: WasmSession) -> Host:
     """The host, if its guest speaks Ruby."""
-    if not wasm_session.speaks_ruby(wasm_host):
+    if not wasm_session.speaks_our_language(wasm_host):
         pytest.skip(
             f"{wasm_session.artifact.name} does not answer `puts 1+1` with 2: not a Ruby, cases for Ruby skip"
         )

@@ -290,3 +290,36 @@ def test_the_glue_is_javascript() -> None:
 def test_state_is_passed_on(module: str) -> None:
     """No module leaves something in a thread for somebody else to find."""
     assert not re.search(r"threading\.local|ContextVar", MODULES[module].read_text())
+
+
+#: Where Ruby is known: its own module and the cases, the built-in artifact and what is named after it, how the leak
+#: detectors tell a guest's objects from ours, the native Ruby, the npm package, and the test double that leaks.
+KNOWS_THE_LANGUAGE = (
+    "portability.language",
+    "portability.corpus",
+    "portability.bundled",
+    "portability.detectors",
+    "artifacts.",
+    "commands.build",
+    "commands.compare",
+    "commands.export",
+    "provision.pins",
+    "runtimes.native_ruby",
+    "testing",
+)
+
+
+@pytest.mark.parametrize(
+    "module", sorted(name for name in MODULES if not name.startswith(KNOWS_THE_LANGUAGE))
+)
+def test_the_guest_s_language_is_known_in_one_place(module: str) -> None:
+    """Another language could stand beside the one that we have cases for: nothing else says its name or its words."""
+    telling = re.compile(r"(?i)ruby(?!-worker)|\.rb\b|\bputs [\d'\"(]")
+    # The name of the object is how others ask for it.
+    found = [
+        f"line {line}: {text!r}"
+        for line, text in words(MODULES[module])
+        if telling.search(text) and text != "RUBY"
+    ]
+
+    assert found == []

@@ -190,7 +190,7 @@ def lines(report: Report) -> list[tuple[str, str]]:
 
 def find_case(name: str) -> Case:
     """Return the case of this name in the bundled corpus. Raises CorpusError, which helps to complete it."""
-    cases = {case.name: case for case in load_corpus(bundled.ruby_corpus())}
+    cases = {case.name: case for case in load_corpus(bundled.corpus())}
     if name in cases:
         return cases[name]
     found = [each for each in cases if each.startswith(name)] if name else []

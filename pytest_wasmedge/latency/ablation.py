@@ -14,10 +14,10 @@ from pytest_wasmedge.latency.sampling import Sample, cold_once, refresh_code
 from pytest_wasmedge.latency.statistics import Interval, ratio_estimate, ratio_interval
 from pytest_wasmedge.model import Artifact, Availability, Invocation, Limits, Runtime
 from pytest_wasmedge.portability.excerpt import printable
+from pytest_wasmedge.portability.language import RUBY
 
 #: What every variant is asked, and its answer: a start that answers something else is no start of this guest.
-QUESTION = Invocation(b"puts 1+1\n")
-ANSWER = b"2\n"
+QUESTION, ANSWER = Invocation(RUBY.smallest), RUBY.answer
 #: How often an interval may miss the true ratio.
 ALPHA = 0.01
 
@@ -239,8 +239,8 @@ def _fault(runtime: Runtime, artifact: Artifact) -> str:
         return ""
     detail = f" ({_one_line(outcome.ending.detail)})" if outcome.ending.detail else ""
     return (
-        f"asked for `puts 1+1` it wrote {outcome.stdout[:40]!r} and ended as {outcome.ending}{detail}, "
-        f"expected {ANSWER!r} and exited(0)"
+        f"asked for `{QUESTION.stdin.decode().strip()}` it wrote {outcome.stdout[:40]!r} and ended as "
+        f"{outcome.ending}{detail}, expected {ANSWER!r} and exited(0)"
     )
 
 

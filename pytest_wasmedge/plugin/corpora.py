@@ -21,7 +21,7 @@ class Corpora:
 
     def __init__(self, options: Options, more: Sequence[Path] = ()) -> None:
         self._options = options
-        self._roots = (bundled.ruby_corpus(), *more)
+        self._roots = (bundled.corpus(), *more)
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:

@@ -159,7 +159,7 @@ def wasm_instance_memory(request: pytest.FixtureRequest, wasm_host: Host, wasm_m
         name = wasm_host.runtime.name
         if "concurrent" in wasm_host.runtime.capabilities:
             pytest.skip(
-                f"{name} was not seen with several Ruby guests alive at once, so the cost of one is not told"
+                f"{name} was not seen with several such guests alive at once, so the cost of one is not told"
             )
         pytest.skip(f"{name} holds one live guest at a time")
     note(request.node, record.DENSITY_BYTES, density_bytes)

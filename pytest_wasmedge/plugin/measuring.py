@@ -21,6 +21,7 @@ from pytest_wasmedge.latency.usage import density
 from pytest_wasmedge.model import Artifact, Host, Invocation, Outcome
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.portability import bundled
+from pytest_wasmedge.portability.language import RUBY
 from pytest_wasmedge.provision.cache import folder
 
 #: Samples taken before anything is judged: enough for an interval. A ceiling takes as many more as it needs.
@@ -28,7 +29,6 @@ COLD_SAMPLES, WARM_SAMPLES, FLOOR_SAMPLES = 12, 20, 12
 #: How many answers of a deployed edge are looked through for a cold one.
 _EDGE_ATTEMPTS = 30
 _WORKLOAD_S = 300.0
-_ALIVE_SOURCE = b"sleep 1.5\n"
 
 
 def _let_through(error: UnsupportedError) -> None:
@@ -166,10 +166,10 @@ class Measuring:
 
     def density_bytes(self, host: Host) -> int | None:
         """Return what one more live guest costs in memory; None where only one can live at once."""
-        if not self._session.speaks_ruby(host):
+        if not self._session.speaks_our_language(host):
             return None
         with self._session.pools.paused(but=host):
-            return density(host, Invocation(_ALIVE_SOURCE))
+            return density(host, Invocation(RUBY.alive))
 
     def _draw_floor(self, host: Host, state: CacheState | None = None) -> Sample:
         """Take one start of the artifact that does nothing, after one that does not count."""
@@ -256,9 +256,9 @@ class Measuring:
 
 
 def _workload(name: str) -> bytes:
-    path = bundled.workloads() / f"{name}.rb"
+    path = bundled.workloads() / f"{name}{RUBY.suffix}"
     if not path.exists():
-        there = ", ".join(sorted(path.stem for path in bundled.workloads().glob("*.rb")))
+        there = ", ".join(sorted(path.stem for path in bundled.workloads().glob(f"*{RUBY.suffix}")))
         raise LatencyError(f"there is no workload {name!r}; there are: tiny, {there}.")
     return path.read_bytes()
 

@@ -15,6 +15,7 @@ from pytest_wasmedge.plugin.corpora import Corpora
 from pytest_wasmedge.plugin.held import Held
 from pytest_wasmedge.plugin.hosts import Pools
 from pytest_wasmedge.plugin.selection import Selection
+from pytest_wasmedge.portability.language import RUBY
 from pytest_wasmedge.portability.reference import Reference
 from pytest_wasmedge.provision.versions import Resolver
 from pytest_wasmedge.runtimes import DEFAULT
@@ -37,7 +38,7 @@ class WasmSession:
         self.held = Held(options, self.selection.known, contract_in)
         self.corpora = Corpora(options, corpora)
         self.pools = Pools()
-        self._speaks_ruby: bool | None = None
+        self._speaks: bool | None = None
 
     @cached_property
     def artifact(self) -> Artifact:
@@ -83,27 +84,27 @@ class WasmSession:
         usual = [runtime for runtime in found if runtime.name == DEFAULT and name == GOLDEN]
         return Reference(self.pool, [*usual, *found][0], golden=name == GOLDEN)
 
-    def speaks_ruby(self, host: Host) -> bool:
-        """True if the guest answers ``puts 1+1`` with 2, here or else in process.
+    def speaks_our_language(self, host: Host) -> bool:
+        """True if the guest speaks the language that the cases are written in, here or else in process.
 
-        The second is asked so that a broken host cannot make a Ruby artifact look like something else, and
-        its tests skip; of the built-in artifact it is known.
+        It is asked in process too, so that a broken host cannot make the artifact look like something else, and its
+        tests skip. Of the built-in artifact the answer is known.
         """
-        if self._speaks_ruby is None:
+        if self._speaks is None:
             # A yardstick answers for itself, whatever the artifact is.
-            asked = not host.runtime.yardstick and _answers_ruby(host)
-            self._speaks_ruby = self.artifact.builtin or asked or self._answers_in_process()
-        return self._speaks_ruby
+            asked = not host.runtime.yardstick and RUBY.is_spoken_by(host)
+            self._speaks = self.artifact.builtin or asked or self._answers_in_process()
+        return self._speaks
 
     def _answers_in_process(self) -> bool:
         try:
-            return _answers_ruby(self.pool.acquire(self.selection.known[DEFAULT]))
+            return RUBY.is_spoken_by(self.pool.acquire(self.selection.known[DEFAULT]))
         except WasmEdgeError:
             return False
 
     def smallest_invocation(self, host: Host) -> Invocation:
         """Return the least that this guest can be asked, for latency."""
-        return Invocation(b"puts 1+1\n" if self.speaks_ruby(host) else b"")
+        return Invocation(RUBY.smallest if self.speaks_our_language(host) else b"")
 
 
 def add_remotes(known: Mapping[str, Runtime], options: Options) -> dict[str, Runtime]:
@@ -114,8 +115,3 @@ def add_remotes(known: Mapping[str, Runtime], options: Options) -> dict[str, Run
 
     found = remotes(options.remote, invocation_header=options.remote_header or DEFAULT_HEADER, taken=known)
     return dict(known) | {runtime.name: runtime for runtime in found}
-
-
-def _answers_ruby(host: Host) -> bool:
-    outcome = host.run("puts 1+1\n")
-    return outcome.ending.ok and outcome.stdout.split() == [b"2"]

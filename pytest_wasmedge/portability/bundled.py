@@ -15,7 +15,7 @@ def suite() -> Path:
     return _place("conformance")
 
 
-def ruby_corpus() -> Path:
+def corpus() -> Path:
     """Return the folder of the Ruby cases."""
     return _place("fixtures") / "ruby"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pytest_wasmedge.errors import CorpusError
 from pytest_wasmedge.model import Ending, Outcome, exited, out_of_memory, timed_out, trapped
+from pytest_wasmedge.portability.language import RUBY
 
-_SOURCE_SUFFIX = ".rb"
 _GOLDEN_SUFFIX = ".golden"
 # What may stand before or among the header's lines and is meant for Ruby, not for people.
 _MAGIC_COMMENT = re.compile(
@@ -59,16 +59,14 @@ def load_corpus(root: Path) -> tuple[Case, ...]:
     Raises CorpusError for a header or golden file that cannot be read, a golden file without its case, and a
     folder without any case: a corpus that has gone missing must not look like one that passes.
     """
-    sources = [path for path in root.rglob(f"*{_SOURCE_SUFFIX}") if not path.name.startswith(".")]
+    sources = [path for path in root.rglob(f"*{RUBY.suffix}") if not path.name.startswith(".")]
     if not sources:
         what = "holds no case" if root.is_dir() else "is not a folder"
-        raise CorpusError(
-            f"corpus {root} {what}: a case is a *{_SOURCE_SUFFIX} file in it. Correct the path."
-        )
+        raise CorpusError(f"corpus {root} {what}: a case is a *{RUBY.suffix} file in it. Correct the path.")
     for golden in sorted(root.rglob(f"*{_GOLDEN_SUFFIX}")):
-        if not golden.with_suffix(_SOURCE_SUFFIX).exists():
+        if not golden.with_suffix(RUBY.suffix).exists():
             raise CorpusError(
-                f"{golden} has no case {golden.stem}{_SOURCE_SUFFIX} beside it. Delete or rename it."
+                f"{golden} has no case {golden.stem}{RUBY.suffix} beside it. Delete or rename it."
             )
     return tuple(sorted((_load_case(root, path) for path in sources), key=lambda case: case.name))
 

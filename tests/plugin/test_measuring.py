@@ -52,7 +52,7 @@ def test_others_keep_still(tmp_path: Path, kind: str, still: set[str]) -> None:
     one, two = Noting("one", paused), Noting("two", paused)
     session = WasmSession(Options(artifact=str(artifact.path), runtimes="one,two"), {"one": one, "two": two})
     host, _ = session.pool.acquire(one), session.pool.acquire(two)
-    assert session.speaks_ruby(host)
+    assert session.speaks_our_language(host)
     measuring = Measuring(session, "run", 1, None)
     one.seen.clear()
     assert getattr(measuring, kind)(host).take().median_ns > 0
