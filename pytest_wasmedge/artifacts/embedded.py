@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wasmedge.errors import ArtifactError
+from pytest_wasmedge.provision.files import whole
 
 ARCHIVE = "ruby-worker.wasm.xz"
 MANIFEST = "ruby-worker.json"
@@ -88,16 +87,11 @@ def _decompressed(archive: Path) -> bytes:
 
 
 def _write(target: Path, content: bytes) -> None:
-    temporary = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".unpacking-", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(target)
+        with whole(target) as part:
+            part.write_bytes(content)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise ArtifactError(
             f"The built-in artifact ({len(content)} bytes) cannot be written to {target.parent}: {error}. "
             "Make room there, or let PYTEST_WASMEDGE_CACHE name a folder that you can write."

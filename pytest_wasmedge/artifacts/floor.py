@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.provision.files import whole
 
 #: ``(module (memory (export "memory") 1) (func (export "_start")))``
 FLOOR = bytes.fromhex(
@@ -23,7 +24,6 @@ def floor_artifact(folder: Path) -> Artifact:
     """Return the artifact as a file in this folder, written if it is not there."""
     path = folder / f"{hashlib.sha256(FLOOR).hexdigest()[:16]}-floor.wasm"
     if not path.exists():
-        part = path.with_suffix(f".{id(path)}.part")
-        part.write_bytes(FLOOR)
-        part.replace(path)
+        with whole(path) as part:
+            part.write_bytes(FLOOR)
     return load_artifact(path, name="floor")

@@ -23,6 +23,7 @@ from pytest_wasmedge.latency.sampling import Sample
 from pytest_wasmedge.model import Artifact, Availability, Runtime
 from pytest_wasmedge.provision import build_tools
 from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.provision.files import whole
 from pytest_wasmedge.runtimes import builtin_runtimes, select
 
 Say = Callable[[str], None]
@@ -49,12 +50,8 @@ def variant(name: str, progress: Say, say: Say) -> Artifact:
             tools = Tools(**build_tools(progress))
             built = build(name, work.path, tools, lambda text: progress(f"{name}: {text}"))
             # It may come from another disk, and a copy is not whole at once.
-            part = kept.with_suffix(f".{work.path.name}")
-            try:
+            with whole(kept) as part:
                 shutil.copyfile(built, part)
-                part.replace(kept)
-            finally:
-                part.unlink(missing_ok=True)
         say(f"{name}: built in {time.monotonic() - began_s:.0f} s")
     for stale in set(place.glob(f"ruby-worker-{name}-*.wasm")) - {kept}:
         stale.unlink(missing_ok=True)

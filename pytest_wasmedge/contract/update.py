@@ -7,7 +7,6 @@ are placed by line instead.
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pytest_wasmedge.contract.read import parse_contract
 from pytest_wasmedge.contract.source import nearest, read_text
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import Duration, FloorMultiple, parse_limit
+from pytest_wasmedge.provision.files import whole
 
 _BOM = "\ufeff"
 _CACHED, _PLAIN = "cold/code-cache", "cold/no-cache"
@@ -291,16 +291,9 @@ def _parse(text: str, path: Path) -> Any:
 
 def _write(path: Path, text: str) -> None:
     """Replace the file at once, so that nobody ever sees half of it; a link stays a link."""
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        try:
-            temporary.write_bytes(text.encode())
-            if target.exists():
-                temporary.chmod(target.stat().st_mode & 0o7777)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(path.resolve()) as part:
+            part.write_bytes(text.encode())
     except OSError as error:
         raise ContractError(
             f"{path} cannot be written ({error.strerror or error}); make its folder writable, or give another path."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from pytest_wasmedge.drivers.program import Program
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
 from pytest_wasmedge.provision.cache import folder, keep_newest, locked, writing
+from pytest_wasmedge.provision.files import whole
 
 #: One compiled Ruby is about 60 MB; older ones go when there are more than this.
 KEPT_FILES = 40
@@ -49,14 +49,8 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
         return path
     with writing(), locked(place / ".lock-compiled"):
         if not path.exists():
-            handle, name = tempfile.mkstemp(dir=place, suffix=".part")
-            os.close(handle)
-            part = Path(name)
-            try:
+            with whole(path, 0o600) as part:
                 compile_to(part)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
         # A compiler that was killed left its part; nobody else compiles now.
         for part in place.glob("*.part"):
             part.unlink(missing_ok=True)

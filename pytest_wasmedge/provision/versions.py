@@ -17,6 +17,7 @@ from typing import Any
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import registry
 from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.provision.files import whole
 from pytest_wasmedge.provision.install import (
     Progress,
     executable,
@@ -132,8 +133,7 @@ def install_version(tool: str, version: str, progress: Progress = lambda _: None
         if wanted.lock:
             (work / "deno.lock").replace(wanted.lock)
     place = install_pin(wanted, progress)
-    with working_folder(tool, progress) as work:
-        _record(wanted, work)
+    _record(wanted)
     return place
 
 
@@ -233,7 +233,7 @@ def _record_path(tool: str, version: str) -> Path:
     return folder("tools") / f"{tool}-{version}.{this_platform()}.json"
 
 
-def _record(wanted: Exact, work: Path) -> None:
+def _record(wanted: Exact) -> None:
     content = {
         "package": wanted.package,
         "version": wanted.version,
@@ -241,8 +241,8 @@ def _record(wanted: Exact, work: Path) -> None:
         "integrity": wanted.digest,
         "date": datetime.date.today().isoformat(),
     }
-    (work / "record").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    (work / "record").replace(_record_path(wanted.name, wanted.version))
+    with whole(_record_path(wanted.name, wanted.version)) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _recorded(tool: str, version: str) -> Exact | None:
