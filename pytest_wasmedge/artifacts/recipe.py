@@ -17,7 +17,7 @@ from pytest_wasmedge.provision.pins import pin
 
 #: raw: Ruby starts in each invocation; wizer: it was started at build time; stdlib: so, with the library.
 #: O2, Oz: raw, through the optimiser for speed or for size. With a plus: both, in the order of the name.
-Variant = Literal["raw", "wizer", "stdlib", "O2", "Oz", "O2+wizer", "Oz+wizer", "wizer+O2", "wizer+Oz"]
+Variant = Literal["raw", "wizer", "O2", "Oz", "O2+wizer", "Oz+wizer", "wizer+O2", "wizer+Oz", "stdlib"]
 
 WASI = "wasi_snapshot_preview1"
 

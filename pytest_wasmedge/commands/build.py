@@ -7,13 +7,11 @@ import tempfile
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.loading import load_artifact
+from pytest_wasmedge.artifacts.recipe import Tools, build, variants
 from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on
 from pytest_wasmedge.commands.doctor import size_text
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import build_tools
-
-#: The variants of the recipe, which is imported only to build.
-VARIANTS = ("raw", "wizer", "O2", "Oz", "O2+wizer", "Oz+wizer", "wizer+O2", "wizer+Oz", "stdlib")
 
 
 def add_to(commands: Subparsers) -> None:
@@ -26,7 +24,7 @@ def add_to(commands: Subparsers) -> None:
     )
     parser.add_argument(
         "--variant",
-        choices=VARIANTS,
+        choices=variants(),
         default="wizer",
         help="wizer: pre-initialised, as shipped (default); raw: not pre-initialised; "
         "O2, Oz: raw, through wasm-opt; with a plus: both, in that order (O2+wizer: optimised, then "
@@ -43,7 +41,6 @@ def add_to(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do it and return the exit status. Raises WasmEdgeError."""
-    from pytest_wasmedge.artifacts.recipe import Tools, build
 
     output: Path | None = options.output
     folder = output.parent if output else Path()

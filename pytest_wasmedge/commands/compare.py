@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
-from pytest_wasmedge.commands.build import VARIANTS
+from pytest_wasmedge.artifacts.recipe import variants
 from pytest_wasmedge.commands.console import TERMINATED, Subparsers, complain, open_console, progress_on
 from pytest_wasmedge.drivers.pool import HostPool, explain
 from pytest_wasmedge.drivers.process import Workspace
@@ -29,7 +29,7 @@ from pytest_wasmedge.runtimes import builtin_runtimes, select
 Say = Callable[[str], None]
 
 #: What is compared by default; the library is another artifact, not another way to build this one.
-COMPARED = VARIANTS[:-1]
+COMPARED = tuple(name for name in variants() if name != "stdlib")
 
 
 def variant(name: str, progress: Say, say: Say) -> Artifact:
@@ -136,7 +136,7 @@ def add_to(commands: Subparsers) -> None:
         description="Start each VARIANT once on each runtime in every round, in a drawn order, and print "
         "size and cold start of each, with the ratio to the first one named: that is the baseline. Variants "
         "that are not in your cache folder yet are built first, which takes minutes for optimised ones.",
-        epilog=f"Variants: {', '.join(VARIANTS)}.",
+        epilog=f"Variants: {', '.join(variants())}.",
     )
     parser.add_argument(
         "variants",
@@ -168,7 +168,7 @@ def run(options: argparse.Namespace) -> int:
     keep = writer(options.json, seed, availability)
     status = 0
     with progress_on(console) as progress:
-        compared = entries(options.variants or COMPARED, VARIANTS, progress, console.print)
+        compared = entries(options.variants or COMPARED, variants(), progress, console.print)
         ablation = Ablation(compared, here, seed, keep)
         try:
             take(ablation, options.rounds, progress)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_wasmedge.artifacts.recipe import variants
-from pytest_wasmedge.commands import build, cli, doctor
+from pytest_wasmedge.commands import cli, doctor
 from pytest_wasmedge.commands import install as install_command
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.model import Artifact, Availability, Host, Limits, Runtime
@@ -324,9 +324,13 @@ def test_build_refuses_an_output_that_cannot_be(tmp_path: Path, capsys: pytest.C
         assert "is no place for a file" in capsys.readouterr().err
 
 
-def test_build_knows_the_variants_of_the_recipe() -> None:
-    """The choices of --variant are the recipe's."""
-    assert set(build.VARIANTS) == set(variants())
+def test_build_knows_the_variants_of_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """The choices of --variant are the recipe's, and `compare` knows the same."""
+    for argv in (["build", "--help"], ["compare", "--help"]):
+        with pytest.raises(SystemExit):
+            cli.main(argv)
+        told = "".join(capsys.readouterr().out.split())
+        assert all(name in told for name in variants())
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,14 @@ def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
     """An error in between leaves what was there, and no litter."""
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), whole(path) as part:
-        part.write_text("half")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with whole(path) as part:
+            part.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
 
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
