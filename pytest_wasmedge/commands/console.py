@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
+from pytest_wasmedge.portability.excerpt import aligned
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -46,9 +48,7 @@ def complain(text: str) -> None:
 
 def table(rows: Sequence[tuple[Sequence[str], str]]) -> Iterator[tuple[str, str]]:
     """Yield rows of cells as lines, each with its style, in columns as wide as their widest cell."""
-    widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in rows), strict=True)]
-    for cells, style in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip(), style
+    return zip(aligned([cells for cells, _ in rows]), (style for _, style in rows), strict=True)
 
 
 def print_lines(lines: Iterable[tuple[str, str]], console: Console) -> None:

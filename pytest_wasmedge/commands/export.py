@@ -25,6 +25,7 @@ from pytest_wasmedge.drivers.javascript import Target
 from pytest_wasmedge.drivers.server import ServerRuntime
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Artifact
+from pytest_wasmedge.portability.excerpt import aligned
 from pytest_wasmedge.provision import installed
 from pytest_wasmedge.runtimes import builtin_runtimes
 
@@ -100,9 +101,7 @@ def lines(exported: Exported) -> Iterator[tuple[str, str]]:
         ("file", "bytes", "gzip"),
         *((path, f"{size:,}", f"{small:,}") for path, (size, small) in sizes.items()),
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for path, size, gzipped in rows:
-        yield f"  {path:<{widths[0]}}  {size:>{widths[1]}}  {gzipped:>{widths[2]}}", ""
+    yield from ((f"  {line}", "") for line in aligned(rows, "<>>"))
     yield from _limits(exported, *total)
     yield (
         f"Open to everybody: whoever knows its URL can run programs there, until there is a secret: "

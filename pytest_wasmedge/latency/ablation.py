@@ -13,7 +13,7 @@ from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.latency.sampling import Sample, cold_once, refresh_code
 from pytest_wasmedge.latency.statistics import Interval, ratio_estimate, ratio_interval
 from pytest_wasmedge.model import Artifact, Availability, Invocation, Limits, Runtime
-from pytest_wasmedge.portability.excerpt import printable
+from pytest_wasmedge.portability.excerpt import aligned, printable
 from pytest_wasmedge.portability.language import RUBY
 
 #: What every variant is asked, and its answer: a start that answers something else is no start of this guest.
@@ -164,9 +164,10 @@ def lines(
         (each.name, *(f"{number:,}" for number in _numbers(each)), f"{each.artifact.sha256[:16]}…")
         for each in entries
     ]
-    yield from _aligned([_FACTS_HEAD, *facts], "<>>><", ["bold", *("" for _ in facts)])
+    yield from zip(aligned([_FACTS_HEAD, *facts], "<>>><"), ["bold", *("" for _ in facts)], strict=True)
     yield "", ""
-    yield from _aligned([_RESULTS_HEAD, *map(_cells, results)], "<<<>>>><", ["bold", *map(_style, results)])
+    table = aligned([_RESULTS_HEAD, *map(_cells, results)], "<<<>>>><")
+    yield from zip(table, ["bold", *map(_style, results)], strict=True)
     yield "", ""
     here = [f"{name} {each.version}" for name, each in availability.items() if each.available]
     if here:
@@ -211,14 +212,6 @@ def _style(result: Result) -> str:
     if result.fault:
         return "yellow"
     return {"faster": "green", "slower": "red"}.get(result.verdict, "")
-
-
-def _aligned(rows: Sequence[tuple[str, ...]], sides: str, styles: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield rows as lines; ``sides`` says of each column where its text stands: ``<`` or ``>``."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(sides))]
-    for row, style in zip(rows, styles, strict=True):
-        cells = [f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)]
-        yield "  ".join(cells).rstrip(), style
 
 
 def _have_code_kept(runtime: Runtime, artifact: Artifact) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -48,3 +50,18 @@ def printable(text: str) -> str:
     Line breaks stay: our own messages have several lines.
     """
     return "\n".join(visible(line.encode("utf-8", "backslashreplace")) for line in text.split("\n"))
+
+
+def aligned(rows: Sequence[Sequence[str]], sides: str = "") -> list[str]:
+    """Return rows of cells as lines, in columns as wide as their widest cell.
+
+    ``sides`` says of each column where its text stands, ``<`` or ``>``; without it, all stand to the left.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = sides or "<" * len(widths)
+    return [
+        "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_wasmedge.portability.excerpt import printable
+from pytest_wasmedge.portability.excerpt import aligned, printable
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
 _HEAD = ("runtime", "version", "engine", "passed", "failed", "skipped", "divergences", "cold ms", "warm ms")
@@ -20,10 +20,8 @@ def title(record: RunRecord) -> str:
 def table(record: RunRecord) -> list[tuple[str, str]]:
     """Return the lines of the table and what follows it, each with its mood: good, bad, warn, or plain."""
     rows = [(_cells(row), _mood(row)) for row in record.runtimes.values() if row.availability.available]
-    widths = [
-        max(len(cells[i]) for cells in (_HEAD, *(cells for cells, _ in rows))) for i in range(len(_HEAD))
-    ]
-    lines = [(_join(_HEAD, widths), "plain"), *((_join(cells, widths), mood) for cells, mood in rows)]
+    table = aligned([_HEAD, *(cells for cells, _ in rows)], "<" * _LEFT + ">" * (len(_HEAD) - _LEFT))
+    lines = list(zip(table, ["plain", *(mood for _, mood in rows)], strict=True))
     for row in record.runtimes.values():
         if not row.availability.available:
             remedy = f"; get it with `{row.availability.install}`" if row.availability.install else ""
@@ -94,8 +92,7 @@ def _latency(record: RunRecord) -> list[tuple[str, str]]:
         (row.name, *(_ms(each[label].median_ns if label in each else None) for label in labels), *_usage(row))
         for each, row in measured
     ]
-    widths = [max(len(cells[i]) for cells in (head, *rows)) for i in range(len(head))]
-    return [(_join(cells, widths, left=1), "plain") for cells in (head, *rows)]
+    return [(line, "plain") for line in aligned([head, *rows], "<" + ">" * (len(head) - 1))]
 
 
 def _label(row: RuntimeRecord, kind: str) -> str:
@@ -141,12 +138,6 @@ def _mood(row: RuntimeRecord) -> str:
     if row.failed or row.divergences:
         return "bad"
     return "good" if row.ran else "warn"
-
-
-def _join(cells: tuple[str, ...], widths: list[int], left: int = _LEFT) -> str:
-    names = [cell.ljust(width) for cell, width in zip(cells[:left], widths, strict=False)]
-    numbers = [cell.rjust(width) for cell, width in zip(cells[left:], widths[left:], strict=True)]
-    return "  ".join((*names, *numbers)).rstrip()
 
 
 def _line(text: str) -> str:

@@ -69,7 +69,7 @@ def test_an_unknown_variant_is_an_error(tmp_path: Path) -> None:
     """The message lists the variants that exist."""
     tools = Tools(tmp_path, tmp_path, tmp_path, tmp_path)
 
-    with pytest.raises(ArtifactError, match="no variant 'big'; there are: raw, wizer, O2, Oz, .*stdlib"):
+    with pytest.raises(ArtifactError, match=r"no variant 'big'; there are: raw, wizer, O2, Oz, .*stdlib"):
         build("big", tmp_path, tools, lambda _: None)
 
 
