@@ -21,6 +21,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.conftest import NEEDS_RUNTIMES
+
 ROOT = Path(__file__).parents[1]
 DEV, LOWEST = ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "lowest.txt"
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -272,3 +274,11 @@ def test_a_python_that_does_not_do(
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_what_is_listed_as_no_unit_test_is_there() -> None:
+    """Each entry of the list is a folder, a file or a test: one that was renamed would lose its mark unseen."""
+    for entry in NEEDS_RUNTIMES:
+        file, _, test = entry.partition("::")
+        assert (ROOT / "tests" / file).exists(), entry
+        assert not test or f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), entry

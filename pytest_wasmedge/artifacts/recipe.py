@@ -12,14 +12,13 @@ from typing import Literal, get_args
 
 from pytest_wasmedge.artifacts import sections
 from pytest_wasmedge.artifacts.driver import FOREIGN, INITIALIZE, INTERPOSED, START, driver_wat, stub_wat
+from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.provision.pins import pin
 
 #: raw: Ruby starts in each invocation; wizer: it was started at build time; stdlib: so, with the library.
 #: O2, Oz: raw, through the optimiser for speed or for size. With a plus: both, in the order of the name.
 Variant = Literal["raw", "wizer", "O2", "Oz", "O2+wizer", "Oz+wizer", "wizer+O2", "wizer+Oz", "stdlib"]
-
-WASI = "wasi_snapshot_preview1"
 
 # All features would make binaryen write compact imports, which wasmtime refuses.
 _FEATURES = (

@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 from pytest_wasmedge.contract.limits import ArtifactLimits
 from pytest_wasmedge.contract.source import nearest
 from pytest_wasmedge.errors import ContractError
-from pytest_wasmedge.latency.units import Duration, FloorMultiple
+from pytest_wasmedge.latency.units import WORKLOADS, Duration, FloorMultiple
 from pytest_wasmedge.model import base_name
 
 #: What a ceiling can be of: the cold start in each cache state, and the warm invocations.
@@ -22,11 +22,7 @@ KINDS = (
     "cold/no-cache",
     "cold/code-cache",
     "cold/evicted",
-    "warm/tiny",
-    "warm/smoke",
-    "warm/heavy",
-    "warm/html",
-    "warm/hello",
+    *(f"warm/{workload}" for workload in WORKLOADS),
 )
 #: In what a divergence can show.
 FIELDS = ("stdout", "stderr", "ending", "leak")

@@ -14,11 +14,11 @@ from typing import Literal
 
 from pytest_wasmedge.errors import HostStartError, LatencyError
 from pytest_wasmedge.latency.usage import Meter, peak_memory_of
-from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome, Runtime
+from pytest_wasmedge.model import Artifact, CacheState, Host, Invocation, Limits, Outcome, Runtime
 from pytest_wasmedge.provision.cache import writing
 
-#: no-cache: nothing compiled is at hand; code-cache: what the runtime keeps is; evicted: it is, but not in memory.
-CacheState = Literal["no-cache", "code-cache", "evicted"]
+#: The cache states that a start can be measured in; evicted: what the runtime keeps is at hand, but not in memory.
+StartState = CacheState | Literal["evicted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def cold_once(
     artifact: Artifact,
     limits: Limits,
     invocation: Invocation,
-    state: CacheState | None = None,
+    state: StartState | None = None,
     *,
     name: str = "cold",
     weigh: bool = False,
@@ -124,7 +124,7 @@ def refresh_code(runtime: Runtime, artifact: Artifact) -> None:
 
 
 @contextmanager
-def _in_state(runtime: Runtime, artifact: Artifact, state: CacheState) -> Iterator[None]:
+def _in_state(runtime: Runtime, artifact: Artifact, state: StartState) -> Iterator[None]:
     """Bring the files that a start reads into this state, and put back what was taken away."""
     kept = runtime.kept_code(artifact)
     if state == runtime.cache_state:

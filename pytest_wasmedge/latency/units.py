@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from pytest_wasmedge.errors import LatencyError
 
+#: What a warm invocation is measured with: the smallest that the guest can be asked, then programs of fixtures/latency.
+WORKLOADS = ("tiny", "hello", "smoke", "html", "heavy")
+
 _NS_OF = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)", re.IGNORECASE)
 _MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)\s*[x×]\s*floor")

@@ -16,7 +16,7 @@ from pytest_wasmedge.errors import LatencyError, UnsupportedError
 from pytest_wasmedge.latency.gate import Rules
 from pytest_wasmedge.latency.journal import Journal, in_folder
 from pytest_wasmedge.latency.measurement import Finding, Measurement, against
-from pytest_wasmedge.latency.sampling import CacheState, Sample, cold_once, refresh_code, warm_once
+from pytest_wasmedge.latency.sampling import Sample, StartState, cold_once, refresh_code, warm_once
 from pytest_wasmedge.latency.usage import density
 from pytest_wasmedge.model import Artifact, Host, Invocation, Outcome
 from pytest_wasmedge.plugin.session import WasmSession
@@ -55,7 +55,7 @@ class Measuring:
         self._rng = random.Random(seed)
         self._folder, self._refuse = samples_folder, refuse
         #: By runtime and cache state: those that a ceiling was held against serve as the floor's own measurement.
-        self._floors: dict[tuple[str, CacheState], list[Sample]] = {}
+        self._floors: dict[tuple[str, StartState], list[Sample]] = {}
 
     @cached_property
     def rules(self) -> Rules:
@@ -75,7 +75,7 @@ class Measuring:
     def _floor(self) -> Artifact:
         return floor_artifact(folder("artifacts"))
 
-    def cold(self, host: Host, state: CacheState | None = None, first: int = COLD_SAMPLES) -> Measurement:
+    def cold(self, host: Host, state: StartState | None = None, first: int = COLD_SAMPLES) -> Measurement:
         """Return cold starts of the artifact on this host's runtime, in its own cache state or the given one.
 
         A deployed edge starts when it likes: those invocations count that were an isolate's first. Raises
@@ -171,7 +171,7 @@ class Measuring:
         with self._session.pools.paused(but=host):
             return density(host, Invocation(RUBY.alive))
 
-    def _draw_floor(self, host: Host, state: CacheState | None = None) -> Sample:
+    def _draw_floor(self, host: Host, state: StartState | None = None) -> Sample:
         """Take one start of the artifact that does nothing, after one that does not count."""
 
         def draw() -> Sample:
@@ -184,7 +184,7 @@ class Measuring:
         taken.append(self._kept(host, draw()))
         return taken[-1]
 
-    def _floors_of(self, host: Host, state: CacheState) -> list[Sample]:
+    def _floors_of(self, host: Host, state: StartState) -> list[Sample]:
         return self._floors.setdefault((host.runtime.name, state), [])
 
     def _edge(self, host: Host, ready: Callable[[], Invocation], wanted: str) -> Callable[[], Sample]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.clients import run
 from pytest_wasmedge.provision.pins import RECORD, DebianPin, Package, yourself
-from pytest_wasmedge.provision.systems import system_ids
+from pytest_wasmedge.provision.systems import codename, system_ids
 
 #: Where apt reads which mirrors the machine uses.
 SOURCES = Path("/etc/apt")
@@ -132,7 +132,8 @@ def debian_archives(folder: Path, suite: str) -> Iterator[str]:
 
     Addresses, keyrings and options stay as they are, but for those by which an unsigned archive would do.
     """
-    suites = _SUITES | _SUITES_THERE if "debian" in system_ids()[:1] else _SUITES
+    # On Debian itself also by its own name, which may be of a release that is younger than we are.
+    suites = _SUITES | _SUITES_THERE | {codename()} if "debian" in system_ids()[:1] else _SUITES
     for path in (folder / "sources.list", *sorted(folder.glob("sources.list.d/*.list"))):
         for line in _lines(path):
             entry = re.fullmatch(

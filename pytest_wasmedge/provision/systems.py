@@ -21,6 +21,14 @@ def system_ids() -> tuple[str, ...]:
     return (told["ID"], *told.get("ID_LIKE", "").split())
 
 
+def codename() -> str:
+    """Return the name of this system's release (``VERSION_CODENAME`` in os-release); empty if it tells none."""
+    try:
+        return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    except OSError:
+        return ""
+
+
 def remedy(commands: Mapping[str, str]) -> str:
     """Return the command that installs a program on this system, from commands by the name of the system.
 

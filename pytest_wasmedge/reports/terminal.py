@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_wasmedge.latency.units import WORKLOADS
 from pytest_wasmedge.portability.excerpt import aligned, printable
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
@@ -9,7 +10,7 @@ _HEAD = ("runtime", "version", "engine", "passed", "failed", "skipped", "diverge
 _LEFT = 3
 #: A cold and a warm latency stand in the first table already.
 _SHOWN_ABOVE = 3
-_COLUMNS = ("floor", "cold", "evicted", "no-cache", "tiny", "hello", "smoke", "html", "heavy")
+_COLUMNS = ("floor", "cold", "evicted", "no-cache", *WORKLOADS)
 
 
 def title(record: RunRecord) -> str:

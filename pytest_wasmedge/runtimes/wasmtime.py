@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.drivers.compiled import compiled, place_of
 from pytest_wasmedge.drivers.inprocess import InProcessHost, Run, Ticker, ticks
 from pytest_wasmedge.drivers.preopens import granted
@@ -175,7 +176,7 @@ class WasmtimeHost(InProcessHost):
         i32 = wasmtime.ValType.i32()
         linker.allow_shadowing = True
         linker.define_func(
-            "wasi_snapshot_preview1",
+            WASI,
             "poll_oneoff",
             wasmtime.FuncType([i32] * 4, [i32]),
             self._poll_oneoff,

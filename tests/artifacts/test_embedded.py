@@ -13,7 +13,7 @@ import pytest
 from pytest_wasmedge.artifacts import sections
 from pytest_wasmedge.artifacts.embedded import ARCHIVE, MANIFEST, manifest, unpack
 from pytest_wasmedge.artifacts.publish import NOTICE
-from pytest_wasmedge.artifacts.recipe import WASI
+from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.errors import ArtifactError
 
 CONTENT = b"\0asm\x01\0\0\0 not a real module, but real bytes"

@@ -15,7 +15,8 @@ from pytest_wasmedge.artifacts import recipe, sections
 from pytest_wasmedge.artifacts.driver import driver_wat, stub_wat
 from pytest_wasmedge.artifacts.embedded import manifest, unpack
 from pytest_wasmedge.artifacts.loading import load_artifact
-from pytest_wasmedge.artifacts.recipe import WASI, Tools, _optimise, build, fingerprint, variants
+from pytest_wasmedge.artifacts.recipe import Tools, _optimise, build, fingerprint, variants
+from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.model import Artifact, Host, Limits
 from pytest_wasmedge.provision.pins import pin

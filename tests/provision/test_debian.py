@@ -24,13 +24,10 @@ from pytest_wasmedge.provision import (
 )
 from pytest_wasmedge.provision.debian import debian_archives, fetch_debian
 from pytest_wasmedge.provision.pins import RECORD, DebianPin, Smoke
-from tests.provision import archive as archives
 from tests.provision.archive import Archive, Key, echo_with_its_library, new_key
 from tests.provision.conftest import install_module, leftovers
 
 PLATFORMS = ("linux-x86_64", "linux-aarch64")
-
-needs_debian_tools = pytest.mark.skipif(bool(archives.missing()), reason=archives.missing() or "all there")
 
 
 def wanted() -> DebianPin:
@@ -149,6 +146,18 @@ def test_others_are_stable_too(etc: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
+def test_a_release_of_tomorrow(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a Debian that is younger than we are, the sources that name its own release are Debian's all the same."""
+    (etc / "sources.list").write_text("deb http://one.test/debian tomorrow main\n")
+    assert list(debian_archives(etc, "trixie")) == []
+
+    told = {"ID": "debian", "VERSION_CODENAME": "tomorrow"}
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: told)
+    assert len(list(debian_archives(etc, "trixie"))) == 1
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: told | {"ID": "ubuntu"})
+    assert list(debian_archives(etc, "trixie")) == []
+
+
 def test_no_mirror_of_debian(etc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where apt knows no mirror of Debian, nothing is fetched from elsewhere; the error says the way round."""
     monkeypatch.setattr(debian, "SOURCES", etc)
@@ -238,7 +247,6 @@ def fetched(place: Path) -> list[str]:
     ]
 
 
-@needs_debian_tools
 def test_apt_finds_out_what_is_needed(
     testing: Archive, key: Key, like_wasmedge: DebianPin, cache: Path
 ) -> None:
@@ -257,7 +265,6 @@ def test_apt_finds_out_what_is_needed(
     assert all(len(bytes.fromhex(each.digest.removeprefix("sha256:"))) == 32 for each in came.packages)
 
 
-@needs_debian_tools
 def test_a_library_that_has_moved_on(testing: Archive, key: Key, like_wasmedge: DebianPin) -> None:
     """Debian replaced the C library since yesterday: the new one is taken, and nobody has to pin anything."""
     testing.publish(key)
@@ -267,7 +274,6 @@ def test_a_library_that_has_moved_on(testing: Archive, key: Key, like_wasmedge: 
     assert "libc6 2.41-1+deb13u1" in fetched(install("wasmedge"))
 
 
-@needs_debian_tools
 def test_the_newest_version_in_the_range_is_taken(
     testing: Archive, key: Key, etc: Path, like_wasmedge: DebianPin
 ) -> None:
@@ -288,7 +294,6 @@ def test_the_newest_version_in_the_range_is_taken(
     assert came.source == f"debian {like_wasmedge.suites[1]}"
 
 
-@needs_debian_tools
 def test_a_package_that_is_gone(testing: Archive, key: Key, like_wasmedge: DebianPin, cache: Path) -> None:
     """A program that no suite has any more is one error, which says what each offers and what to do."""
     for deb in testing.pool.glob("wasmedge_*.deb"):
@@ -306,7 +311,6 @@ def test_a_package_that_is_gone(testing: Archive, key: Key, like_wasmedge: Debia
     assert leftovers(cache) == []
 
 
-@needs_debian_tools
 def test_a_dependency_that_is_gone(testing: Archive, key: Key, like_wasmedge: DebianPin) -> None:
     """What apt cannot resolve is told in apt's words."""
     for deb in testing.pool.glob("libedge0_*.deb"):
@@ -317,7 +321,6 @@ def test_a_dependency_that_is_gone(testing: Archive, key: Key, like_wasmedge: De
         install("wasmedge")
 
 
-@needs_debian_tools
 @pytest.mark.parametrize("options", ["", "trusted=yes", "allow-insecure=yes"])
 def test_an_unsigned_archive_is_refused(
     testing: Archive, key: Key, etc: Path, like_wasmedge: DebianPin, cache: Path, options: str
@@ -333,7 +336,6 @@ def test_an_unsigned_archive_is_refused(
     assert leftovers(cache) == []
 
 
-@needs_debian_tools
 def test_a_signature_of_another_key_is_refused(
     testing: Archive, tmp_path: Path, like_wasmedge: DebianPin, cache: Path
 ) -> None:
@@ -348,7 +350,6 @@ def test_a_signature_of_another_key_is_refused(
     assert leftovers(cache) == []
 
 
-@needs_debian_tools
 @pytest.mark.parametrize("what", ["index", "package"])
 def test_what_was_changed_after_the_signature_is_refused(
     testing: Archive, key: Key, like_wasmedge: DebianPin, cache: Path, what: str
@@ -369,7 +370,6 @@ def test_what_was_changed_after_the_signature_is_refused(
     assert leftovers(cache) == []
 
 
-@needs_debian_tools
 def test_the_second_mirror_is_asked(testing: Archive, key: Key, etc: Path, like_wasmedge: DebianPin) -> None:
     """An archive that only looks like Debian's does not keep the next one from being asked."""
     testing.publish(key)
@@ -379,7 +379,6 @@ def test_the_second_mirror_is_asked(testing: Archive, key: Key, etc: Path, like_
     assert fetched(install("wasmedge"))
 
 
-@needs_debian_tools
 def test_settings_of_the_machine_do_not_loosen_ours(
     testing: Archive, key: Key, like_wasmedge: DebianPin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

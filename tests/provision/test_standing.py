@@ -13,7 +13,6 @@ from pytest_wasmedge.provision import debian, pins, standing
 from pytest_wasmedge.provision.pins import DebianPin
 from pytest_wasmedge.provision.registry import wheel_tags
 from pytest_wasmedge.provision.standing import Offer, Standing, ask
-from tests.provision import archive as archives
 from tests.provision.archive import Archive, new_key
 from tests.provision.registries import Checkout, Registries
 
@@ -228,7 +227,6 @@ def real_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ar
         yield made
 
 
-@pytest.mark.skipif(bool(archives.missing()), reason=archives.missing() or "all there")
 def test_a_suite_is_asked_by_apt(real_archive: Archive, tmp_path: Path) -> None:
     """What a suite offers is what its signed index says; no package is fetched for that."""
     pin = pins.pin("wasmedge")
