@@ -25,6 +25,10 @@ class RuntimeUnavailableError(WasmEdgeError):
     """A known runtime cannot start on this machine; the text ends with how to get it."""
 
 
+class HostFailedError(WasmEdgeError):
+    """A host, not its guest, went wrong in the middle of an invocation that was to be compared."""
+
+
 class HostStartError(WasmEdgeError):
     """A runtime that is installed could not load the artifact or did not start."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pytest_wasmedge.contract import FIELDS, KINDS, Contract, Known
+from pytest_wasmedge.contract import FIELDS, KINDS, Contract, Known, check_artifact
 from pytest_wasmedge.contract.entries import parse_runtime
 from pytest_wasmedge.contract.update import KnownDraft, MeasuredCeiling, update_contract
 from pytest_wasmedge.model import base_name
@@ -33,7 +33,38 @@ def find_stale(record: RunRecord, contract: Contract, cases: Sequence[Case | Pro
             what = f"delete lines {known.first_line} to {known.last_line}"
         else:
             what = f"take {', '.join(gone)} out of its runtimes"
-        record.stale.append(f"{where}: {known.case} no longer diverges on {versions}: {what}.")
+        record.broken.append(f"{where}: {known.case} no longer diverges on {versions}: {what}.")
+
+
+def check_limits(record: RunRecord, contract: Contract) -> None:
+    """Note each limit that the artifact breaks. Raises ArtifactError if it cannot be read."""
+    record.broken += map(str, check_artifact(record.artifact, contract.limits))
+
+
+def list_unjudged(record: RunRecord, contract: Contract, ceilings: Mapping[str, Iterable[str]]) -> None:
+    """Add one closing line that lists what the contract says and this run could not judge.
+
+    ``ceilings`` are the kinds that have one, by runtime that ran.
+    """
+    judged = {(finding.runtime, finding.kind) for finding in record.findings}
+    runtimes_of: dict[str, list[str]] = {}
+    for runtime, kinds in ceilings.items():
+        for kind in kinds:
+            if (runtime, kind) not in judged:
+                runtimes_of.setdefault(kind, []).append(runtime)
+    left = [f"the ceiling of {kind} on {', '.join(names)}" for kind, names in runtimes_of.items()]
+    met = {line for line, _ in record.known}
+    ran = {case for case, _ in record.cases}
+    unmet = [
+        known
+        for known in contract.known
+        if known.first_line not in met and not any(fnmatchcase(case, known.case) for case in ran)
+    ]
+    if unmet:
+        noun = "known divergence, whose case" if len(unmet) == 1 else "known divergences, whose cases"
+        left.append(f"{len(unmet)} {noun} did not run")
+    if left:
+        record.closing.append((f"{contract.path.name}, not judged in this run: {'; '.join(left)}", "warn"))
 
 
 def drafts(
@@ -55,11 +86,10 @@ def drafts(
             field for field in FIELDS if field in diverging and not any(each.excuses(field) for each in noted)
         )
         if fields:
-            runtimes_of.setdefault((case, fields), []).append(_from_this_version_on(row))
-    return [
-        KnownDraft(glob.escape(case), tuple(runtimes), fields)
-        for (case, fields), runtimes in runtimes_of.items()
-    ]
+            # A host that does not start fails every test alike: one entry for all.
+            names = runtimes_of.setdefault(("*" if fields == ("start",) else glob.escape(case), fields), [])
+            names += [version] if (version := _from_this_version_on(row)) not in names else []
+    return [KnownDraft(case, tuple(runtimes), fields) for (case, fields), runtimes in runtimes_of.items()]
 
 
 def write_contract(record: RunRecord, path: Path, new: Sequence[KnownDraft]) -> None:
@@ -106,6 +136,9 @@ def _from_this_version_on(row: RuntimeRecord) -> str:
 
 
 def _all_ran(record: RunRecord, known: Known, names: Sequence[str], runtime: str) -> bool:
+    if known.fields == ("start",):
+        # Whatever ran there shows whether the host starts.
+        return record.runtimes[runtime].ran
     verdicts = {
         case: verdict
         for (case, where), verdict in record.cases.items()

@@ -24,8 +24,9 @@ KINDS = (
     "cold/evicted",
     *(f"warm/{workload}" for workload in WORKLOADS),
 )
-#: In what a divergence can show.
-FIELDS = ("stdout", "stderr", "ending", "leak")
+#: In what a divergence can show: an outcome's fields, a leak, a host that does not start with the artifact, or an
+#: assertion of a test's own that names no field.
+FIELDS = ("stdout", "stderr", "ending", "leak", "start", "assertion")
 #: Stands for every runtime.
 ANY = "*"
 

@@ -15,6 +15,7 @@ from typing import Literal
 from pytest_wasmedge.errors import HostStartError, LatencyError
 from pytest_wasmedge.latency.usage import Meter, peak_memory_of
 from pytest_wasmedge.model import Artifact, CacheState, Host, Invocation, Limits, Outcome, Runtime
+from pytest_wasmedge.portability.excerpt import cut, visible
 from pytest_wasmedge.provision.cache import writing
 
 #: The cache states that a start can be measured in; evicted: what the runtime keeps is at hand, but not in memory.
@@ -40,6 +41,35 @@ class Sample:
     artifact_sha256: str = ""
 
 
+@dataclass(slots=True)
+class Answer:
+    """What the guest answers when it works: every outcome that is timed is held to it.
+
+    ``stdout`` of None is whatever the first outcome says; a guest that ``varies`` only has to exit with status 0.
+    """
+
+    stdout: bytes | None = None
+    varies: bool = False
+
+    def check(self, outcome: Outcome, called: str) -> None:
+        """Raise HostStartError for an outcome that is not the guest's answer: the time of a failure is no latency."""
+        ending = outcome.ending
+        if not ending.ok:
+            said = ending.detail or visible(outcome.stderr[:200]) or "it said nothing on stderr"
+            raise HostStartError(
+                f"{called} ended as {ending}, not as exited(0): {said}. It was not measured."
+            )
+        if self.varies:
+            return
+        if self.stdout is None:
+            self.stdout = outcome.stdout
+        if outcome.stdout != self.stdout:
+            wanted, got = (f'"{cut(visible(each[:200]), 60)}"' for each in (self.stdout, outcome.stdout))
+            raise HostStartError(
+                f"{called} answered {got}, where the others answered {wanted}. It was not measured."
+            )
+
+
 def median_phases(samples: Sequence[Sample]) -> dict[str, int]:
     """Return the median of each phase that every one of the samples tells, in nanoseconds."""
     told = [sample.phases_ns for sample in samples]
@@ -56,13 +86,14 @@ def cold_once(
     *,
     name: str = "cold",
     weigh: bool = False,
+    answer: Answer | None = None,
 ) -> Sample:
     """Start a host, time it from before the start to its first full response, and close it.
 
     ``state`` is the cache state to start in, by default the runtime's own. If it is to ``weigh`` and cannot be told
     the peak memory otherwise, the host is asked once more, when the time has been taken. Raises HostStartError if the
-    response is not the guest's own: the time of a failure is no latency. Raises LatencyError for a state that the
-    runtime does not have.
+    response is not the ``answer`` (by default whatever a guest says that exits with status 0), and LatencyError for a
+    state that the runtime does not have.
     """
     state = state or runtime.cache_state
     with _in_state(runtime, artifact, state), Meter() as meter:
@@ -74,7 +105,7 @@ def cold_once(
             start_phases_ns = dict(host.start_phases_ns)
             if weigh and usage.peak_memory_bytes is None:
                 usage = replace(usage, peak_memory_bytes=peak_memory_of(host, invocation))
-    _check_answered(outcome, runtime, "cold start")
+    (answer or Answer()).check(outcome, f"{runtime.name}: a cold start")
     return Sample(
         runtime.name,
         f"{name}/{state}",
@@ -87,15 +118,17 @@ def cold_once(
     )
 
 
-def warm_once(host: Host, invocation: Invocation, kind: str = "warm/tiny") -> Sample:
-    """Time one invocation of a host that already served one. Raises HostStartError if it did not answer."""
+def warm_once(
+    host: Host, invocation: Invocation, kind: str = "warm/tiny", answer: Answer | None = None
+) -> Sample:
+    """Time one invocation of a host that already served one. Raises HostStartError as `cold_once` does."""
     with Meter() as meter:
         meter.begin(host)
         began_ns = time.perf_counter_ns()
         outcome = host.invoke(invocation)
         elapsed_ns = time.perf_counter_ns() - began_ns
         usage = meter.read(host, outcome)
-    _check_answered(outcome, host.runtime, "warm invocation")
+    (answer or Answer()).check(outcome, f"{host.runtime.name}: a warm invocation")
     return Sample(
         host.runtime.name,
         kind,
@@ -168,11 +201,3 @@ def _evict(path: Path) -> None:
         # Pages not yet written cannot be dropped.
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _check_answered(outcome: Outcome, runtime: Runtime, kind: str) -> None:
-    """Raise HostStartError unless the guest itself ended: the time of a failure is no latency."""
-    if outcome.ending.kind not in ("exited", "trapped"):
-        raise HostStartError(
-            f"{runtime.name}: a {kind} ended as {outcome.ending}: {outcome.ending.detail}. It was not measured."
-        )

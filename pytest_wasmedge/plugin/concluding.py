@@ -46,6 +46,7 @@ def new_record(session: WasmSession) -> RunRecord:
     record = RunRecord(session.artifact, str(session.reference), session.baseline)
     for runtime in session.selection.selected:
         record.add_runtime(runtime, session.pool.availability(runtime))
+    session.promised.update(runtime.name for runtime in session.available)
     record.closing += [(line, "warn") for line in map(_unverified, session.available) if line]
     record.closing += [(note, "warn") for note in session.selection.resolver.notes]
     return record
@@ -57,8 +58,16 @@ def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, st
     ``new`` are the fields in which a (case, runtime) diverges that no entry of the contract excuses.
     """
     held, known = session.held, session.selection.known
-    if held.contract is not None:
+    if held.contract is not None and record.ran:
         conclusions.find_stale(record, held.contract, (*session.corpora.cases, *session.corpora.programs))
+        conclusions.check_limits(record, held.contract)
+        ceilings = {name: held.ceilings(known[name]) for name, row in record.runtimes.items() if row.ran}
+        conclusions.list_unjudged(record, held.contract, ceilings)
+    if session.baseline and record.ran and not sum(record.compared.values()):
+        record.broken.append(
+            "0 outcomes were compared with the baseline: no test that ran has invoked a host. "
+            "Run some that do, such as those of --wasm-conformance."
+        )
     if session.options.update_contract and held.path is not None:
         # A deployed edge is of one run: a contract that names it cannot be read by the others.
         lasting = {

@@ -6,6 +6,7 @@ Wiring only; imported at every pytest start, so kept light.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -70,9 +71,11 @@ def wasm_runtime(request: pytest.FixtureRequest, _wasm_selected: Callable[[], st
 
 
 @pytest.fixture(scope="session")
-def wasm_host(wasm_runtime: str, wasm_session: WasmSession) -> Iterator[Host]:
+def wasm_host(wasm_runtime: str, wasm_session: WasmSession, pytestconfig: pytest.Config) -> Iterator[Host]:
     """A started host; the test runs once for each runtime of --runtimes."""
-    yield from hold(wasm_session, wasm_runtime)
+    for host in hold(wasm_session, wasm_runtime):
+        with _compared(host, wasm_session, pytestconfig) as compared:
+            yield compared
 
 
 @pytest.fixture(scope="session")
@@ -98,15 +101,15 @@ def wasm_program_host(wasm_program: Program, wasm_runtime: str, wasm_session: Wa
 
 
 @pytest.fixture(scope="session")
-def wasm_baseline_host(wasm_host: Host, wasm_session: WasmSession) -> Iterator[Host]:
+def wasm_baseline_host(wasm_host: Host, wasm_session: WasmSession) -> Host:
     """A started host of the same runtime that holds the artifact of --wasm-against."""
-    pool, runtime = wasm_session.baseline_pool, wasm_host.runtime
-    if pool is None:
+    from pytest_wasmedge.plugin.compared import ComparedHost
+
+    if wasm_session.baseline is None:
         pytest.skip("no baseline to compare with: give one with --wasm-against=PATH")
-    if runtime.deployed:
-        pytest.skip(f"{runtime.name} is deployed: it holds one artifact, and not the baseline")
-    yield pool.acquire(runtime)
-    pool.release(runtime)
+    if not isinstance(wasm_host, ComparedHost):
+        pytest.skip(f"{wasm_host.runtime.name} is deployed: it holds one artifact, and not the baseline")
+    return wasm_host.baseline
 
 
 @pytest.fixture
@@ -162,7 +165,7 @@ def wasm_instance_memory(request: pytest.FixtureRequest, wasm_host: Host, wasm_m
                 f"{name} was not seen with several such guests alive at once, so the cost of one is not told"
             )
         pytest.skip(f"{name} holds one live guest at a time")
-    note(request.node, record.DENSITY_BYTES, density_bytes)
+    request.node.stash.setdefault(stash.FACTS, {})[record.DENSITY_BYTES] = density_bytes
     return density_bytes
 
 
@@ -172,14 +175,18 @@ def wasm_slowdown(
 ) -> Finding:
     """How cold starts compare with those of the artifact of --wasm-against: `.verdict` and `.sentence`."""
     from pytest_wasmedge.errors import UnsupportedError
+    from pytest_wasmedge.reports import record
 
     if wasm_session.baseline is None:
         pytest.skip("no baseline to compare with: give one with --wasm-against=PATH")
     try:
-        finding = wasm_measuring.against(wasm_host, wasm_session.baseline)
+        finding, same = wasm_measuring.against(wasm_host, wasm_session.baseline)
     except UnsupportedError as error:
         skip(error)
     request.node.stash.setdefault(stash.FINDINGS, []).append(finding)
+    stash.add_fact(request.config, record.COMPARED, "cold start")
+    if not same:
+        stash.add_fact(request.config, record.CHANGED, "cold start (stdout)")
     return finding
 
 
@@ -188,7 +195,7 @@ def wasm_report_hazard(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Call it with one sentence on what is dangerous about the artifact; the closing table shows it."""
     from pytest_wasmedge.reports import record
 
-    return lambda hazard: note(request.node, record.HAZARD, hazard)
+    return lambda hazard: stash.add_fact(request.config, record.HAZARDS, hazard)
 
 
 @pytest.fixture
@@ -196,15 +203,7 @@ def wasm_report_change(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Call it with the name of what behaves otherwise than in the baseline; the closing table lists it."""
     from pytest_wasmedge.reports import record
 
-    return lambda change: note(request.node, record.CHANGED, change)
-
-
-def note(item: pytest.Item, key: str, value: object) -> None:
-    """Say something about the running test; it travels with its report.
-
-    Not pytest's own `record_property`, which warns whoever also writes a JUnit file.
-    """
-    item.user_properties.append((key, value))
+    return lambda change: stash.add_fact(request.config, record.CHANGED, change)
 
 
 def skip(reason: object) -> NoReturn:
@@ -215,16 +214,45 @@ def skip(reason: object) -> NoReturn:
 
 
 def hold(session: WasmSession, name: str) -> Iterator[Host]:
-    """Yield the host of a runtime, and let go of it afterwards; skip the test if it cannot run here."""
-    from pytest_wasmedge.errors import RuntimeUnavailableError
+    """Yield the host of a runtime, and let go of it afterwards; skip the test if it cannot run here.
+
+    Raises HostStartError if it could when the run began.
+    """
+    from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError
 
     runtime = session.selection.find(name)
     try:
         started = session.pool.acquire(runtime)
     except RuntimeUnavailableError as error:
+        if name in session.promised:
+            raise HostStartError(
+                f"{name} could run when this run began, and cannot any more: {error}"
+            ) from error
         skip(error)
     yield started
     session.pool.release(runtime)
+
+
+@contextmanager
+def _compared(host: Host, session: WasmSession, config: pytest.Config) -> Iterator[Host]:
+    """Yield the host as it is or, where there is a baseline, one that compares each invocation with it."""
+    pool = session.baseline_pool
+    if pool is None or host.runtime.deployed:
+        yield host
+        return
+    from pytest_wasmedge.plugin.compared import ComparedHost
+    from pytest_wasmedge.plugin.telling import name_of
+
+    baseline = pool.acquire(host.runtime)
+    try:
+        yield ComparedHost(
+            host,
+            baseline,
+            lambda: name_of(config.stash[stash.CURRENT]),
+            lambda key, value: stash.add_fact(config, key, value),
+        )
+    finally:
+        pool.release(host.runtime)
 
 
 def _first(mark: pytest.Mark) -> dict[str, int]:

@@ -54,6 +54,17 @@ class Held:
         found = self.contract.ceiling(runtime.name, kind)
         return found.limit if found else None
 
+    def ceilings(self, runtime: Runtime) -> dict[str, Limit]:
+        """Return all ceilings that can be judged on a runtime, by kind; a deployed edge has none."""
+        from pytest_wasmedge.contract import KINDS
+
+        found = {kind: self.ceiling(runtime, kind) for kind in ("" if runtime.deployed else KINDS)}
+        if runtime.cache_state == "no-cache":
+            found.pop("cold/code-cache", None)
+        elif not self.compiling_ceiling(runtime):
+            found.pop("cold/no-cache", None)
+        return {kind: limit for kind, limit in found.items() if limit is not None}
+
     def compiling_ceiling(self, runtime: Runtime) -> Limit | None:
         """Return the ceiling of a start that compiles first, where that is another one; "*" means nobody here.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_wasmedge.plugin import fixtures, hookspecs, options, stash
-from pytest_wasmedge.plugin.recorder import RUNTIMES, Recorder
+from pytest_wasmedge.plugin.recorder import Recorder
 
 #: The runtimes that have a host of their own by what it is called: ``wasmtime_cli`` is ``wasmtime-cli``.
 _NAMED = pytest.StashKey[Mapping[str, str]]()
@@ -52,28 +53,43 @@ def pytest_configure(config: pytest.Config) -> None:
 
         suite = bundled.suite()
         _collect_also(config, suite if config.option.wasm_conformance else suite / "test_wasi_testsuite.py")
+    if options.given(config.option) and not config.option.wasm_conformance and _has_ceilings(config):
+        from pytest_wasmedge.portability import bundled
+
+        _collect_also(config, bundled.suite() / "test_contract.py")
     if hasattr(config, "workerinput"):
         return
     recorder = Recorder(config)
     config.pluginmanager.register(recorder, "wasmedge-recorder")
     if options.given(config.option):
-        from pytest_wasmedge.errors import WasmEdgeError
         from pytest_wasmedge.plugin.concluding import check
 
-        try:
+        with _usage_errors():
             check(stash.session(config))
             recorder.begin()
-        except WasmEdgeError as error:
-            from pytest_wasmedge.portability.excerpt import printable
-
-            raise pytest.UsageError(printable(str(error))) from error
 
 
 def _known_names(config: pytest.Config) -> list[str]:
+    with _usage_errors():
+        return list(stash.session(config).selection.known)
+
+
+def _has_ceilings(config: pytest.Config) -> bool:
+    """True if the contract has ceilings that this run is to judge, and no single tests were asked for."""
+    with _usage_errors():
+        session = stash.session(config)
+        if any("::" in arg for arg in config.args):
+            return False
+        return any(session.held.ceilings(runtime) for runtime in session.selection.selected)
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Turn errors of ours into pytest's own kind for a command line that cannot be used."""
     from pytest_wasmedge.errors import WasmEdgeError
 
     try:
-        return list(stash.session(config).selection.known)
+        yield
     except WasmEdgeError as error:
         from pytest_wasmedge.portability.excerpt import printable
 
@@ -91,7 +107,9 @@ def _collect_also(config: pytest.Config, place: Path) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker of pytest-xdist which exact versions this run is about: it asks nobody."""
     if options.given(node.config.option):
-        node.workerinput[stash.VERSIONS] = stash.session(node.config).selection.resolver.resolved
+        session = stash.session(node.config)
+        node.workerinput[stash.VERSIONS] = session.selection.resolver.resolved
+        node.workerinput[stash.PROMISED] = sorted(session.promised)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -119,6 +137,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     stash.close(config)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let our measurements be benchmarks to `--benchmark-only` and `--benchmark-skip`, which know a fixture's name."""
+    only, skip = (getattr(config.option, f"benchmark_{name}", False) for name in ("only", "skip"))
+    for item in items if only or skip else ():
+        if not _measures(item):
+            continue
+        if skip:
+            item.add_marker(pytest.mark.skip(reason="measures (--benchmark-skip active)"))
+        item.own_markers[:] = [
+            mark for mark in item.own_markers if "--benchmark-only" not in str(mark.kwargs.get("reason", ""))
+        ]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if _PARAMETRIZED.intersection(metafunc.fixturenames):
         from pytest_wasmedge.plugin.generating import generate
@@ -139,12 +171,18 @@ def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, object, object]:
     """Let a measurement have the machine for itself; others who run tests with this plugin wait meanwhile."""
+    item.config.stash[stash.CURRENT] = item
     quiet = stash.quiet(item.config) if _runtimes_of(item) else None
     if quiet is None:
         return (yield)
     goes_on = nextitem is not None and _measures(nextitem)
     with quiet.measuring(goes_on=goes_on) if _measures(item) else quiet.testing():
         return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    stash.forget(item)
 
 
 def _measures(item: pytest.Item) -> bool:
@@ -186,11 +224,12 @@ def pytest_runtest_makereport(
     remembered = item.stash.get(stash.RUNTIMES, None) if call.when == "teardown" else None
     names = item.stash[stash.RUNTIMES] = _runtimes_of(item) if remembered is None else remembered
     if names:
-        report.user_properties.append((RUNTIMES, names))
-        if call.when == "call":
-            from pytest_wasmedge.plugin.telling import tell
+        from pytest_wasmedge.plugin.telling import add_facts
 
-            tell(item, call, report, names)
+        # An attribute of our own, which pytest-xdist sends too: pytest writes user_properties into a JUnit file.
+        report.wasm_runtimes = names  # type: ignore[attr-defined]
+        if call.when == "call" or call.excinfo is not None:
+            report.wasm_facts = add_facts(item, call, report, names)  # type: ignore[attr-defined]
     if call.excinfo is not None:
         error = call.excinfo.value
         if _is_ours(error) and not report.skipped:

@@ -16,9 +16,10 @@ from pytest_wasmedge.errors import LatencyError, UnsupportedError
 from pytest_wasmedge.latency.gate import Rules
 from pytest_wasmedge.latency.journal import Journal, in_folder
 from pytest_wasmedge.latency.measurement import Finding, Measurement, against
-from pytest_wasmedge.latency.sampling import Sample, StartState, cold_once, refresh_code, warm_once
+from pytest_wasmedge.latency.sampling import Answer, Sample, StartState, cold_once, refresh_code, warm_once
 from pytest_wasmedge.latency.usage import density
 from pytest_wasmedge.model import Artifact, Host, Invocation, Outcome
+from pytest_wasmedge.plugin.compared import head_of
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.portability import bundled
 from pytest_wasmedge.portability.language import RUBY
@@ -78,9 +79,12 @@ class Measuring:
     def cold(self, host: Host, state: StartState | None = None, first: int = COLD_SAMPLES) -> Measurement:
         """Return cold starts of the artifact on this host's runtime, in its own cache state or the given one.
 
+        Every start has to give the answer that the host gives twice before.
+
         A deployed edge starts when it likes: those invocations count that were an isolate's first. Raises
         UnsupportedError where there is no such start.
         """
+        host = head_of(host)
         if host.runtime.deployed:
             if state is not None:
                 raise UnsupportedError(
@@ -93,16 +97,23 @@ class Measuring:
         weighing = itertools.chain([True], itertools.repeat(False))
 
         @cache
-        def ready() -> Invocation:
+        def ready() -> tuple[Invocation, Answer]:
             invocation = self._session.smallest_invocation(host)
+            answer = _answer_of(host, invocation)
             refresh_code(host.runtime, host.artifact)
-            return invocation
+            return invocation, answer
 
         def draw() -> Sample:
-            invocation = ready()
+            invocation, answer = ready()
             with self._session.pools.paused():
                 sample = cold_once(
-                    host.runtime, host.artifact, host.limits, invocation, state, weigh=next(weighing)
+                    host.runtime,
+                    host.artifact,
+                    host.limits,
+                    invocation,
+                    state,
+                    weigh=next(weighing),
+                    answer=answer,
                 )
             return self._kept(host, sample)
 
@@ -123,51 +134,71 @@ class Measuring:
 
     def warm(self, host: Host, workload: str = "tiny", first: int = WARM_SAMPLES) -> Measurement:
         """Return invocations of a host that already served one. Raises LatencyError for an unknown workload."""
+        host = head_of(host)
         # How long it takes is measured, not limited: an interpreter takes as long as a host may for anything.
         timeout_s = max(host.limits.timeout_s, _WORKLOAD_S)
         program = None if workload == "tiny" else Invocation(_workload(workload), timeout_s=timeout_s)
 
-        @cache
-        def ready() -> Invocation:
-            smallest = self._session.smallest_invocation(host)
-            host.invoke(smallest)
-            return program or smallest
-
         if host.runtime.deployed:
             probed = _probed(host)
             kind = "edge/warm" if probed is None or probed.invocation else "edge/unknown"
-            return self._measurement(host, kind, self._edge(host, ready, kind), first)
+            edge_ready = cache(lambda: program or self._session.smallest_invocation(host))
+            return self._measurement(host, kind, self._edge(host, edge_ready, kind), first)
+
+        @cache
+        def ready() -> tuple[Invocation, Answer]:
+            smallest = self._session.smallest_invocation(host)
+            answer = _answer_of(host, smallest)
+            return (program, Answer()) if program else (smallest, answer)
 
         def draw() -> Sample:
-            invocation = ready()
+            invocation, answer = ready()
             with self._session.pools.paused(but=host):
-                return self._kept(host, warm_once(host, invocation, f"warm/{workload}"))
+                return self._kept(host, warm_once(host, invocation, f"warm/{workload}", answer))
 
         return self._measurement(host, f"warm/{workload}", draw, first)
 
-    def against(self, host: Host, baseline: Artifact) -> Finding:
-        """Hold cold starts of the artifact against those of the baseline. Raises UnsupportedError."""
+    def against(self, host: Host, baseline: Artifact) -> tuple[Finding, bool]:
+        """Hold cold starts of the artifact against those of the baseline; true if the two answer the same.
+
+        Raises UnsupportedError, and HostStartError for a start of either that does not give that artifact's answer.
+        """
         self._check_startable(host)
+        host = head_of(host)
         invocation = self._session.smallest_invocation(host)
+        answer = _answer_of(host, invocation)
+        # A baseline that speaks our language has to give the same answer; any other program may give its own.
+        speaks = self._session.speaks_our_language(host)
+        answers = {baseline.sha256: Answer(answer.stdout if speaks else None, answer.varies)}
+        answers[host.artifact.sha256] = answer
 
         with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
             # Copies of one age, since that of a file shows in how fast it is read.
             base, head = (_copied(each, Path(scratch)) for each in (baseline, host.artifact))
 
+            def start(artifact: Artifact) -> Sample:
+                expected = answers[artifact.sha256]
+                return cold_once(host.runtime, artifact, host.limits, invocation, answer=expected)
+
             def draw(artifact: Artifact) -> Sample:
                 with self._session.pools.paused():
-                    return self._kept(host, cold_once(host.runtime, artifact, host.limits, invocation))
+                    return self._kept(host, start(artifact))
 
             for artifact in (base, head):
                 # One start each, unmeasured, so that code is kept of both, and of one age.
-                cold_once(host.runtime, artifact, host.limits, invocation)
+                start(artifact)
                 refresh_code(host.runtime, artifact)
-            return against(lambda: draw(base), lambda: draw(head), rules=self.rules, rng=self._rng)
+            finding = against(lambda: draw(base), lambda: draw(head), rules=self.rules, rng=self._rng)
+        same = answer.varies or answers[baseline.sha256].stdout == answer.stdout
+        return finding if same else replace(
+            finding, sentence=f"{finding.sentence}; they answer differently"
+        ), same
 
     def density_bytes(self, host: Host) -> int | None:
         """Return what one more live guest costs in memory; None where only one can live at once."""
         if not self._session.speaks_our_language(host):
             return None
+        host = head_of(host)
         with self._session.pools.paused(but=host):
             return density(host, Invocation(RUBY.alive))
 
@@ -261,6 +292,16 @@ def _workload(name: str) -> bytes:
         there = ", ".join(sorted(path.stem for path in bundled.workloads().glob(f"*{RUBY.suffix}")))
         raise LatencyError(f"there is no workload {name!r}; there are: tiny, {there}.")
     return path.read_bytes()
+
+
+def _answer_of(host: Host, invocation: Invocation) -> Answer:
+    """Return what a started host answers, asked twice. Raises HostStartError if that is a failure."""
+    answer = Answer()
+    for _ in range(2):
+        outcome = host.invoke(invocation)
+        answer.varies = answer.stdout is not None and outcome.stdout != answer.stdout
+        answer.check(outcome, f"{host.runtime.name}: an invocation before the measurement")
+    return answer
 
 
 def _probed(host: Host) -> Outcome | None:

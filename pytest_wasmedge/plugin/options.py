@@ -161,3 +161,19 @@ def mentioned(option: argparse.Namespace) -> bool:
     """True if one of our options is given at all, also one that only says how something of ours is done."""
     tuned = (option.wasm_latency_budget, option.wasm_margin, option.wasm_seed) != (BUDGET_S, MARGIN, None)
     return given(option) or tuned or bool(option.wasm_samples or option.wasm_remote_header)
+
+
+def runs_tests(option: argparse.Namespace) -> bool:
+    """False if pytest itself was asked to show something instead of running tests."""
+    instead = (
+        "collectonly",
+        "setuponly",
+        "setupplan",
+        "cacheshow",
+        "showfixtures",
+        "show_fixtures_per_test",
+        "markers",
+        "help",
+        "version",
+    )
+    return not any(getattr(option, name, None) for name in instead)

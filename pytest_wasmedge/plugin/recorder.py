@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_wasmedge.plugin import stash
+from pytest_wasmedge.plugin import options, stash
 
 if TYPE_CHECKING:
     from pytest_wasmedge.reports.record import RunRecord
 
-#: The keys of the `user_properties` that say which runtimes a test ran on, and which fields diverge that no entry
-#: of the contract excuses; record.py has those of all else that it found.
-RUNTIMES = "wasm_runtimes"
-NEW = "wasm_new_divergences"
 _MOODS: dict[str, dict[str, bool]] = {
     "good": {"green": True},
     "bad": {"red": True},
@@ -40,29 +36,35 @@ class Recorder:
         return self._record
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        names: Sequence[str] = getattr(report, "wasm_runtimes", ())
+        # The report of a test that took its worker down with it is pytest-xdist's, and bare.
+        if self._record is not None and report.when not in ("setup", "call", "teardown"):
+            names = self._named_in(report.nodeid)
         # A test counts once: at its call, or where it ended before or after that.
-        if report.when == "call" or not report.passed:
-            properties: dict[str, Any] = dict(report.user_properties)
-            names: Any = properties.get(RUNTIMES, ())
-            verdict = "known" if hasattr(report, "wasxfail") and report.skipped else report.outcome
+        if names and (report.when == "call" or not report.passed):
+            from pytest_wasmedge.reports.record import CASE, KNOWN, NEW
+
+            facts: dict[str, Any] = getattr(report, "wasm_facts", {})
             for name in names:
-                self.begin().add_test(name, verdict, properties, report.nodeid)
+                verdict = "known" if KNOWN in facts else report.outcome
+                self.begin().add_test(name, verdict, facts, report.nodeid)
             # Nothing is excused of a test that ran on several runtimes, so there is nothing to note of it either.
-            if len(names) == 1 and NEW in properties:
-                self._add_new_divergences(properties, names[0])
+            if len(names) == 1 and NEW in facts:
+                self._new.setdefault((facts[CASE], names[0]), set()).update(facts[NEW])
 
-    def _add_new_divergences(self, properties: dict[str, Any], name: str) -> None:
-        """Note what no entry of the contract excuses."""
-        from pytest_wasmedge.reports.record import CASE
+    def _named_in(self, nodeid: str) -> list[str]:
+        """Return the runtime that a test's id names, in a list."""
+        from pytest_wasmedge.plugin.selection import runtime_in
 
-        self._new.setdefault((properties[CASE], name), set()).update(properties[NEW])
+        name = runtime_in(nodeid, [each.name for each in stash.session(self._config).selection.selected])
+        return [name] if name else []
 
     # Around pytest-benchmark's, which writes what it has, and pytest's own, which prints, before others are called.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(
         self, session: pytest.Session, exitstatus: int
     ) -> Generator[None, object, object]:
-        if self._record is not None and not session.config.option.collectonly:
+        if self._record is not None and options.runs_tests(session.config.option):
             from pytest_wasmedge.reports import benchmark
 
             benchmark.add_record(session.config, self._record)
@@ -79,7 +81,7 @@ class Recorder:
         except WasmEdgeError as error:
             record.closing.append((str(error), "bad"))
             return status or pytest.ExitCode.TESTS_FAILED
-        if status == pytest.ExitCode.OK and record.stale:
+        if status == pytest.ExitCode.OK and record.broken:
             return pytest.ExitCode.TESTS_FAILED
         if status == pytest.ExitCode.OK and not record.ran:
             return pytest.ExitCode.NO_TESTS_COLLECTED
@@ -88,7 +90,7 @@ class Recorder:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
     ) -> None:
-        if self._record is None or config.option.collectonly:
+        if self._record is None or not options.runs_tests(config.option):
             return
         from pytest_wasmedge.reports import terminal
 

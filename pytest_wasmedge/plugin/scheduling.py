@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+from pytest_wasmedge.plugin.selection import runtime_in
 
 if TYPE_CHECKING:
     from xdist.remote import Producer  # type: ignore[import-untyped]
@@ -21,10 +22,22 @@ class RuntimeScheduling(LoadScopeScheduling):  # type: ignore[misc]
 
     def __init__(self, config: Any, log: Producer, runtimes: Sequence[str]) -> None:
         super().__init__(config, log)
-        names = "|".join(re.escape(name) for name in sorted(runtimes, key=len, reverse=True))
-        self._runtime = re.compile(rf"\[(?:[^\]]*?-)??({names})(?=[-\]])")
+        self._runtimes = tuple(runtimes)
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the runtime of a test; a test of none is a group of its own."""
-        found = self._runtime.search(nodeid)
-        return found[1] if found else nodeid
+        return runtime_in(nodeid, self._runtimes) or nodeid
+
+    def remove_node(self, node: Any) -> str | None:
+        """Return the test that a dead worker ran, if it ran one; the others of its runtime run elsewhere.
+
+        pytest-xdist hands the test itself out again too, which kills one worker after the other.
+        """
+        for unit in self.assigned_work[node].values():
+            for nodeid, completed in unit.items():
+                if not completed:
+                    del unit[nodeid]
+                    super().remove_node(node)
+                    return str(nodeid)
+        found: str | None = super().remove_node(node)
+        return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 from pytest_wasmedge.errors import UnknownRuntimeError, WasmEdgeError
@@ -16,19 +17,25 @@ class Selection:
     """The runtimes of ``--runtimes``; exact versions are installed when they are first asked for."""
 
     def __init__(
-        self, options: Options, known: Mapping[str, Runtime], resolver: Resolver | None = None
+        self,
+        options: Options,
+        known: Mapping[str, Runtime],
+        resolver: Resolver | None = None,
+        edges: Sequence[Runtime] = (),
     ) -> None:
-        self._options = options
+        self._options, self._edges = options, edges
         #: By name; a version of one is added when it is selected.
-        self.known = dict(known)
+        self.known = dict(known) | {edge.name: edge for edge in edges}
         self.resolver = resolver or Resolver()
 
     @cached_property
     def selected(self) -> list[Runtime]:
         """The runtimes that `wasm_runtime` stands for. Raises WasmEdgeError."""
-        if self._options.runtimes:
-            return self.select(self._options.runtimes)
-        return [each for each in self.known.values() if each.name == DEFAULT or each.deployed]
+        if not self._options.runtimes:
+            return [each for each in self.known.values() if each.name == DEFAULT or each.deployed]
+        named = self.select(self._options.runtimes)
+        # An edge that the command line names is tested, whatever else --runtimes names.
+        return list(dict.fromkeys([*named, *self._edges]))
 
     def select(self, spec: str) -> list[Runtime]:
         """Return the runtimes that a list of names asks for, versions installed. Raises WasmEdgeError."""
@@ -79,3 +86,10 @@ def _means(name: str, runtime: Runtime) -> bool:
     if name in ("all", runtime.name):
         return True
     return base == base_name(runtime.name) and (not version or newest(version, [runtime.version]) is not None)
+
+
+def runtime_in(nodeid: str, names: Collection[str]) -> str:
+    """Return which of these runtimes a test's id names among its parameters; empty if none."""
+    anyone = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    found = re.search(rf"\[(?:[^\]]*?-)??({anyone})(?=[-\]])", nodeid) if names else None
+    return found[1] if found else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -32,9 +32,13 @@ class WasmSession:
         *,
         contract_in: Path | None = None,
         resolver: Resolver | None = None,
+        edges: Sequence[Runtime] = (),
+        promised: Iterable[str] = (),
     ) -> None:
         self.options = options
-        self.selection = Selection(options, known, resolver)
+        #: The names of the runtimes that could run when this run began: one that is gone later is an error.
+        self.promised = set(promised)
+        self.selection = Selection(options, known, resolver, edges)
         self.held = Held(options, self.selection.known, contract_in)
         self.corpora = Corpora(options, corpora)
         self.pools = Pools()
@@ -107,11 +111,11 @@ class WasmSession:
         return Invocation(RUBY.smallest if self.speaks_our_language(host) else b"")
 
 
-def add_remotes(known: Mapping[str, Runtime], options: Options) -> dict[str, Runtime]:
-    """Return the runtimes with the deployed edges of the command line added. Raises WasmEdgeError."""
+def remotes(known: Mapping[str, Runtime], options: Options) -> list[Runtime]:
+    """Return the deployed edges of the command line. Raises WasmEdgeError."""
     if not options.remote:
-        return dict(known)
-    from pytest_wasmedge.runtimes.remote import DEFAULT_HEADER, remotes
+        return []
+    from pytest_wasmedge.runtimes.remote import DEFAULT_HEADER
+    from pytest_wasmedge.runtimes.remote import remotes as make
 
-    found = remotes(options.remote, invocation_header=options.remote_header or DEFAULT_HEADER, taken=known)
-    return dict(known) | {runtime.name: runtime for runtime in found}
+    return list(make(options.remote, invocation_header=options.remote_header or DEFAULT_HEADER, taken=known))

@@ -6,7 +6,7 @@ import secrets
 import sys
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from pytest_wasmedge.plugin.measuring import Measuring
     from pytest_wasmedge.plugin.session import WasmSession
 
-#: What is kept on a test: what it measured and found, the cases that it asked the reference for, what else it asks
-#: for, and the runtimes that it ran on.
+#: What is kept on a test: what it measured and found, the cases that it asked the reference for, other facts for its
+#: report, its request, and the runtimes that it ran on.
 MEASUREMENTS = pytest.StashKey[list["Measurement"]]()
 FINDINGS = pytest.StashKey[list["Finding"]]()
 ASKED = pytest.StashKey[set[str]]()
+FACTS = pytest.StashKey[dict[str, object]]()
 REQUEST = pytest.StashKey[pytest.FixtureRequest]()
 RUNTIMES = pytest.StashKey[list[str]]()
-#: The key of what a worker of pytest-xdist is told about exact versions.
-VERSIONS = "wasm_versions"
+#: The test that runs now.
+CURRENT = pytest.StashKey[pytest.Item]()
+#: What a worker of pytest-xdist gets from the process that started it: exact versions, and what can run here.
+VERSIONS, PROMISED = "wasm_versions", "wasm_promised"
 _SESSION = pytest.StashKey["WasmSession"]()
 _MEASURING = pytest.StashKey["Measuring"]()
 _QUIET = pytest.StashKey["Quiet | None"]()
@@ -34,7 +37,7 @@ def session(config: pytest.Config) -> WasmSession:
     """Return what the run is about. Raises WasmEdgeError for a remote, or glue of the user's, that is none."""
     if _SESSION not in config.stash:
         from pytest_wasmedge.plugin import command_line, own_glue
-        from pytest_wasmedge.plugin.session import WasmSession, add_remotes
+        from pytest_wasmedge.plugin.session import WasmSession, remotes
         from pytest_wasmedge.provision.versions import Resolver
         from pytest_wasmedge.runtimes import builtin_runtimes, merge
 
@@ -45,12 +48,15 @@ def session(config: pytest.Config) -> WasmSession:
         corpora = config.hook.pytest_wasmedge_corpora(config=config)
         theirs = [runtime for runtimes in more for runtime in runtimes]
         merged = merge(builtin, [*own_glue.runtimes(config.rootpath, builtin), *theirs])
+        told = getattr(config, "workerinput", {})
         config.stash[_SESSION] = WasmSession(
             read,
-            add_remotes(merged, read),
+            merged,
             [root for roots in corpora for root in roots],
             contract_in=config.rootpath,
-            resolver=Resolver(getattr(config, "workerinput", {}).get(VERSIONS), _say),
+            resolver=Resolver(told.get(VERSIONS), _say),
+            edges=remotes(merged, read),
+            promised=told.get(PROMISED, ()),
         )
     return config.stash[_SESSION]
 
@@ -58,6 +64,23 @@ def session(config: pytest.Config) -> WasmSession:
 def _say(text: str) -> None:
     """Tell what takes long before pytest has a reporter; on stderr, since stdout may be read by a program."""
     sys.stderr.write(f"pytest-wasmedge: {text}\n")
+
+
+def forget(item: pytest.Item) -> None:
+    """Forget what an earlier attempt of this test left, for plugins that run a failed test again."""
+    left: Any = (MEASUREMENTS, FINDINGS, ASKED, FACTS)
+    for key in left:
+        if key in item.stash:
+            del item.stash[key]
+
+
+def add_fact(config: pytest.Config, key: str, value: object) -> None:
+    """Add one more value of a fact to the report of the test that runs now."""
+    item = config.stash.get(CURRENT, None)
+    if item is not None:
+        values = item.stash.setdefault(FACTS, {}).setdefault(key, [])
+        assert isinstance(values, list)
+        values.append(value)
 
 
 def measuring(config: pytest.Config, refuse: Callable[[object], NoReturn]) -> Measuring:

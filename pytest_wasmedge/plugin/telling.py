@@ -1,15 +1,23 @@
-"""What a test's report tells of it: the runtimes that it ran on, what it measured and found, what was known of it."""
+"""The facts that a test's report carries: its runtimes, what it measured and found, what the contract knows of it."""
 
 from __future__ import annotations
 
+import ast
+import textwrap
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
 
+from pytest_wasmedge.contract import FIELDS
+from pytest_wasmedge.errors import HostFailedError, HostStartError
+from pytest_wasmedge.model import Outcome
 from pytest_wasmedge.plugin import stash
-from pytest_wasmedge.plugin.recorder import NEW
 from pytest_wasmedge.reports import record
+
+#: What a plain assertion can name, and the field of the contract that it is.
+_NAMED = {"stdout": "stdout", "stdout_text": "stdout", "stderr": "stderr", "stderr_text": "stderr"}
+_ENDING = ("ending", "status", "kind", "ok")
 
 
 def runtimes_of(item: pytest.Item, asked_for: Collection[str], named: Mapping[str, str]) -> list[str]:
@@ -41,20 +49,32 @@ def params_of(item: pytest.Item) -> dict[str, Any]:
     return callspec.params if callspec else {}
 
 
-def tell(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, names: list[str]) -> None:
-    """Put what a test measured and found into its report; a divergence that the contract knows is no failure."""
-    measurements = item.stash.get(stash.MEASUREMENTS, [])
-    findings = [*item.stash.get(stash.FINDINGS, []), *(each for one in measurements for each in one.findings)]
-    report.user_properties += record.properties(measurements, findings)
-    fields = record.fields_of(None if call.excinfo is None else call.excinfo.value)
+def name_of(item: pytest.Item) -> str:
+    """Return what the contract calls a test: the name of its case or program, else its own without parameters."""
     given = params_of(item)
     case = getattr(given.get("wasm_case") or given.get("wasm_program"), "name", "")
-    name = case or getattr(item, "originalname", item.name)
+    return str(case or getattr(item, "originalname", None) or item.name)
+
+
+def add_facts(
+    item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, names: list[str]
+) -> dict[str, object]:
+    """Return the facts of a test that has run; a divergence that the contract knows is no failure of it."""
+    facts: dict[str, object] = {}
+    if stash.FACTS in item.stash:
+        kept: dict[str, object] = item.stash[stash.FACTS]
+        facts.update(kept)
+    measurements = item.stash.get(stash.MEASUREMENTS, [])
+    findings = [*item.stash.get(stash.FINDINGS, []), *(each for one in measurements for each in one.findings)]
+    facts |= record.measured_facts(measurements, findings)
+    name = name_of(item)
     # A test that runs a case and compares it with nothing says nothing about how it diverges.
-    if "wasm_case" not in given or name in item.stash.get(stash.ASKED, ()) or report.failed:
-        report.user_properties.append((record.CASE, name))
+    compares = "wasm_case" not in params_of(item) or name in item.stash.get(stash.ASKED, ())
+    if report.failed or (compares and call.when == "call"):
+        facts[record.CASE] = name
+    fields = _diverging(call.excinfo) if report.failed else []
     known = []
-    if report.failed and fields and len(names) == 1:
+    if fields and len(names) == 1:
         session = stash.session(item.config)
         version = session.pool.availability(session.selection.known[names[0]]).version
         known = session.held.known_divergences(name, names[0], version, fields)
@@ -62,6 +82,42 @@ def tell(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRepo
     if known and not new:
         report.outcome = "skipped"
         report.wasxfail = f"known divergence ({'; '.join(f'{each.reason}; {each.issue}' for each in known)})"
-        report.user_properties.append((record.KNOWN, [each.first_line for each in known]))
+        facts[record.KNOWN] = [each.first_line for each in known]
     elif fields:
-        report.user_properties += [(record.DIVERGENCES, len(fields)), (NEW, new)]
+        # A plain assertion may be about anything, and a host that failed has given no outcome.
+        failed = call.excinfo is not None and isinstance(call.excinfo.value, HostFailedError)
+        diverging = 0 if failed else sum(field in FIELDS[:4] for field in fields)
+        facts |= {record.DIVERGENCES: diverging, record.NEW: new}
+    return facts
+
+
+def _diverging(excinfo: pytest.ExceptionInfo[BaseException] | None) -> list[str]:
+    """Return the contract's field of each divergence that a failure is about."""
+    if excinfo is None:
+        return []
+    if fields := record.fields_of(excinfo.value):
+        return fields
+    if isinstance(excinfo.value, HostStartError):
+        return ["start"]
+    return _asserted(excinfo) if isinstance(excinfo.value, AssertionError) else []
+
+
+def _asserted(excinfo: pytest.ExceptionInfo[BaseException]) -> list[str]:
+    """Return the fields that the failing statement compares, by the names of an Outcome's attributes."""
+    entry = excinfo.traceback[-1]
+    try:
+        statement = ast.parse(textwrap.dedent(str(entry.statement)))
+    except SyntaxError:
+        return ["assertion"]
+    used = {node.attr for node in ast.walk(statement) if isinstance(node, ast.Attribute)}
+    found = {_NAMED[name] for name in used if name in _NAMED}
+    if used.intersection(_ENDING):
+        found.add("ending")
+    local = entry.frame.f_locals
+    values = [
+        local[node.id] for node in ast.walk(statement) if isinstance(node, ast.Name) and node.id in local
+    ]
+    outcomes = [value for value in values if isinstance(value, Outcome)]
+    if not found and len(outcomes) == 2:
+        found = {field for field in FIELDS[:3] if len({getattr(each, field) for each in outcomes}) == 2}
+    return [field for field in FIELDS if field in found] or ["assertion"]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Literal
 
+from pytest_wasmedge.errors import HostFailedError
 from pytest_wasmedge.model import Divergence, Ending, Outcome
 from pytest_wasmedge.portability.excerpt import around, cut, line_bounds, visible
 
@@ -30,7 +31,7 @@ def compare(outcome: Outcome, reference: Outcome, unchecked: Collection[str] = (
 
     Streams of an invocation that was stopped (timed out, or the host failed) may be incomplete and are not
     compared. A failed host says nothing about the guest, so its ending agrees with none, not even its like.
-    ``unchecked`` are the fields that the runtime of the outcome cannot tell; a failed host is still told.
+    ``unchecked`` are the fields that the runtime of the outcome cannot tell; a failed host is a divergence anyway.
     """
     return tuple(
         each
@@ -40,8 +41,17 @@ def compare(outcome: Outcome, reference: Outcome, unchecked: Collection[str] = (
 
 
 def assert_same(outcome: Outcome, reference: Outcome, unchecked: Collection[str] = ()) -> None:
-    """Raise DivergenceError, naming every divergence, unless outcome and reference are the same."""
+    """Raise DivergenceError, naming every divergence, unless outcome and reference are the same.
+
+    Raises HostFailedError if one of the two hosts failed: that is no answer of the guest, and compares with nothing.
+    """
     __tracebackhide__ = True
+    for each in (outcome, reference):
+        if each.ending.kind == "host_failed":
+            reason = cut(visible(each.ending.detail[:4096].encode()), 3 * _LINE_CHARACTERS)
+            raise HostFailedError(
+                f"{each.runtime or 'outcome'}: the host failed: {reason or 'it gave no reason'}"
+            )
     divergences = compare(outcome, reference, unchecked)
     if divergences:
         raise DivergenceError(divergences)
@@ -56,8 +66,10 @@ def _divergences(outcome: Outcome, reference: Outcome) -> Iterator[Divergence]:
     runtime = outcome.runtime or "outcome"
     kinds = {outcome.ending.kind, reference.ending.kind}
     if outcome.ending != reference.ending or "host_failed" in kinds:
+        # Of two hosts that failed, neither is what the other was expected to do.
+        expected = "an outcome" if reference.ending.kind == "host_failed" else str(reference.ending)
         yield Divergence(
-            "ending", runtime, str(reference.ending), str(outcome.ending), diff=_ending_detail(outcome.ending)
+            "ending", runtime, expected, str(outcome.ending), diff=_ending_detail(outcome.ending)
         )
     if kinds & {"timed_out", "host_failed"}:
         return

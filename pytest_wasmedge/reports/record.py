@@ -7,22 +7,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pytest_wasmedge.errors import HostFailedError
 from pytest_wasmedge.latency.measurement import Finding, Measurement
 from pytest_wasmedge.model import Artifact, Availability, Runtime
 from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.portability.leaks import LeakError
 from pytest_wasmedge.provision import Provenance, provenances
 
-# Keys of the `user_properties` that carry facts from a test, wherever it ran, to the record. Values are such
-# as pytest-xdist can send: numbers, strings, lists and dicts of them.
-DIVERGENCES = "wasm_divergences"
-MEASURED = "wasm_measured"
-FINDINGS = "wasm_findings"
-CASE = "wasm_case_name"
-KNOWN = "wasm_known_line"
-CHANGED = "wasm_changed"
-DENSITY_BYTES = "wasm_density_bytes"
-HAZARD = "wasm_hazard"
+# The facts that a report carries from a test, wherever it ran, to the record. Values are such as pytest-xdist can
+# send: numbers, strings, lists and dicts of them.
+DIVERGENCES = "divergences"
+MEASURED = "measured"
+FINDINGS = "findings"
+CASE = "case"
+KNOWN = "known_lines"
+#: The fields that diverge and that no entry of the contract excuses.
+NEW = "new"
+#: How many outcomes were compared with the baseline's, what changed, and what varies from run to run by itself.
+COMPARED, CHANGED, VARYING = "compared", "changed", "varying"
+DENSITY_BYTES = "density_bytes"
+HAZARDS = "hazards"
 
 _FROM_BEST = ("skipped", "passed", "known", "failed")
 # A deployed edge is cold or warm by its own count.
@@ -87,9 +91,10 @@ class RunRecord:
     """One pytest run over one artifact.
 
     ``measured`` is all that tests measured, in their order; ``cases`` holds the verdicts of (case, runtime),
-    ``known`` where (line of the contract, runtime) was met, ``changed`` what behaves otherwise than in the
-    baseline, and where; ``stale`` what the contract says in vain. ``closing`` are lines to be shown at the end,
-    each with its mood.
+    ``known`` where (line of the contract, runtime) was met. ``compared`` counts the outcomes that were compared with
+    the baseline's, by runtime; ``changed`` is what behaves otherwise, ``varying`` what differs from run to run by
+    itself, and where. ``again`` are the tests that another plugin had to run again. ``broken`` is what of the contract
+    does not hold. ``closing`` are lines to be shown at the end, each with its mood.
     """
 
     artifact: Artifact
@@ -101,8 +106,11 @@ class RunRecord:
     findings: list[Finding] = field(default_factory=list)
     cases: dict[tuple[str, str], str] = field(default_factory=dict)
     known: set[tuple[int, str]] = field(default_factory=set)
+    compared: dict[str, int] = field(default_factory=dict)
     changed: dict[str, list[str]] = field(default_factory=dict)
-    stale: list[str] = field(default_factory=list)
+    varying: dict[str, list[str]] = field(default_factory=dict)
+    again: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
     closing: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -126,16 +134,20 @@ class RunRecord:
             tools=provenances(runtime.tools),
         )
 
-    def add_test(self, name: str, verdict: str, properties: dict[str, Any], test: str = "") -> None:
+    def add_test(self, name: str, verdict: str, facts: dict[str, Any], test: str = "") -> None:
         """Count one finished test of a runtime; ``verdict`` is passed, failed, skipped or known."""
         row = self.runtimes.get(name)
-        # Other plugins have verdicts of their own, such as a rerun, which is none yet.
-        if row is None or verdict not in ("passed", "failed", "skipped", "known"):
+        if row is None:
+            return
+        if verdict not in ("passed", "failed", "skipped", "known"):
+            # Other plugins have verdicts of their own, such as a rerun: none yet, but not to be forgotten.
+            if test not in self.again:
+                self.again.append(test)
             return
         setattr(row, verdict, getattr(row, verdict) + 1)
-        row.divergences += properties.get(DIVERGENCES, 0)
-        row.density_bytes = properties.get(DENSITY_BYTES, row.density_bytes)
-        for raw in properties.get(MEASURED, ()):
+        row.divergences += facts.get(DIVERGENCES, 0)
+        row.density_bytes = facts.get(DENSITY_BYTES, row.density_bytes)
+        for raw in facts.get(MEASURED, ()):
             # Under xdist the samples come as a list.
             latency = Latency(**{**raw, "elapsed_ns": tuple(raw["elapsed_ns"]), "test": test})
             self.measured.append(latency)
@@ -143,32 +155,35 @@ class RunRecord:
             before = row.latencies.get(latency.kind)
             if before is None or len(before.elapsed_ns) <= len(latency.elapsed_ns):
                 row.latencies[latency.kind] = latency
-        self.findings += [Finding(**raw) for raw in properties.get(FINDINGS, ())]
-        if case := properties.get(CASE):
+        self.findings += [Finding(**raw) for raw in facts.get(FINDINGS, ())]
+        if case := facts.get(CASE):
             # A test with several parameters has one name: its worst verdict counts.
             before_it = self.cases.get((case, name), verdict)
             self.cases[case, name] = max(before_it, verdict, key=_FROM_BEST.index)
-        self.known |= {(line, name) for line in properties.get(KNOWN, ())}
-        if CHANGED in properties:
-            self.changed.setdefault(str(properties[CHANGED]), []).append(name)
-        if HAZARD in properties:
-            self.hazards.setdefault(str(properties[HAZARD]), []).append(name)
+        self.known |= {(line, name) for line in facts.get(KNOWN, ())}
+        self.compared[name] = self.compared.get(name, 0) + len(facts.get(COMPARED, ()))
+        for seen, key in ((self.changed, CHANGED), (self.varying, VARYING), (self.hazards, HAZARDS)):
+            for what in facts.get(key, ()):
+                if name not in seen.setdefault(str(what), []):
+                    seen[str(what)].append(name)
 
 
-def properties(measurements: Sequence[Measurement], findings: Sequence[Finding]) -> list[tuple[str, object]]:
-    """Return what a test measured and found as `user_properties`."""
-    told: list[tuple[str, object]] = []
+def measured_facts(measurements: Sequence[Measurement], findings: Sequence[Finding]) -> dict[str, object]:
+    """Return what a test measured and found as facts of its report."""
+    facts: dict[str, object] = {}
     if raw := [_raw(measurement) for measurement in measurements if measurement.samples]:
-        told.append((MEASURED, raw))
+        facts[MEASURED] = raw
     if findings:
-        told.append((FINDINGS, [asdict(finding) for finding in findings]))
-    return told
+        facts[FINDINGS] = [asdict(finding) for finding in findings]
+    return facts
 
 
 def fields_of(error: BaseException | None) -> list[str]:
     """Return the field of each divergence, and ``leak`` for each leak, that an error tells of."""
     if isinstance(error, DivergenceError):
         return [divergence.field for divergence in error.divergences]
+    if isinstance(error, HostFailedError):
+        return ["ending"]
     return ["leak"] * len(error.leaks) if isinstance(error, LeakError) else []
 
 

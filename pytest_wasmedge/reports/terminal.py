@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pytest_wasmedge.latency.units import WORKLOADS
 from pytest_wasmedge.portability.excerpt import aligned, printable
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
@@ -45,15 +47,16 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
         if row.wrapped and row.ran:
             lines.append((f"{row.name}: wrapped, not unchanged ({row.wrapped})", "plain"))
     for hazard, names in record.hazards.items():
-        where = "every runtime run" if len(names) == len(rows) else ", ".join(names)
-        lines.append((f"known hazard of this artifact: {hazard} (seen on {where})", "warn"))
+        lines.append((f"known hazard of this artifact: {hazard} (seen on {_where(record, names)})", "warn"))
     lines += _latency(record)
     for finding in record.findings:
         mood = {"pass": "good", "fail": "bad"}.get(finding.verdict, "warn")
         lines.append((f"{finding.verdict}: {finding.sentence}", mood))
     if record.baseline:
         lines += _changes(record)
-    lines += [(line, "bad") for line in record.stale]
+    if record.again:
+        lines.append((f"ran more than once, the last attempt counts: {', '.join(record.again)}", "warn"))
+    lines += [(line, "bad") for line in record.broken]
     lines += record.closing
     # Versions, reasons and hazards are words of others; each of our lines stays one line.
     return [(_line(text), mood) for text, mood in lines]
@@ -68,14 +71,28 @@ def _known(record: RunRecord) -> list[tuple[str, str]]:
 def _changes(record: RunRecord) -> list[tuple[str, str]]:
     """Return the lines that tell what behaves otherwise than in the baseline."""
     baseline = f"{record.baseline.name}, sha256 {record.baseline.sha256[:16]}" if record.baseline else ""
-    if not record.changed:
-        return [(f"no outcome changed since the baseline {baseline}", "plain")]
-    lines = [(f"changed since the baseline {baseline}:", "warn")]
-    ran = [row.name for row in record.runtimes.values() if row.ran]
-    for change, names in sorted(record.changed.items()):
-        where = "every runtime run" if len(names) == len(ran) else ", ".join(names)
-        lines.append((f"  {change} on {where}", "warn"))
+    where = [name for name, count in record.compared.items() if count]
+    count = _counted(sum(record.compared.values()), "outcome")
+    compared = f"{count} compared on {_counted(len(where), 'runtime')} with the baseline {baseline}"
+    changed = "no outcome changed" if not record.changed else "changed:"
+    lines = [(f"{compared}: {changed}", "warn" if record.changed else "plain")] if where else []
+    lines += [
+        (f"  {what} on {_where(record, names)}", "warn") for what, names in sorted(record.changed.items())
+    ]
+    if record.varying:
+        names = ", ".join(sorted(record.varying))
+        lines.append((f"not compared with the baseline, since they vary from run to run: {names}", "warn"))
     return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _where(record: RunRecord, names: Sequence[str]) -> str:
+    """Return the names of runtimes, or that they are all that ran."""
+    ran = [row.name for row in record.runtimes.values() if row.ran]
+    return "every runtime run" if len(names) == len(ran) > 1 else ", ".join(names)
 
 
 def _latency(record: RunRecord) -> list[tuple[str, str]]:

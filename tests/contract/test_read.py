@@ -236,7 +236,11 @@ FAULTS = [
     (known(runtimes='[\n"node",\n"deno 2.8"]'), 5, '"deno 2.8" is no runtime with versions; write "deno" or'),
     (known(runtimes='[\n"deno >=two"]'), 4, '">=two" is no range of versions; write it like ">=2.8,<3" or'),
     (known(runtimes='["* >=2"]'), 3, '"* >=2" has versions for every runtime at once; write "*", or name'),
-    (known(field="[]"), 4, "no field is named; write one or more of: stdout, stderr, ending, leak."),
+    (
+        known(field="[]"),
+        4,
+        "no field is named; write one or more of: stdout, stderr, ending, leak, start, assertion.",
+    ),
     (known(field='"stdrr"'), 4, 'there is no field "stdrr"; did you mean "stderr"?'),
     (known(field='[\n"leak",\n"leaks"]'), 6, 'there is no field "leaks"; did you mean "leak"?'),
     (known(field='["leak", "leak"]'), 4, 'the field "leak" is given twice; delete one of the two.'),

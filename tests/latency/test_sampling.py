@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import pytest
 
 from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
 from pytest_wasmedge.errors import HostStartError, LatencyError
-from pytest_wasmedge.latency.sampling import Sample, cold_once, median_phases, refresh_code, warm_once
+from pytest_wasmedge.latency.sampling import Answer, Sample, cold_once, median_phases, refresh_code, warm_once
 from pytest_wasmedge.model import (
     Artifact,
     Availability,
@@ -151,12 +152,33 @@ def test_a_host_that_fails_is_no_sample(ending: object) -> None:
         warm_once(runtime.start(ARTIFACT, Limits()), Invocation())
 
 
-@pytest.mark.parametrize("ending", [exited(1), trapped()])
-def test_what_the_guest_makes_of_it_does_not_matter(ending: object) -> None:
-    """A guest that fails has answered: its time counts."""
-    runtime = FakeRuntime("well", lambda invocation: Outcome(b"", b"", ending))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        (exited(1), "ended as exited(1), not as exited(0): no more"),
+        (trapped("unreachable"), "ended as trapped"),
+    ],
+)
+def test_a_guest_that_fails_is_not_timed(ending: Ending, said: str) -> None:
+    """A guest that traps, or exits with another status than 0, has not done what is measured."""
+    runtime = FakeRuntime("well", lambda invocation: Outcome(b"", b"no more", ending))
 
-    assert cold_once(runtime, ARTIFACT, Limits(), Invocation()).elapsed_ns > 0
+    with pytest.raises(HostStartError, match=re.escape(f"well: a cold start {said}")):
+        cold_once(runtime, ARTIFACT, Limits(), Invocation())
+    with runtime.start(ARTIFACT, Limits()) as host, pytest.raises(HostStartError, match="a warm invocation"):
+        warm_once(host, Invocation())
+
+
+def test_every_start_gives_the_same_answer() -> None:
+    """A start that answers otherwise than its siblings is no sample; a guest that varies may."""
+    answers = iter([b"one", b"two", b"three"])
+    runtime = FakeRuntime("fickle", lambda invocation: next(answers))
+    answer = Answer()
+    cold_once(runtime, ARTIFACT, Limits(), Invocation(), answer=answer)
+    with pytest.raises(HostStartError, match='answered "two", where the others answered "one"'):
+        cold_once(runtime, ARTIFACT, Limits(), Invocation(), answer=answer)
+
+    assert cold_once(runtime, ARTIFACT, Limits(), Invocation(), answer=Answer(varies=True)).elapsed_ns > 0
 
 
 def test_a_start_without_compiled_code(tmp_path: Path) -> None:

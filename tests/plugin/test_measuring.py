@@ -57,9 +57,9 @@ def test_others_keep_still(tmp_path: Path, kind: str, still: set[str]) -> None:
     one.seen.clear()
     assert getattr(measuring, kind)(host).take().median_ns > 0
 
-    # A host is warm once it has answered; that answer is not measured.
-    assert len(one.seen) > 2
-    assert all(seen == still for seen in one.seen[kind == "warm" :])
+    # What the guest answers is found out beforehand, by asking twice; that is not measured.
+    assert len(one.seen) > 4
+    assert all(seen == still for seen in one.seen[0 if kind == "floor" else 2 :])
     assert not paused
 
 

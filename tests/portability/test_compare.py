@@ -66,7 +66,7 @@ def test_a_failed_host_never_agrees() -> None:
     divergences = compare(outcome(ending=host_failed("no answer")), outcome(ending=host_failed()))
 
     assert describe(divergences) == (
-        "deno: ending: expected host_failed, got host_failed\nhost_failed: no answer"
+        "deno: ending: expected an outcome, got host_failed\nhost_failed: no answer"
     )
 
 

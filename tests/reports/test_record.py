@@ -141,16 +141,16 @@ def test_properties_travel_as_plain_values() -> None:
         rules=Rules(),
         rng=random.Random(1),
     )
-    assert record.properties([measurement], []) == []
+    assert not record.measured_facts([measurement], [])
     measurement.take()
     finding = Finding("one", "warm/tiny", "25ms", "pass", "so")
-    sent = json.loads(json.dumps(dict(record.properties([measurement], [finding]))))
+    sent = json.loads(json.dumps(dict(record.measured_facts([measurement], [finding]))))
     run = new()
     run.add_test("one", "passed", sent, "a::test")
 
     assert run.findings == [finding]
     assert run.latencies == [record.Latency("one", "warm/tiny", (5, 7), {}, 8, 100, "a::test")]
-    assert record.properties([], []) == []
+    assert not record.measured_facts([], [])
 
 
 def test_fields_of_errors() -> None:
@@ -166,6 +166,6 @@ def test_hazards_are_kept_with_their_runtimes() -> None:
     """A hazard is listed once, with every runtime that showed it."""
     run = new()
     for name in ("one", "two"):
-        run.add_test(name, "passed", {record.HAZARD: "frozen seed"})
+        run.add_test(name, "passed", {record.HAZARDS: ["frozen seed"]})
 
     assert run.hazards == {"frozen seed": ["one", "two"]}

@@ -46,7 +46,7 @@ def test_everything_that_can_be_in_it() -> None:
     run.add_test(
         "wasmtime",
         "passed",
-        {**measured("wasmtime", "warm/tiny", 3.249), record.HAZARD: "the seed is frozen"},
+        {**measured("wasmtime", "warm/tiny", 3.249), record.HAZARDS: ["the seed is frozen"]},
     )
     run.add_test("workerd", "failed", {record.DIVERGENCES: 2})
     run.add_test("workerd", "passed", measured("workerd", "cold/no-cache", 181))
@@ -97,7 +97,7 @@ def test_a_hazard_seen_everywhere() -> None:
     run = new()
     for name in ("one", "two"):
         run.add_runtime(fake(name, "none"), Availability(True, "1.0"))
-        run.add_test(name, "passed", {record.HAZARD: "the seed is frozen"})
+        run.add_test(name, "passed", {record.HAZARDS: ["the seed is frozen"]})
 
     assert table(run)[-1] == (
         "known hazard of this artifact: the seed is frozen (seen on every runtime run)",
@@ -112,7 +112,7 @@ def test_hostile_text_is_escaped() -> None:
         fake("one\r", "en\x1b[31mgine"), Availability(True, "1.0\x1b]0;t\x07", install="", path="")
     )
     run.add_runtime(fake("two", "none"), Availability(False, reason="because\x1b[0m\nof", install="a\tb\x07"))
-    run.add_test("one\r", "passed", {record.HAZARD: "haz\x1bard\u202e"})
+    run.add_test("one\r", "passed", {record.HAZARDS: ["haz\x1bard\u202e"]})
     texts = [title(run), *(line for line, _ in table(run))]
 
     assert all(text.isprintable() for text in texts)
@@ -164,14 +164,20 @@ def test_what_changed_since_the_baseline() -> None:
     run.baseline = Artifact(Path("base.wasm"), "fedcba9876543210" * 4, 1, "base")
     for name in ("one", "two"):
         run.add_runtime(fake(name, "none"), Availability(True, "1.0"))
-        run.add_test(name, "passed", {})
-    assert table(run)[-1] == ("no outcome changed since the baseline base, sha256 fedcba9876543210", "plain")
+        run.add_test(name, "passed", {record.COMPARED: ["a", "b"]})
+    assert table(run)[-1] == (
+        "4 outcomes compared on 2 runtimes with the baseline base, sha256 fedcba9876543210: no outcome changed",
+        "plain",
+    )
 
-    run.add_test("one", "passed", {record.CHANGED: "core/hash (stdout)"})
-    run.add_test("two", "passed", {record.CHANGED: "core/hash (stdout)"})
-    run.add_test("two", "passed", {record.CHANGED: "core/array (ending)"})
+    run.add_test("one", "passed", {record.CHANGED: ["core/hash (stdout)"], record.COMPARED: ["a"]})
+    run.add_test("two", "passed", {record.CHANGED: ["core/hash (stdout)"], record.COMPARED: ["a"]})
+    run.add_test("two", "passed", {record.CHANGED: ["core/array (ending)"], record.COMPARED: ["a"]})
     assert table(run)[-3:] == [
-        ("changed since the baseline base, sha256 fedcba9876543210:", "warn"),
+        (
+            "7 outcomes compared on 2 runtimes with the baseline base, sha256 fedcba9876543210: changed:",
+            "warn",
+        ),
         ("  core/array (ending) on two", "warn"),
         ("  core/hash (stdout) on every runtime run", "warn"),
     ]
@@ -185,7 +191,7 @@ def test_what_the_contract_knows_and_what_a_runtime_does_not_tell() -> None:
     edge.wrapped = "in a component"
     run.add_runtime(edge, Availability(True, "1.0"))
     run.add_test("edge", "known", {})
-    run.stale.append("portability.toml:3: errors/deep no longer diverges on edge 1.0: delete lines 3 to 8.")
+    run.broken.append("portability.toml:3: errors/deep no longer diverges on edge 1.0: delete lines 3 to 8.")
 
     assert table(run)[-4:] == [
         ("known divergences, by the contract: edge 1", "warn"),

@@ -1,0 +1,80 @@
+"""A host whose every invocation is also done by the baseline, so that whatever a run invokes is compared."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_wasmedge.model import Host, Invocation, Outcome
+from pytest_wasmedge.portability.compare import compare
+from pytest_wasmedge.reports.record import CHANGED, COMPARED, VARYING
+
+#: Takes the key and the value of a fact about the running test.
+AddFact = Callable[[str, object], None]
+
+
+class ComparedHost(Host):
+    """Answers as ``head`` does; ``add_fact`` is called with what was compared, and with each field that changed.
+
+    An invocation is compared once. What differs is invoked on the head once more: a guest that answers otherwise from
+    run to run has not changed, it varies. ``name`` says what a changed outcome is called, which is the running test.
+    """
+
+    def __init__(self, head: Host, baseline: Host, name: Callable[[], str], add_fact: AddFact) -> None:
+        self.head, self.baseline = head, baseline
+        self.runtime, self.artifact, self.limits = head.runtime, head.artifact, head.limits
+        self._name, self._add_fact = name, add_fact
+        self._compared: set[object] = set()
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        key = (
+            invocation.stdin,
+            invocation.args,
+            tuple(invocation.env.items()),
+            tuple(invocation.preopens.items()),
+        )
+        if key in self._compared and not invocation.preopens:
+            return self.head.invoke(invocation)
+        self._compared.add(key)
+        with _with_copies(invocation) as for_baseline, _with_copies(invocation) as again:
+            outcome = self.head.invoke(invocation)
+            before = self.baseline.invoke(for_baseline)
+            changes = compare(outcome, before, self.runtime.unchecked)
+            if changes and outcome != self.head.invoke(again):
+                self._add_fact(VARYING, self._name())
+                return outcome
+        self._add_fact(COMPARED, self._name())
+        for change in changes:
+            self._add_fact(CHANGED, f"{self._name()} ({change.field})")
+        return outcome
+
+    def pids(self) -> tuple[int, ...]:
+        return self.head.pids()
+
+    def paused(self) -> AbstractContextManager[None]:
+        return self.head.paused()
+
+    def close(self) -> None:
+        """Do nothing: who started the two closes them."""
+
+
+def head_of(host: Host) -> Host:
+    """Return the host of the artifact under test alone, for what is timed."""
+    return host.head if isinstance(host, ComparedHost) else host
+
+
+@contextmanager
+def _with_copies(invocation: Invocation) -> Iterator[Invocation]:
+    """Give the same invocation copies of its folders, as they are before the guest has seen them."""
+    if not invocation.preopens:
+        yield invocation
+        return
+    with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
+        copies = {}
+        for index, (guest, folder) in enumerate(invocation.preopens.items()):
+            copies[guest] = Path(shutil.copytree(folder, Path(scratch) / str(index), symlinks=True))
+        yield replace(invocation, preopens=copies)
