@@ -22,13 +22,17 @@ ARGV0 = "artifact.wasm"
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """The ``.wasm`` file under test, known by the SHA-256 of its bytes; made by `wasm.load_artifact`."""
+    """The ``.wasm`` file under test, known by the SHA-256 of its bytes; made by `load_artifact`.
+
+    ``proposals`` are those to WebAssembly that it needs and not every host has, such as ``exception handling``.
+    """
 
     path: Path
     sha256: str
     size_bytes: int
     name: str
     builtin: bool = False
+    proposals: tuple[str, ...] = ()
 
     def verify(self) -> None:
         """Raise ArtifactError unless the file still holds the bytes that were loaded first."""
@@ -203,7 +207,10 @@ def base_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a runtime can start here: its versions if so, the reason and the remedy if not."""
+    """Whether a runtime can start here: its versions if so, the reason and the remedy if not.
+
+    ``lacks`` are the proposals that the artifact needs and the runtime does not have.
+    """
 
     available: bool
     version: str = ""
@@ -211,6 +218,7 @@ class Availability:
     reason: str = ""
     install: str = ""
     path: str = ""
+    lacks: tuple[str, ...] = ()
 
 
 class Host(ABC):
@@ -291,6 +299,7 @@ class Runtime(ABC):
 
     ``name`` is what ``--runtimes`` takes, ``engine`` the WebAssembly engine inside. ``unchecked`` is what this
     runtime cannot tell of an outcome and is therefore not compared: a deployed edge may answer stdout alone.
+    ``statuses`` says which exit statuses it passes on otherwise than the guest gave them, if it does.
     ``deployed`` says that somebody else starts it, when they like. ``tools`` are the pinned tools
     (provision/pins.toml) that `pytest-wasmedge install` fetches for it. A ``yardstick`` runs the same programs
     without the artifact: it is never part of ``all``, and is there to be compared with. ``wrapped`` says that the
@@ -312,6 +321,7 @@ class Runtime(ABC):
     yardstick: bool = False
     wrapped: str = ""
     unchecked: frozenset[OutcomeField] = frozenset()
+    statuses: str = ""
     version: str = ""
 
     def at(self, version: str) -> Runtime:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.binary import KINDS, MAGIC, SECTIONS, Reader, sections
+from pytest_wasmedge.artifacts.proposals import needed
 from pytest_wasmedge.artifacts.wasi import SIGNATURES, WASI
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.model import Artifact
@@ -66,8 +67,11 @@ def load_artifact(path: Path, *, name: str | None = None, builtin: bool = False)
     """
     data = _read(path)
     _check_runnable(inspect(data, str(path)), str(path))
+    # The built-in one is known to be valid, and checking it takes longer than some hosts take to start.
+    proposals = () if builtin else needed(data, str(path))
     digest = hashlib.sha256(data).hexdigest()
-    return Artifact(path.absolute(), digest, len(data), path.stem if name is None else name, builtin)
+    name = path.stem if name is None else name
+    return Artifact(path.absolute(), digest, len(data), name, builtin, proposals)
 
 
 def inspect(data: bytes, called: str = "the artifact") -> ModuleInfo:

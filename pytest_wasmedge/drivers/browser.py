@@ -104,7 +104,10 @@ class BrowserHost(ServingHost["_Browser"]):
         name = self.runtime.name
         if error.failure == "late":
             return timed_out(f"{name} was killed at the limit")
-        how = how_it_ended(server.process) if server.ended_by_itself else str(error)
+        if not server.ended_by_itself:
+            # The browser is there still, and its log says nothing of its page.
+            return host_failed(f"{name} {error} during the invocation: the page's own process has ended")
+        how = how_it_ended(server.process)
         return host_failed(f"{name} {how} during the invocation; its log ends:\n{server.said}")
 
     def _start(self) -> _Browser:

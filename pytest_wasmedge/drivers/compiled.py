@@ -22,6 +22,8 @@ from pytest_wasmedge.provision.files import whole
 #: One compiled Ruby is about 60 MB; older ones go when there are more than this.
 KEPT_FILES = 40
 _LAST_WORDS = 500
+#: A compiler takes half a minute for a Ruby on two processors; one that takes twenty times as long hangs.
+COMPILE_S = 600.0
 
 
 def place_of(artifact: Artifact, engine: str, settings: str) -> Path:
@@ -78,7 +80,11 @@ def run_compiler(
         stderr=subprocess.PIPE,
     )
     try:
-        stdout, stderr = process.communicate()
+        stdout, stderr = process.communicate(timeout=COMPILE_S)
+    except subprocess.TimeoutExpired as error:
+        raise HostStartError(
+            f"{problem}: it did not end within {COMPILE_S:.0f} s, and was stopped. Try a smaller artifact."
+        ) from error
     finally:
         stop(process)
     if process.returncode:
@@ -92,7 +98,7 @@ class KeepsCode(Program, ABC):
     """A program that compiles an artifact, and keeps the code for the next start."""
 
     @abstractmethod
-    def code_key(self, executable: Path) -> tuple[str, str]:
+    def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
         """Return engine and settings, by which compiled code is kept. Raises RuntimeUnavailableError."""
 
     @abstractmethod
@@ -105,7 +111,11 @@ class KeepsCode(Program, ABC):
 
     def kept_code(self, artifact: Artifact) -> Path | None:
         try:
-            return place_of(artifact, *self.code_key(self.executable())) if self.compiles(artifact) else None
+            return (
+                place_of(artifact, *self.code_key(self.executable(), artifact))
+                if self.compiles(artifact)
+                else None
+            )
         except (ProvisionError, RuntimeUnavailableError):
             return None
 
@@ -116,7 +126,7 @@ class KeepsCode(Program, ABC):
             with Workspace.create() as workspace:
                 self.compile_to(path, executable, artifact, workspace.path)
 
-        return compiled(artifact, *self.code_key(executable), compile_to)
+        return compiled(artifact, *self.code_key(executable, artifact), compile_to)
 
 
 class CompiledRuntime(KeepsCode, CommandRuntime):
@@ -134,7 +144,7 @@ class CompiledRuntime(KeepsCode, CommandRuntime):
 
     def renew(self, launch: Launch) -> None:
         """Have other code kept in the place of what was refused. Raises HostStartError."""
-        place_of(launch.artifact, *self.code_key(launch.executable)).unlink(missing_ok=True)
+        place_of(launch.artifact, *self.code_key(launch.executable, launch.artifact)).unlink(missing_ok=True)
         self.prepare(launch)
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
-from pytest_wasmedge.errors import RuntimeUnavailableError
-from pytest_wasmedge.model import Artifact, Availability, Host, Limits, Runtime
+from pytest_wasmedge.artifacts.proposals import probe
+from pytest_wasmedge.errors import RuntimeUnavailableError, WasmEdgeError
+from pytest_wasmedge.model import Artifact, Availability, Host, Invocation, Limits, Runtime
 
 
 class HostPool:
@@ -20,9 +25,14 @@ class HostPool:
         self._availability: dict[str, Availability] = {}
 
     def availability(self, runtime: Runtime) -> Availability:
-        """Return what the runtime's probe says, asked once."""
+        """Return what the runtime's probe says, asked once, and which proposals it lacks that the artifact needs."""
         if runtime.name not in self._availability:
-            self._availability[runtime.name] = _probe(runtime)
+            found = _probe(runtime)
+            if found.available and self.artifact.proposals and not runtime.deployed:
+                lacks = tuple(name for name in self.artifact.proposals if not _has(runtime, name))
+                reason = f"NOT SUPPORTED: needs {' and '.join(lacks)}"
+                found = replace(found, available=False, reason=reason, lacks=lacks) if lacks else found
+            self._availability[runtime.name] = found
         return self._availability[runtime.name]
 
     def acquire(self, runtime: Runtime) -> Host:
@@ -70,6 +80,26 @@ def _probe(runtime: Runtime) -> Availability:
         return runtime.probe()
     except Exception as error:  # a runtime of another package may break the rule, and must not end the run
         return Availability(False, reason=f"its probe failed: {type(error).__name__}: {error}")
+
+
+def _has(runtime: Runtime, proposal: str) -> bool:
+    """Find out whether a runtime has a proposal, by running a command that needs nothing else.
+
+    A proposal that we have no such command for is left to the artifact itself.
+    """
+    data = probe(proposal)
+    if data is None:
+        return True
+    with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
+        path = Path(scratch) / "proposal.wasm"
+        path.write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        artifact = Artifact(path, digest, len(data), proposal, proposals=(proposal,))
+        try:
+            with runtime.start(artifact, Limits()) as host:
+                return host.invoke(Invocation()).ending.ok
+        except WasmEdgeError:
+            return False
 
 
 def explain(runtime: Runtime, availability: Availability) -> str:

@@ -3,7 +3,7 @@
 A program for `python -I -S`, which imports nothing of ours, and the SDK from the folder that it is given:
 
     sdk_server.py versions FOLDER                   prints {"version": …, "engine_version": …}
-    sdk_server.py compile FOLDER CACHE ARTIFACT     leaves the artifact's compiled code in the cache
+    sdk_server.py compile FOLDER CACHE ARTIFACT CODE    leaves the artifact's compiled code in the cache, as CODE
     sdk_server.py serve FOLDER CACHE                reads one line {secret, artifact, output_bytes} on stdin, prints
                                                     one line {port, phases_ns}, and exits when stdin closes
 """
@@ -34,11 +34,16 @@ SECRET_HEADER = "pytest-wasmedge-secret"
 ARGV0 = "artifact.wasm"
 
 # How the SDK words a trap; the rest of its message is a backtrace.
-_TRAP = re.compile(r"command execution failed: RuntimeError: ([^\n]*)")
+_TRAP = re.compile(
+    r"command execution failed: (?:unable to spawn the command: Failed to create the instance - )?"
+    r"RuntimeError: ([^\n]*)"
+)
 _CRANELIFT = re.compile(rb"cranelift-codegen-(\d+\.\d+\.\d+)")
 #: How long we wait for the rest of the streams of a guest that trapped; it is there already.
 _REST_S = 5.0
 _WAITING_CONNECTIONS = 128
+#: How often we look whether a compiler is done.
+_LOOK_S = 0.05
 
 
 def ending(kind: str, status: int | None = None, detail: str = "") -> dict[str, Any]:
@@ -73,10 +78,14 @@ class Guests:
     ) -> tuple[bytes, bytes, dict[str, Any]]:
         """Run the guest to its end; return its stdout, its stderr and how it ended."""
         async with await self._client.sandboxes.create(packages=[self._package]) as sandbox:
+            spawning = sandbox.command(self._package, args, env=env).spawn(
+                timeout=timeout_s, output_bytes=self._output_bytes, stdin="pipe"
+            )
             try:
-                process = await sandbox.command(self._package, args, env=env).spawn(
-                    timeout=timeout_s, output_bytes=self._output_bytes, stdin="pipe"
-                )
+                # Its own limit does not count what the guest does before it is started.
+                process = await asyncio.wait_for(spawning, timeout_s)
+            except TimeoutError:
+                return b"", b"", ending("timed_out", detail="it did not get as far as to be started")
             except self._sdk.WasmerError as error:
                 return b"", b"", self._ending_of(error)
             streams = _Streams(process, self._output_bytes)
@@ -110,12 +119,9 @@ class Guests:
             await process.stdin.close()
 
     def _ending_of(self, error: Any) -> dict[str, Any]:
-        trap = _TRAP.match(str(error))
-        return (
-            ending("trapped", detail=trap[1])
-            if trap
-            else ending("host_failed", detail=f"{error.code}: {error}")
-        )
+        if trap := _TRAP.match(str(error)):
+            return ending("trapped", detail=trap[1])
+        return ending("host_failed", detail=f"{error.code}: {error}")
 
 
 class _Streams:
@@ -247,16 +253,23 @@ def exit_with_stdin() -> None:
     os._exit(0)
 
 
-async def compile_into_cache(folder: str, cache: str, artifact: str) -> None:
-    """Compile, and end the process before the guest that this starts gets far: it must not."""
+async def compile_into_cache(folder: str, cache: str, artifact: str, code: str) -> None:
+    """Compile, and end the process once the code is there, before the guest that this starts gets far."""
     guests = Guests(folder, cache, 0)
     await guests.load(Path(artifact).read_bytes())
+    compiling = asyncio.create_task(guests.compile())
+    # A guest whose start function loops never gets as far as to be started.
+    while not compiling.done() and not Path(code).exists():
+        await asyncio.wait([compiling], timeout=_LOOK_S)
     try:
-        await guests.compile()
+        if compiling.done():
+            compiling.result()
     except guests._sdk.WasmerError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        sys.stderr.flush()
-        os._exit(1)
+        # One that traps before it is started has been compiled.
+        if not _TRAP.match(str(error)):
+            sys.stderr.write(f"{error.code}: {error}\n")
+            sys.stderr.flush()
+            os._exit(1)
     os._exit(0)
 
 

@@ -25,6 +25,8 @@ def check(session: WasmSession) -> None:
         explain(runtime, availability)
         for runtime in dict.fromkeys(asked_for)
         if not (availability := session.pool.availability(runtime)).available
+        # A runtime that lacks what this artifact needs is told of, and no error unless it is required.
+        and (not availability.lacks or runtime in required)
     ]
     if missing:
         raise RuntimeUnavailableError("cannot run here, but asked for:\n  " + "\n  ".join(missing))

@@ -66,6 +66,7 @@ class RuntimeRecord:
     divergences: int = 0
     density_bytes: int | None = None
     unchecked: frozenset[str] = frozenset()
+    statuses: str = ""
     wrapped: str = ""
     tools: tuple[Provenance, ...] = ()
     latencies: dict[str, Latency] = field(default_factory=dict)
@@ -130,6 +131,7 @@ class RunRecord:
             runtime.engine,
             availability,
             unchecked=runtime.unchecked,
+            statuses=runtime.statuses,
             wrapped=runtime.wrapped,
             tools=provenances(runtime.tools),
         )

@@ -28,7 +28,8 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
     for row in record.runtimes.values():
         if not row.availability.available:
             remedy = f"; get it with `{row.availability.install}`" if row.availability.install else ""
-            lines.append((f"{row.name}  NOT RUN: {row.availability.reason}{remedy}", "warn"))
+            not_run = "" if row.availability.lacks else "NOT RUN: "
+            lines.append((f"{row.name}  {not_run}{row.availability.reason}{remedy}", "warn"))
     if not record.ran:
         lines.append(("no test ran on any runtime: this run proves nothing", "bad"))
     lines.append((f"reference: {record.reference}", "plain"))
@@ -46,6 +47,9 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
             lines.append((f"{row.name} does not tell {fields}: not checked there", "warn"))
         if row.wrapped and row.ran:
             lines.append((f"{row.name}: wrapped, not unchanged ({row.wrapped})", "plain"))
+    for note in dict.fromkeys(row.statuses for row in record.runtimes.values() if row.statuses and row.ran):
+        names = [row.name for row in record.runtimes.values() if row.statuses == note and row.ran]
+        lines.append((f"known hazard of {', '.join(names)}: {note}", "plain"))
     for hazard, names in record.hazards.items():
         lines.append((f"known hazard of this artifact: {hazard} (seen on {_where(record, names)})", "warn"))
     lines += _latency(record)

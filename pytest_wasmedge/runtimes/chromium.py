@@ -35,6 +35,8 @@ _OPTIONS = (
     "--disable-background-networking",
     "--disable-domain-reliability",
     "--disable-breakpad",
+    # With it, a guest that reads outside its memory ends the page's process (seen with headless shell 156).
+    "--disable-features=WebAssemblyTrapHandler",
     "--no-pings",
     # /dev/shm is small in containers, and nobody cleans it up.
     "--disable-dev-shm-usage",

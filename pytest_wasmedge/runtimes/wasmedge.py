@@ -58,6 +58,7 @@ class WasmEdge(CompiledRuntime):
 
     name = "wasmedge"
     engine = "WasmEdge"
+    statuses = "the low 8 bits of an exit status are all that it passes on: its 0 may be a 256"
     capabilities = frozenset({"memory_limit", "preopens"})
     tools = ("wasmedge",)
     absent = "no wasmedge command found"
@@ -85,15 +86,18 @@ class WasmEdge(CompiledRuntime):
         return host
 
     def compiles(self, artifact: Artifact) -> bool:
-        return artifact.size_bytes <= COMPILED_BYTES
+        # Its compiler has no exceptions; its interpreter has.
+        return artifact.size_bytes <= COMPILED_BYTES and "exception handling" not in artifact.proposals
 
-    def code_key(self, executable: Path) -> tuple[str, str]:
-        return f"wasmedge {self.versions(executable).version}", "generic"
+    def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
+        settings = " ".join(("generic", *_proposal_flags(artifact)))
+        return f"wasmedge {self.versions(executable).version}", settings
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
         began_s = time.time()
         # Generic, since people take their cache folder from machine to machine.
-        argv = [str(executable), "compile", "--generic-binary", str(artifact.path.absolute()), "code.wasm"]
+        argv = [str(executable), "compile", "--generic-binary", *_proposal_flags(artifact)]
+        argv += [str(artifact.path.absolute()), "code.wasm"]
         run_compiler(
             self,
             argv,
@@ -105,7 +109,7 @@ class WasmEdge(CompiledRuntime):
 
     def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
         # Writes to files of the machine that the guest names.
-        options = ["--forbidden-plugin", "wasi_logging"]
+        options = ["--forbidden-plugin", "wasi_logging", *_proposal_flags(launch.artifact)]
         version = self.versions(launch.executable).version
         if self.compiles(launch.artifact) and numbers(version) >= _RUN_MODES:
             options += ["--run-mode", "aot"]
@@ -174,6 +178,11 @@ class WasmEdgeHost(CompiledHost):
             return super()._invoke(invocation, wrap)
 
 
+def _proposal_flags(artifact: Artifact) -> tuple[str, ...]:
+    """Return what lets it take proposals that it has and leaves off, for an artifact that needs any."""
+    return ("--enable-all",) if artifact.proposals else ()
+
+
 def _wording(errors: Sequence[str]) -> str:
     """Return the line that says what went wrong; those after it say where."""
     return next((each for each in errors if " failed: " in each), errors[0] if errors else "")
@@ -190,7 +199,9 @@ def _ending(status: int, errors: Sequence[str]) -> Ending:
     # What else it says, such as that the memory did not grow, is the guest's to live with.
     if " failed: " not in wording:
         return exited(status)
-    return (trapped if status == _TRAP_STATUS else host_failed)(f"wasmedge: {wording}")
+    # Its codes of execution errors, whatever the status: a segment that does not fit is found before the guest runs.
+    is_trap = status == _TRAP_STATUS or re.search(r"^execution failed: .*Code: 0x4", wording)
+    return (trapped if is_trap else host_failed)(f"wasmedge: {wording}")
 
 
 RUNTIME = WasmEdge

@@ -38,6 +38,7 @@ class Wasmer(ServerRuntime):
     engine = "Cranelift"
     capabilities = frozenset({"concurrent"})
     cache_state = "code-cache"
+    statuses = "the low 8 bits of an exit status are all that it passes on: its 0 may be a 256"
     tool = "wasmer"
     tools = ("wasmer",)
     stops_guests = False  # seen with wasmer-sdk 0.5.0
@@ -92,10 +93,12 @@ class Wasmer(ServerRuntime):
 
     def _compile(self, package: Path, artifact: Artifact) -> None:
         """Leave compiled code in the cache; by a process of its own, since that starts the guest, too."""
+        code = self._code(package, artifact)
         with Workspace.create() as workspace:
-            argv = _command("compile", package, str(self._cache(package)), str(artifact.path.absolute()))
+            paths = (self._cache(package), artifact.path.absolute(), code)
+            argv = _command("compile", package, *map(str, paths))
             run_compiler(self, argv, workspace.path, f"wasmer cannot compile {artifact.name}")
-        keep_newest(self._code(package, artifact).parent.glob("*.bin"), KEPT_FILES)
+        keep_newest(code.parent.glob("*.bin"), KEPT_FILES)
 
 
 def _command(mode: str, package: Path, *rest: str) -> list[str]:

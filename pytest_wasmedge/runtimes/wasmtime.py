@@ -44,6 +44,7 @@ class Wasmtime(Runtime):
 
     name = "wasmtime"
     engine = "Cranelift"
+    statuses = "it refuses an exit status above 125: a guest that ends with one has failed there"
     capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     cache_state = "code-cache"
 
@@ -69,7 +70,7 @@ class Wasmtime(Runtime):
     def kept_code(self, artifact: Artifact) -> Path | None:
         version = self.probe().version
         try:
-            return place_of(artifact, *_key(version)) if version else None
+            return place_of(artifact, *_key(version, artifact)) if version else None
         except ProvisionError:
             return None
 
@@ -89,6 +90,8 @@ class WasmtimeHost(InProcessHost):
         began_ns = time.perf_counter_ns()
         config = wasmtime.Config()
         config.epoch_interruption = True
+        # What it has, and does not do unless it is asked to.
+        config.shared_memory = config.wasm_custom_page_sizes = bool(artifact.proposals)
         self._engine = wasmtime.Engine(config)
 
         def compile_to(path: Path) -> None:
@@ -99,12 +102,12 @@ class WasmtimeHost(InProcessHost):
         version = importlib.metadata.version("wasmtime")
 
         def load() -> wasmtime.Module:
-            code = compiled(artifact, *_key(version), compile_to)
+            code = compiled(artifact, *_key(version, artifact), compile_to)
             with suppress(wasmtime.WasmtimeError):
                 return wasmtime.Module.deserialize_file(self._engine, str(code))
             # Damaged, or compiled for another processor: people take their cache folder from machine to machine.
             code.unlink(missing_ok=True)
-            code = compiled(artifact, *_key(version), compile_to)
+            code = compiled(artifact, *_key(version, artifact), compile_to)
             try:
                 return wasmtime.Module.deserialize_file(self._engine, str(code))
             except wasmtime.WasmtimeError as error:
@@ -137,9 +140,9 @@ class WasmtimeHost(InProcessHost):
             store.set_wasi(config)
             if self.limits.memory_bytes:
                 store.set_limits(memory_size=self.limits.memory_bytes)
-            store.set_epoch_deadline(ticks(run.timeout_s))
             run.clock_zero_ns = time.monotonic_ns()
             with self._ticker:
+                store.set_epoch_deadline(ticks(run.timeout_s))
                 began_ns = time.perf_counter_ns()
                 instance = self._ready.instantiate(store)
                 start: Any = instance.exports(store)["_start"]
@@ -244,9 +247,10 @@ def _sleep(run: Run, duration_s: float) -> None:
         run.overslept = True
 
 
-def _key(version: str) -> tuple[str, str]:
+def _key(version: str, artifact: Artifact) -> tuple[str, str]:
     """Return engine and settings, by which compiled code is kept."""
-    return f"wasmtime-py {version}", "epoch-interruption"
+    settings = ", ".join(("epoch-interruption", *artifact.proposals))
+    return f"wasmtime-py {version}", settings
 
 
 def _set_stdin(config: wasmtime.WasiConfig, stdin: bytes) -> None:
@@ -277,7 +281,9 @@ def _ending(error: Exception) -> Ending:
     text = str(error)
     if "memory minimum size" in text or "failed to allocate" in text:
         return out_of_memory(f"wasmtime: {text.strip().splitlines()[-1].strip()}")
-    return host_failed(f"wasmtime: {text.strip().splitlines()[-1].strip()}")
+    # A pointer that the guest gave to WASI: its own fault, as one that it had followed itself.
+    kind = trapped if "Pointer out of bounds" in text else host_failed
+    return kind(f"wasmtime: {text.strip().splitlines()[-1].strip()}")
 
 
 RUNTIME = Wasmtime

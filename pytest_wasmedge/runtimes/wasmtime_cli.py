@@ -31,6 +31,7 @@ class WasmtimeCli(CompiledRuntime):
     engine = "Cranelift"
     capabilities = frozenset({"memory_limit", "preopens"})
     cache_state = "code-cache"
+    statuses = "it refuses an exit status above 125: a guest that ends with one has failed there"
     tool = "wasmtime"
     tools = ("wasmtime",)
     absent = "no wasmtime command found"
@@ -39,18 +40,25 @@ class WasmtimeCli(CompiledRuntime):
     # The first with --argv0. The others are older: -W and --dir HOST::GUEST came with 14.
     minimum = (24,)
 
-    def code_key(self, executable: Path) -> tuple[str, str]:
+    def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
         # 49.0.4 calls itself 49.0.3.
         build = self.versions(executable).build
-        return f"wasmtime-cli {build}, {executable.stat().st_size} bytes", ""
+        return f"wasmtime-cli {build}, {executable.stat().st_size} bytes", " ".join(proposal_flags(artifact))
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
-        argv = [str(executable), "compile", "-o", str(path), str(artifact.path.absolute())]
+        argv = [
+            str(executable),
+            "compile",
+            *proposal_flags(artifact),
+            "-o",
+            str(path),
+            str(artifact.path.absolute()),
+        ]
         version = self.versions(executable).version
         run_compiler(self, argv, workspace, f"wasmtime {version} cannot compile {artifact.name}")
 
     def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
-        options = ["--allow-precompiled", "--argv0", ARGV0]
+        options = ["--allow-precompiled", "--argv0", ARGV0, *proposal_flags(launch.artifact)]
         if launch.limits.memory_bytes:
             options += ["-W", f"max-memory-size={launch.limits.memory_bytes}"]
         for name, value in invocation.env.items():
@@ -72,7 +80,10 @@ class WasmtimeCli(CompiledRuntime):
                 raise RefusedError(" ".join(stderr.decode("utf-8", "backslashreplace").split())[:400])
             return ended.stdout, stderr, exited(ended.status)
         wording = report.strip().splitlines()[-1].strip().lstrip("0123456789: ")
-        if ended.status == _TRAP_STATUS:
+        # An exception that nobody catches, and a place outside the guest's memory, given to WASI, are its own faults.
+        if ended.status == _TRAP_STATUS or wording.startswith(
+            ("thrown Wasm exception", "Pointer out of bounds")
+        ):
             return ended.stdout, stderr, trapped(f"wasmtime: {wording}")
         if "memory minimum size" in report:
             return ended.stdout, stderr, out_of_memory(f"wasmtime: {wording}")
@@ -82,6 +93,12 @@ class WasmtimeCli(CompiledRuntime):
         marker = _REPORT + str(launch.artifact_link).encode()
         at = stderr.rfind(marker)
         return (stderr, "") if at < 0 else (stderr[:at], stderr[at:].decode("utf-8", "backslashreplace"))
+
+
+def proposal_flags(artifact: Artifact) -> tuple[str, ...]:
+    """Return what lets wasmtime take proposals that it has and leaves off, for an artifact that needs any."""
+    shared = ",shared-memory=y" if "threads" in artifact.proposals else ""
+    return ("-W", f"all-proposals=y{shared}") if artifact.proposals else ()
 
 
 RUNTIME = WasmtimeCli

@@ -24,6 +24,7 @@ from pytest_wasmedge.model import (
     out_of_memory,
     trapped,
 )
+from pytest_wasmedge.runtimes.wasmtime_cli import proposal_flags
 
 #: The log tells of a trap before the answer breaks off, but it comes to us another way.
 _LOG_S = 2.0
@@ -31,6 +32,7 @@ _LOOK_S = 0.002
 _MOST_MEMORY_BYTES = 1 << 32
 
 #: What the compiled component is called where the program finds it.
+_MOST_MEMORIES = 16
 _CODE = "component.cwasm"
 
 
@@ -130,8 +132,10 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
             "--allow-precompiled",
             f"--header=@{headers}",
             f"-Wmax-memory-size={launch.limits.memory_bytes}",
+            *proposal_flags(launch.artifact),
             # Or it would refuse to start with a guest that needs more.
             f"-Opooling-max-memory-size={_MOST_MEMORY_BYTES}",
+            f"-Opooling-max-memories-per-module={_MOST_MEMORIES}",
             str(component),
         ]
 
@@ -147,17 +151,20 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
         found = re.match(rb"Serving HTTP on http://127\.0\.0\.1:(\d+)/", line)
         return {"port": int(found[1])} if found else None
 
-    def code_key(self, executable: Path) -> tuple[str, str]:
+    def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
         # Another component of ours is another key; and 49.0.4 calls itself 49.0.3.
         build = self.versions(executable).build
-        return f"wasmtime-serve {build}, {executable.stat().st_size} bytes", wasi_http.fingerprint()
+        return (
+            f"wasmtime-serve {build}, {executable.stat().st_size} bytes",
+            f"{wasi_http.fingerprint()}{' '.join(proposal_flags(artifact))}",
+        )
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
         wrapped = workspace / "component.wasm"
         wrapped.write_bytes(wasi_http.wrap(artifact.path.read_bytes()))
         run_compiler(
             self,
-            [str(executable), "compile", "-o", str(path), str(wrapped)],
+            [str(executable), "compile", *proposal_flags(artifact), "-o", str(path), str(wrapped)],
             workspace,
             f"{self.name} could not start with {artifact.name}: wasmtime cannot compile it inside its component",
         )
@@ -185,8 +192,11 @@ def read_log(log: str, number: int, *, whole: bool) -> Ending | None:
     if not (came and failed):
         return None
     report = failed[1]
-    if trap := re.search(r"wasm trap: (.*)\n", report):
-        return trapped(f"wasmtime: {trap[1]}")
+    if trap := re.search(r"wasm trap: (.*)\n|(thrown Wasm exception)\n", report):
+        return trapped(f"wasmtime: {trap[1] or trap[2]}")
+    if report.startswith("instantiation error: error while executing at wasm backtrace:\n    0:"):
+        # It names no cause of a trap in a start function.
+        return trapped("wasmtime: trap while it was instantiated")
     if unmade := re.search(r"(memory minimum size .*)\n", report):
         return out_of_memory(f"wasmtime: {unmade[1]}")
     return host_failed(f"wasmtime: {report.partition(chr(10))[0]}") if whole else None

@@ -7,6 +7,8 @@ const ARGV0 = "artifact.wasm";
 
 class OutputLimitReached extends Error {}
 class TimeLimitReached extends Error {}
+// The guest gave a function of WASI a place outside its memory, as bad as reading there itself.
+class OutOfBounds extends Error {}
 
 // A standard stream that is a pipe: of unknown file type, because a shim that claims a terminal makes guests
 // colour their messages, and without a position.
@@ -96,7 +98,7 @@ function imports(shim, args, timeoutMs) {
     [wasi.CLOCKID_MONOTONIC]: () => BigInt(Math.round(performance.now() * 1e6)) + skippedNs,
   };
 
-  return {
+  return bounded(shim, {
     ...given,
 
     // The shim counts UTF-16 units where it later writes UTF-8 bytes.
@@ -133,7 +135,32 @@ function imports(shim, args, timeoutMs) {
       memory().setUint32(happened, 1, true);
       return wasi.ERRNO_SUCCESS;
     },
+  });
+}
+
+// The same functions, which take places in memory above 2 GiB for what they are, and refuse those outside of it.
+function bounded(shim, functions) {
+  // What these take: a descriptor, the place of a list of buffers (place, length), and the number of buffers.
+  const withBuffers = new Set(["fd_read", "fd_write", "fd_pread", "fd_pwrite"]);
+  const outside = () => new OutOfBounds("memory access out of bounds");
+  const checked = (name, call) => (...given) => {
+    const args = given.map((each) => (typeof each === "number" ? each >>> 0 : each));
+    try {
+      if (withBuffers.has(name)) {
+        const memory = new DataView(shim.inst.exports.memory.buffer);
+        for (let at = args[1]; at < args[1] + 8 * args[2]; at += 8) {
+          if (memory.getUint32(at, true) + memory.getUint32(at + 4, true) > memory.byteLength) {
+            throw outside();
+          }
+        }
+      }
+      return call(...args);
+    } catch (error) {
+      // The engines' words for a view beyond its buffer; an exhausted stack is a RangeError, too.
+      throw error instanceof RangeError && !/stack|recursion|alloc/i.test(error.message) ? outside() : error;
+    }
   };
+  return Object.fromEntries(Object.entries(functions).map(([name, call]) => [name, checked(name, call)]));
 }
 
 // False where this thread is not allowed to wait.
@@ -158,8 +185,11 @@ function endingOf(error) {
   if (/call stack size|too much recursion|stack overflow/i.test(message)) {
     return { kind: "trapped", status: null, detail: "stack overflow" };
   }
-  if (error instanceof WebAssembly.RuntimeError) {
+  if (error instanceof WebAssembly.RuntimeError || error instanceof OutOfBounds) {
     return { kind: "trapped", status: null, detail: message };
+  }
+  if (error instanceof WebAssembly.Exception) {
+    return { kind: "trapped", status: null, detail: "uncaught exception" };
   }
   if (error instanceof RangeError && /memory|alloc/i.test(message)) {
     return { kind: "out_of_memory", status: null, detail: message };

@@ -19,6 +19,9 @@ function endingOf(error) {
   if (error instanceof WebAssembly.RuntimeError) {
     return ending("trapped", message);
   }
+  if (error instanceof WebAssembly.Exception) {
+    return ending("trapped", "uncaught exception");
+  }
   if (error instanceof RangeError && /memory|alloc/i.test(message)) {
     return ending("out_of_memory", message);
   }
