@@ -9,6 +9,7 @@ import lzma
 import re
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.embedded import ARCHIVE, MANIFEST
@@ -61,9 +62,9 @@ def main() -> None:
 
     tools = Tools(**build_tools(show))
     pins = map(pin, BUILD_TOOLS)
-    sources = {one.name: Package(one.package, one.version, one.digest).as_json() for one in pins}
+    sources = {one.name: asdict(Package(one.package, one.version, one.digest)) for one in pins}
     # pip has installed wat2wasm as a dependency; only its version is known.
-    sources["wat2wasm"] = Package("wasmtime", importlib.metadata.version("wasmtime"), "").as_json()
+    sources["wat2wasm"] = asdict(Package("wasmtime", importlib.metadata.version("wasmtime"), ""))
     with tempfile.TemporaryDirectory(prefix="publish-") as folder:
         artifact = build("wizer", Path(folder), tools, show)
         show("compressing")

@@ -1,4 +1,4 @@
-"""The record of one run, filled while pytest reports its tests."""
+"""The record of one pytest run, filled as its tests are reported."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.portability.leaks import LeakError
 from pytest_wasmedge.provision import Provenance, provenances
 
-# Keys of the `user_properties` that carry facts from a test, wherever it ran, to the record. Values are such
-# as pytest-xdist can send: numbers, strings, lists and dicts of them.
+# Keys of the `user_properties` that carry facts from a test to the record. pytest-xdist sends them from its workers, so
+# values are numbers, strings, and lists and dicts of these.
 DIVERGENCES = "wasm_divergences"
 MEASURED = "wasm_measured"
 FINDINGS = "wasm_findings"
@@ -25,14 +25,14 @@ DENSITY_BYTES = "wasm_density_bytes"
 HAZARD = "wasm_hazard"
 
 _FROM_BEST = ("skipped", "passed", "known", "failed")
-# A deployed edge is cold or warm by its own count.
+# A deployed edge decides itself whether an invocation is cold or warm.
 _COLD = ("cold/", "edge/cold")
 _WARM = ("warm/tiny", "edge/warm", "edge/unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """What was measured of one kind on one runtime; medians of what the host told beside, None if untold."""
+    """The samples of one kind on one runtime, and the medians of what its host reported; None: not reported."""
 
     runtime: str
     kind: str
@@ -50,7 +50,7 @@ class Latency:
 
 @dataclass(slots=True)
 class RuntimeRecord:
-    """What became of one runtime's tests; ``tools`` is where what it is made of came from."""
+    """The results of one runtime's tests; ``tools`` says where its tools came from."""
 
     name: str
     engine: str
@@ -68,12 +68,12 @@ class RuntimeRecord:
 
     @property
     def ran(self) -> bool:
-        """True if at least one test of it came to a verdict."""
+        """True if at least one of its tests had a verdict."""
         return bool(self.passed or self.failed or self.known)
 
     @property
     def cold(self) -> Latency | None:
-        """Its cold start in its own cache state, which is the first that is measured; None if none was."""
+        """Its cold start in its own cache state, which is measured first; None if none was."""
         return next((one for kind, one in self.latencies.items() if kind.startswith(_COLD)), None)
 
     @property
@@ -86,10 +86,9 @@ class RuntimeRecord:
 class RunRecord:
     """One pytest run over one artifact.
 
-    ``measured`` is all that tests measured, in their order; ``cases`` holds the verdicts of (case, runtime),
-    ``known`` where (line of the contract, runtime) was met, ``changed`` what behaves otherwise than in the
-    baseline, and where; ``stale`` what the contract says in vain. ``closing`` are lines to be shown at the end,
-    each with its mood.
+    ``measured`` has the measurements in the order of the tests, ``cases`` the verdict by (case, runtime), ``known`` the
+    (line of the contract, runtime) of each known divergence that was met, ``changed`` the runtimes by difference from
+    the baseline, ``stale`` the contract's entries that no longer hold, ``closing`` the last lines with their moods.
     """
 
     artifact: Artifact
@@ -107,16 +106,16 @@ class RunRecord:
 
     @property
     def ran(self) -> bool:
-        """True if at least one test came to a verdict on at least one runtime."""
+        """True if at least one test had a verdict on at least one runtime."""
         return any(row.ran for row in self.runtimes.values())
 
     @property
     def latencies(self) -> list[Latency]:
-        """What was measured, of each kind on each runtime once."""
+        """The shown measurements: one for each kind on each runtime."""
         return [latency for row in self.runtimes.values() for latency in row.latencies.values()]
 
     def add_runtime(self, runtime: Runtime, availability: Availability) -> None:
-        """List a runtime, whether it can run or not."""
+        """Add a runtime, whether it can run or not."""
         self.runtimes[runtime.name] = RuntimeRecord(
             runtime.name,
             runtime.engine,
@@ -129,7 +128,7 @@ class RunRecord:
     def add_test(self, name: str, verdict: str, properties: dict[str, Any], test: str = "") -> None:
         """Count one finished test of a runtime; ``verdict`` is passed, failed, skipped or known."""
         row = self.runtimes.get(name)
-        # Other plugins have verdicts of their own, such as a rerun, which is none yet.
+        # Other plugins add outcomes such as a rerun, which is no verdict yet.
         if row is None or verdict not in ("passed", "failed", "skipped", "known"):
             return
         setattr(row, verdict, getattr(row, verdict) + 1)
@@ -139,13 +138,13 @@ class RunRecord:
             # Under xdist the samples come as a list.
             latency = Latency(**{**raw, "elapsed_ns": tuple(raw["elapsed_ns"]), "test": test})
             self.measured.append(latency)
-            # Another test may measure the same again: the one that knows more is shown.
+            # Another test may measure the same: the one with more samples is shown.
             before = row.latencies.get(latency.kind)
             if before is None or len(before.elapsed_ns) <= len(latency.elapsed_ns):
                 row.latencies[latency.kind] = latency
         self.findings += [Finding(**raw) for raw in properties.get(FINDINGS, ())]
         if case := properties.get(CASE):
-            # A test with several parameters has one name: its worst verdict counts.
+            # The parameters of a test share the name of the case: the worst verdict counts.
             before_it = self.cases.get((case, name), verdict)
             self.cases[case, name] = max(before_it, verdict, key=_FROM_BEST.index)
         self.known |= {(line, name) for line in properties.get(KNOWN, ())}
@@ -156,17 +155,17 @@ class RunRecord:
 
 
 def properties(measurements: Sequence[Measurement], findings: Sequence[Finding]) -> list[tuple[str, object]]:
-    """Return what a test measured and found as `user_properties`."""
-    told: list[tuple[str, object]] = []
+    """Return the measurements and findings of a test as `user_properties`."""
+    found: list[tuple[str, object]] = []
     if raw := [_raw(measurement) for measurement in measurements if measurement.samples]:
-        told.append((MEASURED, raw))
+        found.append((MEASURED, raw))
     if findings:
-        told.append((FINDINGS, [asdict(finding) for finding in findings]))
-    return told
+        found.append((FINDINGS, [asdict(finding) for finding in findings]))
+    return found
 
 
 def fields_of(error: BaseException | None) -> list[str]:
-    """Return the field of each divergence, and ``leak`` for each leak, that an error tells of."""
+    """Return the field of each divergence, and ``leak`` for each leak, in this error."""
     if isinstance(error, DivergenceError):
         return [divergence.field for divergence in error.divergences]
     return ["leak"] * len(error.leaks) if isinstance(error, LeakError) else []

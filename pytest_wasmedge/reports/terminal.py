@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pytest_wasmedge.latency.units import WORKLOADS
+from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.portability.excerpt import aligned, printable
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
 _HEAD = ("runtime", "version", "engine", "passed", "failed", "skipped", "divergences", "cold ms", "warm ms")
 _LEFT = 3
-#: A cold and a warm latency stand in the first table already.
-_SHOWN_ABOVE = 3
 _COLUMNS = ("floor", "cold", "evicted", "no-cache", *WORKLOADS)
 
 
 def title(record: RunRecord) -> str:
-    """Return the headline: which artifact, known by its digest."""
+    """Return the headline: the artifact's name and digest."""
     return _line(f"portability of {record.artifact.name}, sha256 {record.artifact.sha256[:16]}")
 
 
 def table(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the lines of the table and what follows it, each with its mood: good, bad, warn, or plain."""
+    """Return the lines of the table and those that follow, each with its mood: good, bad, warn or plain."""
     rows = [(_cells(row), _mood(row)) for row in record.runtimes.values() if row.availability.available]
     table = aligned([_HEAD, *(cells for cells, _ in rows)], "<" * _LEFT + ">" * (len(_HEAD) - _LEFT))
     lines = list(zip(table, ["plain", *(mood for _, mood in rows)], strict=True))
@@ -37,7 +38,8 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
             for kind in sorted(set(cold.values()))
         )
         lines.append((f"cold ms, warm ms: medians; {'; '.join(per_kind)}", "plain"))
-    lines += _known(record)
+    if known := [f"{row.name} {row.known}" for row in record.runtimes.values() if row.known]:
+        lines.append((f"known divergences, by the contract: {', '.join(known)}", "warn"))
     for row in record.runtimes.values():
         if row.unchecked and row.ran:
             fields = " and ".join(sorted(row.unchecked))
@@ -45,48 +47,46 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
         if row.wrapped and row.ran:
             lines.append((f"{row.name}: wrapped, not unchanged ({row.wrapped})", "plain"))
     for hazard, names in record.hazards.items():
-        where = "every runtime run" if len(names) == len(rows) else ", ".join(names)
+        where = _where(names, len(rows))
         lines.append((f"known hazard of this artifact: {hazard} (seen on {where})", "warn"))
     lines += _latency(record)
     for finding in record.findings:
         mood = {"pass": "good", "fail": "bad"}.get(finding.verdict, "warn")
         lines.append((f"{finding.verdict}: {finding.sentence}", mood))
     if record.baseline:
-        lines += _changes(record)
+        lines += _changes(record, record.baseline)
     lines += [(line, "bad") for line in record.stale]
     lines += record.closing
-    # Versions, reasons and hazards are words of others; each of our lines stays one line.
+    # Versions, reasons and hazards are text of others: make sure that each line stays one line.
     return [(_line(text), mood) for text, mood in lines]
 
 
-def _known(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the line that counts the divergences which the contract knows."""
-    counts = [f"{row.name} {row.known}" for row in record.runtimes.values() if row.known]
-    return [(f"known divergences, by the contract: {', '.join(counts)}", "warn")] if counts else []
-
-
-def _changes(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the lines that tell what behaves otherwise than in the baseline."""
-    baseline = f"{record.baseline.name}, sha256 {record.baseline.sha256[:16]}" if record.baseline else ""
+def _changes(record: RunRecord, against: Artifact) -> list[tuple[str, str]]:
+    """Return the lines about outcomes that differ from the baseline's."""
+    baseline = f"the baseline {against.name}, sha256 {against.sha256[:16]}"
     if not record.changed:
-        return [(f"no outcome changed since the baseline {baseline}", "plain")]
-    lines = [(f"changed since the baseline {baseline}:", "warn")]
-    ran = [row.name for row in record.runtimes.values() if row.ran]
+        return [(f"no outcome changed since {baseline}", "plain")]
+    lines = [(f"changed since {baseline}:", "warn")]
+    ran = sum(row.ran for row in record.runtimes.values())
     for change, names in sorted(record.changed.items()):
-        where = "every runtime run" if len(names) == len(ran) else ", ".join(names)
-        lines.append((f"  {change} on {where}", "warn"))
+        lines.append((f"  {change} on {_where(names, ran)}", "warn"))
     return lines
 
 
+def _where(names: Sequence[str], total: int) -> str:
+    return "every runtime run" if len(names) == total else ", ".join(names)
+
+
 def _latency(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the table of all that was measured, if that is more than what stands above it."""
+    """Return the table of all measurements, unless it has no more than the table above."""
     measured = [
         ({_label(row, kind): each for kind, each in row.latencies.items()}, row)
         for row in record.runtimes.values()
         if row.latencies
     ]
     labels = sorted({label for latencies, _ in measured for label in latencies}, key=_order)
-    if len(labels) < _SHOWN_ABOVE:
+    # One cold and one warm latency are in the first table already.
+    if len(labels) <= 2:
         return []
     head = ("latency, medians in ms", *labels, "cold CPU ms", "peak MB", "MB per guest")
     rows = [
@@ -97,7 +97,7 @@ def _latency(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _label(row: RuntimeRecord, kind: str) -> str:
-    """Return the column of a kind: a runtime's own cold start and its floor, in whatever cache state, are one each."""
+    """Return the column of a kind: one for a runtime's own cold start and one for its floor, in any cache state."""
     name, _, variety = kind.partition("/")
     if row.cold is not None and row.cold.kind == kind:
         return "cold"
@@ -109,13 +109,8 @@ def _order(label: str) -> tuple[int, str]:
 
 
 def _usage(row: RuntimeRecord) -> tuple[str, str, str]:
-    cpu_ns = row.cold.cpu_ns if row.cold else None
-    peak = row.cold.peak_memory_bytes if row.cold else None
+    cpu_ns, peak = (row.cold.cpu_ns, row.cold.peak_memory_bytes) if row.cold else (None, None)
     return _ms(cpu_ns), _mb(peak), _mb(row.density_bytes)
-
-
-def _mb(size_bytes: int | None) -> str:
-    return "-" if size_bytes is None else f"{size_bytes / 1e6:.0f}"
 
 
 def _cells(row: RuntimeRecord) -> tuple[str, ...]:
@@ -133,6 +128,10 @@ def _cells(row: RuntimeRecord) -> tuple[str, ...]:
 
 def _ms(elapsed_ns: int | None) -> str:
     return "-" if elapsed_ns is None else f"{elapsed_ns / 1e6:.1f}"
+
+
+def _mb(size_bytes: int | None) -> str:
+    return "-" if size_bytes is None else f"{size_bytes / 1e6:.0f}"
 
 
 def _mood(row: RuntimeRecord) -> str:
