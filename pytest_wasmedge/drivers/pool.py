@@ -22,7 +22,7 @@ class HostPool:
     def availability(self, runtime: Runtime) -> Availability:
         """Return what the runtime's probe says, asked once."""
         if runtime.name not in self._availability:
-            self._availability[runtime.name] = _probe(runtime)
+            self._availability[runtime.name] = probe(runtime)
         return self._availability[runtime.name]
 
     def acquire(self, runtime: Runtime) -> Host:
@@ -65,7 +65,8 @@ class HostPool:
             self._users.clear()
 
 
-def _probe(runtime: Runtime) -> Availability:
+def probe(runtime: Runtime) -> Availability:
+    """Return whether this runtime can run here; a probe that raises counts as no."""
     try:
         return runtime.probe()
     except Exception as error:  # a runtime of another package may break the rule, and must not end the run
