@@ -1,4 +1,4 @@
-"""The WebAssembly binary format, as far as we read and write it: sections, numbers, names, limits."""
+"""The parts of the WebAssembly binary format that we read and write: sections, numbers, names, limits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pytest_wasmedge.errors import ArtifactError
 
-#: How a core module begins.
+#: The first bytes of every core module and component.
 MAGIC = b"\0asm"
 HEADER_BYTES = 8
 KINDS = ("function", "table", "memory", "global", "tag")
@@ -17,7 +17,7 @@ SECTIONS = (
 
 
 class Reader:
-    """Reads the values of one section, from ``at`` on and never beyond its end."""
+    """Reads the values of one section from ``at`` on, never past its end."""
 
     def __init__(self, data: bytes, start: int, end: int, section: str, called: str) -> None:
         self.data = data
@@ -65,12 +65,12 @@ class Reader:
         return smallest, largest
 
     def value_type(self) -> None:
-        """Pass over a value type."""
+        """Skip a value type."""
         if self.byte() in (0x63, 0x64):  # a typed reference names its heap type
             self.number()
 
     def damaged(self, what: str) -> ArtifactError:
-        """Return the error that says what is wrong where the cursor is."""
+        """Return the error for what is wrong at the current byte."""
         return ArtifactError(
             f"{self.called} is damaged: its {self._section} section {what} (byte {self.at}). "
             "Copy or build it again."
@@ -78,9 +78,9 @@ class Reader:
 
 
 def sections(data: bytes, called: str) -> Iterator[tuple[int, int, int]]:
-    """Yield (number, start, end) of every section's content; the numbers of a module are places in SECTIONS.
+    """Yield (number, start, end) of every section's content; a module's numbers index SECTIONS.
 
-    Raises ArtifactError for what is damaged or truncated; ``called`` names the bytes in messages.
+    ``called`` names the bytes in messages. Raises ArtifactError for damaged or truncated bytes.
     """
     at = HEADER_BYTES
     while at < len(data):
@@ -99,7 +99,7 @@ def sections(data: bytes, called: str) -> Iterator[tuple[int, int, int]]:
 
 
 def _section_size(data: bytes, at: int) -> tuple[int, int]:
-    """Return a section's size and where its content starts; (0, -1) if the file ends before that is told."""
+    """Return a section's size and the start of its content; (0, -1) if the size is cut off."""
     reader = Reader(data, at, min(at + 5, len(data)), "size", "")
     try:
         return reader.number(), reader.at
@@ -108,7 +108,7 @@ def _section_size(data: bytes, at: int) -> tuple[int, int]:
 
 
 def with_section(data: bytes, number: int, content: bytes) -> bytes:
-    """Return the module or component with other content in its first section of this number."""
+    """Return the module or component with new content in its first section of this number."""
     end_before = HEADER_BYTES
     for found, _, end in sections(data, "the module"):
         if found == number:

@@ -1,4 +1,4 @@
-"""The text of the modules that are merged with ruby.wasm: the driver, and stubs for JavaScript's part."""
+"""The text of the modules that are merged with ruby.wasm: the driver, and stubs for its JavaScript imports."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from pytest_wasmedge.artifacts.sections import Import
 
-#: WASI functions that ruby.wasm gets from the driver, which passes them on to the host or answers itself.
+#: WASI functions that ruby.wasm calls in the driver, which asks the host or answers itself.
 INTERPOSED = frozenset({"clock_time_get", "environ_get", "environ_sizes_get", "random_get"})
 
-#: Exports of the driver that the finished artifact keeps, besides the memory.
+#: Exports of the driver: the program's start, which the artifact keeps, and its start at build time.
 START, INITIALIZE = "_start", "wizer.initialize"
 
-#: Modules that ruby.wasm imports from its JavaScript host; the worker has none.
+#: Modules that ruby.wasm imports from a JavaScript host; the artifact runs without one.
 FOREIGN = ("rb-js-abi-host", "canonical_abi")
 
-# The boot is compiled under a name of CRuby's own kind, which hides its frames: see boot.rb.
+# The boot code has an <internal: …> name, whose frames CRuby hides from backtraces: see boot.rb.
 _COMPILE_BOOT = (
     "RubyVM::InstructionSequence.compile(<<'END_OF_BOOT', '<internal:worker>', '<internal:worker>').eval\n"
     "{boot}END_OF_BOOT\n"
@@ -45,7 +45,7 @@ def driver_wat() -> str:
 
 
 def stub_wat(functions: Iterable[Import]) -> str:
-    """Return a module that exports these functions: object handles are passed through, all else traps."""
+    """Return a module that exports these functions: those for resource handles work, all others trap."""
     lines = ["(module"]
     for one in functions:
         params = f" (param {' '.join(one.params)})" if one.params else ""
@@ -55,7 +55,7 @@ def stub_wat(functions: Iterable[Import]) -> str:
 
 
 def _stub_body(name: str) -> str:
-    # In ruby.wasm's interface a resource's handle is made by its host; ours is the object's own address.
+    # ruby.wasm lets its host make the handles of resources; here a handle is the object's own address.
     if name.startswith(("resource_new_", "resource_get_")):
         return "(local.get 0)"
     return "" if name.startswith("resource_drop_") else "(unreachable)"

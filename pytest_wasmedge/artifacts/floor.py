@@ -1,4 +1,4 @@
-"""The artifact that does nothing: what a runtime takes to start it is the runtime's own cost, the floor."""
+"""The artifact that does nothing: a runtime's time to start it is the floor."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FLOOR = bytes.fromhex(
     "03020100"  # one function of it
     "0503010001"  # one page of memory
     "071302066d656d6f72790200065f73746172740000"  # memory and _start are exported
-    "0a040102000b"  # the function ends at once
+    "0a040102000b"  # the function returns at once
 )
 
 
 def floor_artifact(folder: Path) -> Artifact:
-    """Return the artifact as a file in this folder, written if it is not there."""
+    """Return the artifact as a file in this folder, written if missing. Raises OSError."""
     path = folder / f"{hashlib.sha256(FLOOR).hexdigest()[:16]}-floor.wasm"
     if not path.exists():
         with whole(path) as part:

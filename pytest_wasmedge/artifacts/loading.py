@@ -1,14 +1,14 @@
-"""Reads just enough of a WebAssembly file to say whether hosts can run it, and if not, what to do."""
+"""Reads a WebAssembly file as far as needed to say whether hosts can run it, and if not, what to do."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.binary import KINDS, MAGIC, SECTIONS, Reader, sections
 from pytest_wasmedge.artifacts.proposals import needed
+from pytest_wasmedge.artifacts.sections import read_exports, read_imports
 from pytest_wasmedge.artifacts.wasi import SIGNATURES, WASI
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.model import Artifact
@@ -17,7 +17,7 @@ _MODULE = 0x00000001
 _COMPONENT = 0x0001000D
 _SHOWN_IMPORTS = 3
 
-# Files that people give by mistake: how they begin, what they are, what to do.
+# Files given by mistake: their first bytes, what they are, what to do.
 _LOOKALIKES = (
     (b"\x1f\x8b", "is compressed with gzip", "Unpack it first (gunzip)."),
     (b"\xfd7zXZ\0", "is compressed with xz", "Unpack it first (unxz)."),
@@ -35,7 +35,6 @@ _LOOKALIKES = (
     ),
 )
 
-_NO_HOST = "no host here provides it"
 _BUILD_FOR_WASI = f"Build the artifact as a WASI preview 1 command: it may import functions of {WASI} alone."
 _WASM_BINDGEN = (
     "That is wasm-bindgen's glue for JavaScript: build for wasm32-wasip1 without wasm-bindgen "
@@ -45,11 +44,10 @@ _WASM_BINDGEN = (
 
 @dataclass(frozen=True, slots=True)
 class ModuleInfo:
-    """What a module says of itself.
+    """The imports, exports and sizes of a module.
 
-    ``imports`` are (module, name, kind), ``exports`` (name, kind); a kind is function, table, memory, global
-    or tag. ``function_count`` leaves out imported functions. Pages are of 64 KiB; None: no memory, or no
-    maximum.
+    ``imports`` are (module, name, kind), ``exports`` (name, kind); a kind is function, table, memory, global or tag.
+    ``function_count`` excludes imported functions. Pages are 64 KiB; None means no memory, or no maximum.
     """
 
     imports: tuple[tuple[str, str, str], ...]
@@ -61,7 +59,7 @@ class ModuleInfo:
 
 
 def load_artifact(path: Path, *, name: str | None = None, builtin: bool = False) -> Artifact:
-    """Return the artifact at this path, named after the file unless told otherwise.
+    """Return the artifact at this path, named after the file unless ``name`` is given.
 
     Raises ArtifactError if it is not a core module that runs as a WASI preview 1 command.
     """
@@ -77,7 +75,7 @@ def load_artifact(path: Path, *, name: str | None = None, builtin: bool = False)
 def inspect(data: bytes, called: str = "the artifact") -> ModuleInfo:
     """Read imports, exports, function count and memory; ``called`` names the bytes in messages.
 
-    Raises ArtifactError if the bytes are not one whole core module.
+    Raises ArtifactError if the bytes are not one complete core module.
     """
     _check_header(data, called)
     imports: tuple[tuple[str, str, str], ...] = ()
@@ -85,56 +83,20 @@ def inspect(data: bytes, called: str = "the artifact") -> ModuleInfo:
     function_count = 0
     memories: list[tuple[int, int | None]] = []
     for number, start, end in sections(data, called):
-        section = SECTIONS[number]
-        reader = Reader(data, start, end, section, called)
-        if section == "import":
-            imports = tuple(_imports(reader, memories))
-        elif section == "function":
-            function_count = reader.number()
-        elif section == "memory":
-            memories += [reader.limits() for _ in range(reader.number())]
-        elif section == "export":
-            exports = tuple(_exports(reader))
+        reader = Reader(data, start, end, SECTIONS[number], called)
+        match SECTIONS[number]:
+            case "import":
+                found = read_imports(reader)
+                imports = tuple((one.module, one.name, KINDS[one.kind]) for one in found)
+                memories = [one.limits for one in found if one.limits]
+            case "function":
+                function_count = reader.number()
+            case "memory":
+                memories += [reader.limits() for _ in range(reader.number())]
+            case "export":
+                exports = tuple((one.name, KINDS[one.kind]) for one in read_exports(reader))
     smallest, largest = memories[0] if memories else (None, None)
     return ModuleInfo(imports, exports, function_count, smallest, largest, len(data))
-
-
-def _imports(reader: Reader, memories: list[tuple[int, int | None]]) -> Iterator[tuple[str, str, str]]:
-    """Yield (module, name, kind); limits of imported memories are added to ``memories``."""
-    for _ in range(reader.number()):
-        module, name, kind = reader.name(), reader.name(), reader.byte()
-        if kind >= len(KINDS):
-            raise ArtifactError(
-                f"{reader.called} describes its import {module}.{name} by the unknown kind "
-                f"{kind:#04x}, which hosts refuse. If wasm-merge or wasm-opt wrote the file, run "
-                "it without "
-                "--all-features (that turns on compact imports)."
-            )
-        match KINDS[kind]:
-            case "function":
-                reader.number()
-            case "table":
-                reader.value_type()
-                reader.limits()
-            case "memory":
-                memories.append(reader.limits())
-            case "global":
-                reader.value_type()
-                reader.byte()
-            case "tag":
-                reader.byte()
-                reader.number()
-        yield module, name, KINDS[kind]
-
-
-def _exports(reader: Reader) -> Iterator[tuple[str, str]]:
-    """Yield (name, kind)."""
-    for _ in range(reader.number()):
-        name, kind = reader.name(), reader.byte()
-        reader.number()
-        if kind >= len(KINDS):
-            raise reader.damaged(f"holds the unknown kind {kind:#04x}")
-        yield name, KINDS[kind]
 
 
 def _read(path: Path) -> bytes:
@@ -212,25 +174,25 @@ def _check_runnable(module: ModuleInfo, called: str) -> None:
         raise ArtifactError(
             f"{called} exports _start as a {start}, not as a function. Build it as a WASI preview 1 command."
         )
-    unknown = [entry for entry in module.imports if not _is_provided(*entry)]
+    unknown = [
+        (origin, name, kind)
+        for origin, name, kind in module.imports
+        if origin != WASI or kind != "function" or name not in SIGNATURES
+    ]
     if unknown:
         raise ArtifactError(_foreign_imports(unknown, called))
-
-
-def _is_provided(module: str, name: str, kind: str) -> bool:
-    return module == WASI and kind == "function" and name in SIGNATURES
 
 
 def _foreign_imports(unknown: list[tuple[str, str, str]], called: str) -> str:
     names = [f"{module}.{name}" for module, name, _ in unknown]
     more = len(names) - _SHOWN_IMPORTS
     listed = ", ".join(names[:_SHOWN_IMPORTS]) + (f" and {more} more" if more > 0 else "")
-    none = _NO_HOST if len(names) == 1 else _NO_HOST.replace("it", "them")
+    none = f"no host here provides {'it' if len(names) == 1 else 'them'}"
     return f"{called} imports {listed}: {none}. {_import_hint(unknown)}"
 
 
 def _import_hint(unknown: list[tuple[str, str, str]]) -> str:
-    """Say what the first import that tells something about its toolchain tells."""
+    """Explain the first import that gives its toolchain away."""
     for module, name, kind in unknown:
         if module == "wasi_unstable":
             return "That is WASI from before preview 1: build again with a toolchain from 2020 or later."

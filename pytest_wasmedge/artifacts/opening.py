@@ -1,4 +1,4 @@
-"""Opens the artifact that somebody names: a file, or the built-in one. Imported at every pytest start."""
+"""Opens an artifact by its path or name. Imported at every pytest start."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ BUILTIN_ARTIFACT = "ruby-worker"
 
 
 def open_artifact(spec: str, relative_to: Path) -> Artifact:
-    """Return the artifact that ``--wasm-artifact`` names: a file, or the built-in one. Raises ArtifactError."""
-    # What reads files is imported here, since plugin.options imports us for the name alone.
+    """Return the artifact that ``spec`` names: a file, or the built-in one. Raises ArtifactError, ProvisionError."""
+    # Imported here, because plugin.options imports this module for the name alone.
     from pytest_wasmedge.artifacts.loading import load_artifact
     from pytest_wasmedge.errors import ArtifactError
 

@@ -64,7 +64,7 @@ PROPOSALS = (
 )
 #: What the validator says of a module that needs what it does not know of, which another engine may.
 _UNKNOWN = re.compile(
-    r"(?:support|feature|proposal)s? (?:is |are )?(?:not enabled|required)|not enabled|disabled|(?:illegal|unknown|invalid) opcode"
+    r"not enabled|disabled|(?:feature|proposal)s? required|(?:illegal|unknown|invalid) opcode"
 )
 
 
@@ -87,7 +87,7 @@ def needed(data: bytes, called: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def probe(name: str) -> bytes | None:
+def example(name: str) -> bytes | None:
     """Return a command that needs this proposal and ends with status 0 where it has it; None if we have none for it."""
     import wasmtime
 

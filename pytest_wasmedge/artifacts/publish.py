@@ -1,4 +1,4 @@
-"""How the shipped artifact is renewed: ``python -m pytest_wasmedge.artifacts.publish``, in a checkout."""
+"""Builds the shipped artifact anew, in a checkout: ``python -m pytest_wasmedge.artifacts.publish``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import lzma
 import re
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.embedded import ARCHIVE, MANIFEST
 from pytest_wasmedge.artifacts.recipe import Tools, build
 from pytest_wasmedge.errors import ArtifactError
+from pytest_wasmedge.provision import BUILD_TOOLS, build_tools
+from pytest_wasmedge.provision.pins import Package, pin
 
-#: Licences of everything inside the artifact; they travel with it.
+#: The licences of everything inside the artifact; shipped beside it.
 NOTICE = "ruby-worker.NOTICE.txt"
-
 
 _NOTICE_HEAD = """\
 ruby-worker.wasm is CRuby compiled to WebAssembly by the ruby.wasm project (npm package @ruby/4.0-wasm-wasi),
@@ -28,11 +30,11 @@ What follows are LICENSE and NOTICE of that package, unchanged.
 
 
 def publish(artifact: Path, variant: str, sources: dict[str, dict[str, str]], ruby: Path, into: Path) -> None:
-    """Write archive, manifest and notices of a built artifact into a folder; ``ruby`` is its npm package."""
+    """Write archive, manifest and licences of a built artifact into a folder; ``ruby`` is its npm package."""
     content = artifact.read_bytes()
     version = re.search(rb"ruby (\d+\.\d+\.\d+) \(", content)
     if version is None:
-        raise ArtifactError(f"{artifact} does not say which Ruby it holds; was it built by this recipe?")
+        raise ArtifactError(f"{artifact} names no Ruby version; publish an artifact that this recipe built.")
     manifest = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "size_bytes": len(content),
@@ -53,20 +55,16 @@ def notice(ruby: Path) -> str:
 
 
 def main() -> None:
-    """Build the default variant with the pinned tools and put it beside this file."""
-    from pytest_wasmedge import provision
-    from pytest_wasmedge.provision.pins import pin
+    """Build the default variant with the pinned tools and write it beside this file."""
 
     def show(message: str) -> None:
         sys.stderr.write(f"{message}\n")
 
-    tools = Tools(**provision.build_tools(show))
-    sources = {}
-    for one in map(pin, provision.BUILD_TOOLS):
-        sources[one.name] = {"package": one.package, "version": one.version, "digest": one.digest}
-    # wat2wasm is a dependency that pip has installed; its version is all that we know.
-    version = importlib.metadata.version("wasmtime")
-    sources["wat2wasm"] = {"package": "wasmtime", "version": version, "digest": ""}
+    tools = Tools(**build_tools(show))
+    pins = map(pin, BUILD_TOOLS)
+    sources = {one.name: asdict(Package(one.package, one.version, one.digest)) for one in pins}
+    # pip has installed wat2wasm as a dependency; only its version is known.
+    sources["wat2wasm"] = asdict(Package("wasmtime", importlib.metadata.version("wasmtime"), ""))
     with tempfile.TemporaryDirectory(prefix="publish-") as folder:
         artifact = build("wizer", Path(folder), tools, show)
         show("compressing")

@@ -1,4 +1,4 @@
-"""How the built-in artifacts are made: ruby.wasm and the driver merged, a snapshot taken, code optimised."""
+"""Builds the built-in artifact: merges ruby.wasm with the driver, takes a snapshot, optimises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,11 +16,11 @@ from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.provision.pins import pin
 
-#: raw: Ruby starts in each invocation; wizer: it was started at build time; stdlib: so, with the library.
-#: O2, Oz: raw, through the optimiser for speed or for size. With a plus: both, in the order of the name.
+#: raw: Ruby starts in each invocation. wizer: Ruby was started at build time. stdlib: wizer with the standard library.
+#: O2, Oz: raw, optimised for speed or size. With a plus: both steps, in the order of the name.
 Variant = Literal["raw", "wizer", "O2", "Oz", "O2+wizer", "Oz+wizer", "wizer+O2", "wizer+Oz", "stdlib"]
 
-# All features would make binaryen write compact imports, which wasmtime refuses.
+# With all features, binaryen writes compact imports, which wasmtime refuses.
 _FEATURES = (
     "--enable-bulk-memory",
     "--enable-bulk-memory-opt",
@@ -30,13 +30,13 @@ _FEATURES = (
     "--enable-multivalue",
 )
 
-# Ruby asks at its start what the standard streams are: not inherited, they are always the same.
+# Ruby looks at its standard streams when it starts: those that are not inherited are always the same.
 _SNAPSHOT = ("--allow-wasi", "--inherit-stdio=false", "--inherit-env=false", "--init-func", INITIALIZE)
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Where the pinned tools are: two executables and two unpacked npm packages."""
+    """Where the pinned tools are: ``node`` and ``wizer`` are programs, the others unpacked npm packages."""
 
     node: Path
     binaryen: Path
@@ -50,24 +50,19 @@ def variants() -> tuple[Variant, ...]:
 
 
 def fingerprint(variant: str) -> str:
-    """Return 16 hex digits that change when a build of this variant may give other bytes.
-
-    They stand for the pinned tools and parts, our driver and what is done with them. Raises ArtifactError.
-    """
+    """Return 16 hex digits that change with anything a build of this variant depends on. Raises ArtifactError."""
     made_of = [pin(name).folder_name for name in ("binaryen", "wizer", "ruby")]
     made_of += [variant, *_steps(variant), *_FEATURES, *_SNAPSHOT, driver_wat()]
     return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
 
 
 def build(variant: str, into: Path, tools: Tools, progress: Callable[[str], None]) -> Path:
-    """Build one variant as ``into/ruby-worker[-variant].wasm``; 10 to 60 s, minutes with the optimiser.
+    """Build one variant as ``into/ruby-worker[-variant].wasm``: in 10 to 60 s, or minutes with the optimiser.
 
-    Raises ArtifactError for an unknown variant, a missing tool, a tool that fails, and a result with other
-    imports or exports than promised.
+    Raises ArtifactError for an unknown variant, a tool that is missing or fails, and unexpected imports or exports.
     """
     steps = _steps(variant)
-    for name in ("node", "binaryen", "wizer", "ruby"):
-        path: Path = getattr(tools, name)
+    for name, path in asdict(tools).items():
         if not path.exists():
             raise ArtifactError(
                 f"the build needs {name} at {path}, which does not exist; run pytest-wasmedge install."
@@ -92,7 +87,7 @@ def build(variant: str, into: Path, tools: Tools, progress: Callable[[str], None
 
 
 def _steps(variant: str) -> list[str]:
-    """Return what is done with the merged module: wizer, O2, Oz. Raises ArtifactError for another name."""
+    """Return the steps after the merge: wizer, O2, Oz. Raises ArtifactError for an unknown variant."""
     if variant not in variants():
         raise ArtifactError(f"no variant {variant!r}; there are: {', '.join(variants())}.")
     if variant == "stdlib":
@@ -106,18 +101,14 @@ def _merge(scratch: Path, tools: Tools, package_file: str) -> Path:
     original = (tools.ruby / "dist" / package_file).read_bytes()
     ruby = scratch / "ruby.wasm"
     ruby.write_bytes(sections.redirect_imports(original, WASI, INTERPOSED, "driver"))
-    inputs = [(ruby, "ruby")]
-    for name in FOREIGN:
-        wanted = [one for one in sections.imports(original) if one.module == name]
-        stub = scratch / f"{name}.wasm"
-        stub.write_bytes(bytes(wat2wasm(stub_wat(wanted))))
-        inputs.append((stub, name))
-    driver = scratch / "driver.wasm"
-    driver.write_bytes(bytes(wat2wasm(driver_wat())))
-    inputs.append((driver, "driver"))
-
+    pairs = [str(ruby), "ruby"]
+    functions = sections.imports(original)
+    texts = {name: stub_wat(one for one in functions if one.module == name) for name in FOREIGN}
+    for name, text in {**texts, "driver": driver_wat()}.items():
+        part = scratch / f"{name}.wasm"
+        part.write_bytes(wat2wasm(text))
+        pairs += [str(part), name]
     merged = scratch / "merged.wasm"
-    pairs = [part for path, name in inputs for part in (str(path), name)]
     _run([str(tools.node), str(tools.binaryen / "bin" / "wasm-merge"), *_FEATURES, *pairs, "-o", str(merged)])
     _trim(merged, frozenset({"memory", START, INITIALIZE}))
     return merged
@@ -155,13 +146,9 @@ def _check(module: Path) -> None:
 def _run(argv: list[str]) -> None:
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
-        log = (done.stdout + done.stderr).decode("utf-8", "backslashreplace").strip().splitlines()[-20:]
+        said = (done.stdout + done.stderr).decode("utf-8", "backslashreplace").strip()
+        log = "\n".join(said.splitlines()[-20:])
         raise ArtifactError(
-            "\n".join(
-                [
-                    f"the build step failed with status {done.returncode}: {' '.join(argv)}",
-                    *log,
-                    "Run pytest-wasmedge install to get the pinned tools again.",
-                ]
-            )
+            f"the build step failed with status {done.returncode}: {' '.join(argv)}\n{log}\n"
+            "Run pytest-wasmedge install to get the pinned tools again."
         )

@@ -1,4 +1,4 @@
-"""The few parts of the WebAssembly binary format that we edit: imports and exports."""
+"""Imports and exports of a WebAssembly module: read, and edited."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_wasmedge.artifacts.binary import (
+    KINDS,
     MAGIC,
     SECTIONS,
     Reader,
@@ -25,7 +26,11 @@ Types = list[tuple[tuple[str, ...], tuple[str, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One import; ``params`` and ``results`` are value types in text form, empty unless a function."""
+    """One import: ``kind`` is its place in KINDS, ``tail`` the bytes after it.
+
+    ``params`` and ``results`` are a function's value types in text form, ``limits`` a memory's smallest and largest
+    size in pages.
+    """
 
     module: str
     name: str
@@ -33,11 +38,12 @@ class Import:
     params: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
     tail: bytes = b""
+    limits: tuple[int, int | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One export: name, kind (0 function, 1 table, 2 memory, 3 global) and index."""
+    """One export: its name, its kind as the place in KINDS, and its index."""
 
     name: str
     kind: int
@@ -45,7 +51,7 @@ class Export:
 
 
 def imports(module: bytes, *, typed: bool = True) -> list[Import]:
-    """Return the module's imports in order; what functions take and return is not read unless ``typed``.
+    """Return the module's imports in order, with the types of functions if ``typed``.
 
     Raises ArtifactError for bytes that are not a module.
     """
@@ -55,7 +61,7 @@ def imports(module: bytes, *, typed: bool = True) -> list[Import]:
         if section == _TYPES and typed:
             types = _read_types(reader)
         elif section == _IMPORTS:
-            found = [_read_import(reader, types) for _ in range(reader.number())]
+            found = read_imports(reader, types)
     return found
 
 
@@ -63,8 +69,53 @@ def exports(module: bytes) -> list[Export]:
     """Return the module's exports in order. Raises ArtifactError for bytes that are not a module."""
     for section, reader in _contents(module):
         if section == _EXPORTS:
-            return [Export(reader.name(), reader.byte(), reader.number()) for _ in range(reader.number())]
+            return read_exports(reader)
     return []
+
+
+def read_imports(reader: Reader, types: Types | None = None) -> list[Import]:
+    """Read an import section; functions get their parameters and results from ``types``. Raises ArtifactError."""
+    return [_read_import(reader, types) for _ in range(reader.number())]
+
+
+def _read_import(reader: Reader, types: Types | None) -> Import:
+    module, name, kind = reader.name(), reader.name(), reader.byte()
+    if kind >= len(KINDS):
+        raise ArtifactError(
+            f"{reader.called} describes its import {module}.{name} by the unknown kind {kind:#04x}, which hosts "
+            "refuse. If wasm-merge or wasm-opt wrote the file, run it without --all-features (that turns on compact "
+            "imports)."
+        )
+    start = reader.at
+    one = Import(module, name, kind)
+    match KINDS[kind]:
+        case "function":
+            index = reader.number()
+            if types:
+                one = replace(one, params=types[index][0], results=types[index][1])
+        case "table":
+            reader.value_type()
+            reader.limits()
+        case "memory":
+            one = replace(one, limits=reader.limits())
+        case "global":
+            reader.value_type()
+            reader.byte()
+        case "tag":
+            reader.byte()
+            reader.number()
+    return replace(one, tail=reader.data[start : reader.at])
+
+
+def read_exports(reader: Reader) -> list[Export]:
+    """Read an export section. Raises ArtifactError."""
+    found = []
+    for _ in range(reader.number()):
+        one = Export(reader.name(), reader.byte(), reader.number())
+        if one.kind >= len(KINDS):
+            raise reader.damaged(f"holds the unknown kind {one.kind:#04x}")
+        found.append(one)
+    return found
 
 
 def with_imports(module: bytes, entries: Sequence[Import]) -> bytes:
@@ -76,7 +127,7 @@ def with_imports(module: bytes, entries: Sequence[Import]) -> bytes:
 
 
 def redirect_imports(module: bytes, old: str, names: frozenset[str], new: str) -> bytes:
-    """Let the named imports of module ``old`` come from module ``new`` instead."""
+    """Return the module with the named imports of module ``old`` taken from module ``new`` instead."""
     entries = imports(module, typed=False)
     return with_imports(
         module,
@@ -85,7 +136,7 @@ def redirect_imports(module: bytes, old: str, names: frozenset[str], new: str) -
 
 
 def keep_exports(module: bytes, names: frozenset[str]) -> bytes:
-    """Drop every export but the named ones."""
+    """Return the module without any export but the named ones."""
     entries = [one for one in exports(module) if one.name in names]
     content = (encode_name(one.name) + bytes([one.kind]) + encode_number(one.index) for one in entries)
     return with_section(module, _EXPORTS, encode_number(len(entries)) + b"".join(content))
@@ -109,21 +160,3 @@ def _read_types(reader: Reader) -> Types:
         params = tuple(_VALUE_TYPES[reader.byte()] for _ in range(reader.number()))
         types.append((params, tuple(_VALUE_TYPES[reader.byte()] for _ in range(reader.number()))))
     return types
-
-
-def _read_import(reader: Reader, types: Types) -> Import:
-    module, name, kind = reader.name(), reader.name(), reader.byte()
-    start = reader.at
-    params: tuple[str, ...] = ()
-    results: tuple[str, ...] = ()
-    if kind == 0:
-        index = reader.number()
-        params, results = types[index] if types else ((), ())
-    elif kind == 3:
-        reader.value_type()
-        reader.byte()
-    else:
-        if kind == 1:
-            reader.value_type()
-        reader.limits()
-    return Import(module, name, kind, params, results, reader.data[start : reader.at])

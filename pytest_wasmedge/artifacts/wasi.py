@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: The name of its module.
+#: The name of the module.
 WASI = "wasi_snapshot_preview1"
 
 # The functions and their parameters, i for i32 and I for i64. All but proc_exit return an i32.

@@ -1,4 +1,4 @@
-"""``pytest-wasmedge build``: the built-in artifact, and its variants, from their pinned parts."""
+"""``pytest-wasmedge build``: builds the built-in artifact, or a variant, from its pinned parts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def add_to(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "build",
         help="build the built-in Ruby artifact from its pinned parts",
-        description="Build the built-in artifact, or a variant of it, from pinned parts; installs the build "
-        "tools first. Running the suite does not need this: the artifact ships with the package.",
+        description="Build the built-in artifact, or a variant of it, from its pinned parts; the build tools are "
+        "installed first. You do not need this to run the suite: the artifact ships with the package.",
     )
     parser.add_argument(
         "--variant",
@@ -40,8 +40,7 @@ def add_to(commands: Subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it and return the exit status. Raises WasmEdgeError."""
-
+    """Build, and return the exit status. Raises WasmEdgeError."""
     output: Path | None = options.output
     folder = output.parent if output else Path()
     if not folder.is_dir() or (output and output.is_dir()):
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
             f"--output {output} is no place for a file; give the path of the .wasm to write."
         )
     console = open_console()
-    # Beside the output, so that a finished artifact takes its place in one step.
+    # Beside the output, so that the finished artifact is moved there in one step.
     with tempfile.TemporaryDirectory(prefix=".pytest-wasmedge-", dir=folder) as work:
         with progress_on(console) as progress:
             tools = Tools(**build_tools(progress))

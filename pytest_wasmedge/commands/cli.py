@@ -1,4 +1,4 @@
-"""The console script ``pytest-wasmedge``: a list of its commands, and what holds for all of them."""
+"""The console script ``pytest-wasmedge``: its list of commands, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pytest_wasmedge.commands.console import TERMINATED, complain
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.provision.cache import ENV_CACHE
 
-#: In the order of the help text.
+#: In the order of the help.
 COMMANDS = (doctor, install, build, export, compare, bisect, pins)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the console script and return its exit status: 0, 1 for our errors, 2 for usage, 130 for Ctrl-C."""
+    """Run a command and return its exit status: 0, 1 for our errors, 130 for Ctrl-C; a usage error exits with 2."""
     options = parser().parse_args(argv)
     action: Callable[[argparse.Namespace], int] = options.action
     with _terminable():
@@ -38,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(
         prog="pytest-wasmedge",
-        description="Get the host runtimes that pytest-wasmedge runs artifacts on, and see which are here.",
-        epilog=f"Installed tools live in a cache folder of yours; {ENV_CACHE}=DIR moves it.",
+        description="Install the host runtimes that pytest-wasmedge runs artifacts on, and show which can run here.",
+        epilog=f"Tools are installed into your cache folder; {ENV_CACHE}=DIR moves it.",
     )
     top.add_argument("--version", action="version", version=f"pytest-wasmedge {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Make SIGTERM unwind like Ctrl-C does, so that children end and temporary folders go."""
+    """Let SIGTERM unwind like Ctrl-C, so that child processes end and temporary folders are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What ``pytest-wasmedge compare`` does: gets variants, finds runtimes, takes rounds, keeps samples."""
+"""``pytest-wasmedge compare``: compares the cold starts of variants on each runtime."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from pathlib import Path
 
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
-from pytest_wasmedge.artifacts.recipe import variants
-from pytest_wasmedge.commands.console import TERMINATED, Subparsers, complain, open_console, progress_on
-from pytest_wasmedge.drivers.pool import HostPool, explain
+from pytest_wasmedge.artifacts.recipe import Tools, build, fingerprint, variants
+from pytest_wasmedge.commands.console import (
+    TERMINATED,
+    Subparsers,
+    complain,
+    open_console,
+    print_lines,
+    progress_on,
+)
+from pytest_wasmedge.drivers.pool import explain, probe
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import ArtifactError, LatencyError, RuntimeUnavailableError
 from pytest_wasmedge.latency.ablation import Ablation, Entry, entry, lines
@@ -21,24 +28,20 @@ from pytest_wasmedge.latency.journal import Journal
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import Sample
 from pytest_wasmedge.model import Artifact, Availability, Runtime
-from pytest_wasmedge.provision import build_tools
+from pytest_wasmedge.provision import Progress, build_tools
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.files import whole
 from pytest_wasmedge.runtimes import builtin_runtimes, select
 
-Say = Callable[[str], None]
-
-#: What is compared by default; the library is another artifact, not another way to build this one.
+#: The default variants; stdlib is another artifact, not another way to build this one.
 COMPARED = tuple(name for name in variants() if name != "stdlib")
 
 
-def variant(name: str, progress: Say, say: Say) -> Artifact:
-    """Return a variant of the built-in artifact, built into the user's cache if it is not there yet.
+def variant(name: str, progress: Progress, say: Progress) -> Artifact:
+    """Return a variant of the built-in artifact, built into the user's cache if missing; ``wizer`` ships.
 
-    ``wizer`` is what ships. Raises ArtifactError and ProvisionError.
+    Raises ArtifactError and ProvisionError.
     """
-    from pytest_wasmedge.artifacts.recipe import Tools, build, fingerprint
-
     if name == "wizer":
         return open_artifact(BUILTIN_ARTIFACT, Path())
     place = folder("artifacts") / "variants"
@@ -49,7 +52,7 @@ def variant(name: str, progress: Say, say: Say) -> Artifact:
         with Workspace.create() as work:
             tools = Tools(**build_tools(progress))
             built = build(name, work.path, tools, lambda text: progress(f"{name}: {text}"))
-            # It may come from another disk, and a copy is not whole at once.
+            # It may come from another disk, so it cannot just be renamed.
             with whole(kept) as part:
                 shutil.copyfile(built, part)
         say(f"{name}: built in {time.monotonic() - began_s:.0f} s")
@@ -58,35 +61,31 @@ def variant(name: str, progress: Say, say: Say) -> Artifact:
     return load_artifact(kept)
 
 
-def entries(specs: Sequence[str], names: Sequence[str], progress: Say, say: Say) -> list[Entry]:
-    """Return what is to be compared: each spec is one of the variants' names or the path of a file.
+def entries(specs: Sequence[str], names: Sequence[str], progress: Progress, say: Progress) -> list[Entry]:
+    """Return what to compare: each spec is the name of a variant or the path of a file.
 
     Raises ArtifactError, before anything is built, for a spec that is neither.
     """
-    files: dict[str, Artifact] = {}
-    for spec in specs:
-        if spec in names:
-            continue
+    files = [spec for spec in specs if spec not in names]
+    for spec in files:
         if not Path(spec).is_file():
             raise ArtifactError(f"{spec!r} is no file and no variant; variants: {', '.join(names)}.")
-        files[spec] = load_artifact(Path(spec))
+    loaded = {spec: load_artifact(Path(spec)) for spec in files}
     found: list[Entry] = []
     for spec in specs:
-        artifact = files[spec] if spec in files else variant(spec, progress, say)
+        artifact = loaded[spec] if spec in loaded else variant(spec, progress, say)
         progress(f"{spec}: compressing")
         found.append(entry(spec, artifact))
     return found
 
 
 def runtimes_for(spec: str, known: Sequence[Runtime]) -> tuple[list[Runtime], dict[str, Availability]]:
-    """Return those of the runtimes that can run here, and of each one asked for whether it can.
+    """Return the selected runtimes that can run here, and the availability of every selected one.
 
-    Raises RuntimeUnavailableError if one that is named cannot run here, or none of all can.
+    Raises RuntimeUnavailableError if one that is named cannot run here, or if none of all can.
     """
     asked = select(spec, {runtime.name: runtime for runtime in known})
-    # The pool asks each runtime once, and survives one that breaks; no host is started from it.
-    pool = HostPool(Artifact(Path(), "", 0, ""))
-    availability = {runtime.name: pool.availability(runtime) for runtime in asked}
+    availability = {runtime.name: probe(runtime) for runtime in asked}
     here = [runtime for runtime in asked if availability[runtime.name].available]
     named = "all" not in [name.strip() for name in spec.split(",")]
     if not here or (named and len(here) < len(asked)):
@@ -98,7 +97,7 @@ def runtimes_for(spec: str, known: Sequence[Runtime]) -> tuple[list[Runtime], di
 def writer(
     path: Path | None, seed: int, availability: Mapping[str, Availability]
 ) -> Callable[[Sample, int, Entry], None]:
-    """Return what writes each sample into the file, as JSON lines. Raises LatencyError if that cannot be."""
+    """Return a function that appends a sample to the file, as a JSON line. Raises LatencyError if it cannot."""
     if path is None:
         return lambda sample, number, each: None
     try:
@@ -116,14 +115,14 @@ def writer(
     return write
 
 
-def take(ablation: Ablation, rounds: int, progress: Say) -> None:
-    """Check every variant on every runtime, then take rounds, each while nobody else measures or tests."""
+def take(ablation: Ablation, rounds: int, progress: Progress) -> None:
+    """Check every variant on every runtime, then take the rounds, each while nothing else measures or tests."""
     quiet = Quiet(folder("locks"))
-    progress("waiting until nobody else measures")
+    progress("waiting until nothing else measures")
     with quiet.testing():
         ablation.check(progress)
     for number in range(1, rounds + 1):
-        progress(f"round {number} of {rounds}: waiting until nobody else measures or tests")
+        progress(f"round {number} of {rounds}: waiting until nothing else measures or tests")
         with quiet.measuring():
             ablation.take_round(lambda text: progress(f"{text}, of {rounds}"))
 
@@ -132,10 +131,10 @@ def add_to(commands: Subparsers) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "compare",
-        help="hold the cold starts of variants against each other, on each runtime",
-        description="Start each VARIANT once on each runtime in every round, in a drawn order, and print "
-        "size and cold start of each, with the ratio to the first one named: that is the baseline. Variants "
-        "that are not in your cache folder yet are built first, which takes minutes for optimised ones.",
+        help="compare the cold starts of variants on each runtime",
+        description="In every round, start each VARIANT once on each runtime, in random order. Prints size and cold "
+        "start of each, and their ratio to the baseline, which is the first one named. Variants that are not in your "
+        "cache folder yet are built first, which takes minutes for optimised ones.",
         epilog=f"Variants: {', '.join(variants())}.",
     )
     parser.add_argument(
@@ -152,7 +151,7 @@ def add_to(commands: Subparsers) -> None:
         "--rounds", type=_count, default=20, metavar="N", help="rounds; intervals need 8 (default: 20)"
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="what the order is drawn from (default: another one each time)"
+        "--seed", type=int, metavar="N", help="seed of the random order (default: another one each time)"
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="append the raw samples to this file, as JSON lines"
@@ -161,7 +160,7 @@ def add_to(commands: Subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it and return the exit status. Raises WasmEdgeError."""
+    """Compare, and return the exit status. Raises WasmEdgeError."""
     console = open_console()
     seed: int = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     here, availability = runtimes_for(options.runtimes, builtin_runtimes())
@@ -172,12 +171,9 @@ def run(options: argparse.Namespace) -> int:
         ablation = Ablation(compared, here, seed, keep)
         try:
             take(ablation, options.rounds, progress)
-        except KeyboardInterrupt:
-            status = 130
-        except SystemExit:
-            status = TERMINATED
-    for line, style in lines(compared, ablation.results(), availability, seed):
-        console.print(line, style=style, markup=False)
+        except (KeyboardInterrupt, SystemExit) as ending:
+            status = 130 if isinstance(ending, KeyboardInterrupt) else TERMINATED
+    print_lines(lines(compared, ablation.results(), availability, seed), console)
     if status:
         complain("interrupted; the table shows what was measured until then.")
     return status or (1 if ablation.faults else 0)

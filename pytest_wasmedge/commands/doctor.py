@@ -1,4 +1,4 @@
-"""``pytest-wasmedge doctor``: what can run here, and the lines that say so."""
+"""``pytest-wasmedge doctor``: shows which runtimes can run here."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_wasmedge import __version__
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.commands.console import Subparsers, open_console, print_lines, table
+from pytest_wasmedge.drivers.pool import probe
 from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
+from pytest_wasmedge.model import Runtime
 from pytest_wasmedge.provision import install_command, provenances
 from pytest_wasmedge.provision.cache import cache_root
 from pytest_wasmedge.provision.pins import pin, this_platform
 from pytest_wasmedge.provision.versions import installed_versions
 from pytest_wasmedge.runtimes import builtin_runtimes
 
-if TYPE_CHECKING:
-    from pytest_wasmedge.model import Availability, Runtime
-
 
 def examine(runtimes: Sequence[Runtime]) -> dict[str, Any]:
-    """Return what ``doctor --json`` prints: this machine, our cache and artifact, each runtime's probe."""
-    cache: dict[str, Any]
+    """Return what ``doctor --json`` prints: the machine, the cache, the built-in artifact, each runtime."""
     try:
         root = cache_root()
-        cache = {"path": str(root), "size_bytes": folder_bytes(root)}
+        cache: dict[str, Any] = {"path": str(root), "size_bytes": folder_bytes(root)}
     except ProvisionError as error:
         cache = {"error": str(error)}
     return {
@@ -44,7 +43,7 @@ def examine(runtimes: Sequence[Runtime]) -> dict[str, Any]:
             {
                 "name": runtime.name,
                 "engine": runtime.engine,
-                **asdict(_probe(runtime)),
+                **asdict(probe(runtime)),
                 "versions": _versions(runtime),
                 "tools": [asdict(came) for came in provenances(runtime.tools)],
             }
@@ -54,7 +53,7 @@ def examine(runtimes: Sequence[Runtime]) -> dict[str, Any]:
 
 
 def lines(findings: dict[str, Any], verbose: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield the lines of ``doctor`` and the style of each; ``verbose`` tells what was fetched for each runtime."""
+    """Yield the lines of ``doctor`` with their styles; ``verbose`` adds the packages of each runtime."""
     cache, artifact, runtimes = findings["cache"], findings["artifact"], findings["runtimes"]
     yield f"pytest-wasmedge {findings['pytest_wasmedge']}", "bold"
     yield f"Python    {findings['python']}  {findings['python_path']}", ""
@@ -70,25 +69,27 @@ def lines(findings: dict[str, Any], verbose: bool = False) -> Iterator[tuple[str
         yield f"Artifact  {artifact['name']} (built in)  {size}  sha256 {artifact['sha256'][:16]}…", ""
     yield "", ""
 
-    rows = [("runtime", "version", "engine", "where from")]
+    rows = []
     for runtime in runtimes:
         here = runtime["available"]
-        # An engine that is a program of its own name has one version only; some versions are commits.
+        # An engine with a program of its own name has the same version; some versions are commits.
         extra = runtime["engine_version"] if runtime["engine_version"] != runtime["version"] else ""
         extra = f"{extra[:12]}…" if len(extra) > 24 else extra
         engine = f"{runtime['engine']} {extra}".rstrip() if here else runtime["engine"]
         origin = runtime["path"] if here else f"not here: {runtime['reason']}"
-        rows.append((runtime["name"], runtime["version"] if here else "-", engine, origin))
-    styles = ["bold", *("green" if runtime["available"] else "yellow" for runtime in runtimes)]
-    head, *told = table(list(zip(rows, styles, strict=True)))
+        cells = (runtime["name"], runtime["version"] if here else "-", engine, origin)
+        rows.append((cells, "green" if here else "yellow"))
+    head, *body = table(("runtime", "version", "engine", "where from"), rows)
     yield head
-    for runtime, line in zip(runtimes, told, strict=True):
+    for runtime, line in zip(runtimes, body, strict=True):
         yield line
         others = [f"{runtime['name']}@{version}" for version in runtime.get("versions", ())]
         if others:
             yield f"  also installed: {', '.join(others)}", ""
-        if verbose:
-            yield from _tools(runtime.get("tools", ()))
+        for tool in runtime.get("tools", ()) if verbose else ():
+            yield f"  {tool['tool']} {tool['version']}, from {tool['source']}:", ""
+            for package in tool["packages"]:
+                yield f"    {package['package']} {package['version']} {package['digest']}", ""
     yield "", ""
 
     missing = [runtime for runtime in runtimes if not runtime["available"]]
@@ -104,36 +105,18 @@ def lines(findings: dict[str, Any], verbose: bool = False) -> Iterator[tuple[str
             yield f"To get {names}: {remedy}", ""
 
 
-def _tools(tools: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    for tool in tools:
-        yield f"  {tool['tool']} {tool['version']}, from {tool['source']}:", ""
-        for package in tool["packages"]:
-            yield f"    {package['package']} {package['version']} {package['digest']}", ""
-
-
-def _probe(runtime: Runtime) -> Availability:
-    from pytest_wasmedge.model import Availability
-
-    try:
-        return runtime.probe()
-    except Exception as error:  # one broken runtime must not hide the others
-        return Availability(False, reason=f"its probe failed: {type(error).__name__}: {error}")
-
-
 def _versions(runtime: Runtime) -> list[str]:
-    """Return the exact versions of this runtime that are installed beside the pinned one."""
+    """Return the installed versions of this runtime other than the pinned one."""
     try:
         if not runtime.tool:
             return []
         return [each for each in installed_versions(runtime.tool) if each != pin(runtime.tool).version]
     except ProvisionError:
-        # The line about the cache, or the probe, says what is wrong.
+        # The line about the cache, or about the runtime, reports the error.
         return []
 
 
 def _builtin_artifact() -> dict[str, Any]:
-    from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
-
     try:
         artifact = open_artifact(BUILTIN_ARTIFACT, Path.cwd())
     except WasmEdgeError as error:
@@ -143,13 +126,13 @@ def _builtin_artifact() -> dict[str, Any]:
 
 def folder_bytes(folder: Path) -> int:
     """Return the size of all files in a folder."""
-    # A file that another process deletes meanwhile counts for nothing.
+    # A file that another process deletes meanwhile is not counted.
     files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
     return sum(file.lstat().st_size for file in files if file.is_file())
 
 
 def size_text(size_bytes: int) -> str:
-    """Return a size as people read it: kB or MB, of a thousand."""
+    """Return a size in kB or MB, multiples of 1000."""
     if size_bytes < 1_000_000:
         return f"{size_bytes / 1e3:.0f} kB"
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 10_000_000 else f"{size_bytes / 1e6:.0f} MB"
@@ -160,7 +143,7 @@ def add_to(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "doctor",
         help="show which runtimes can run here, and how to get the rest",
-        description="Ask every built-in runtime whether it can start here. Installs nothing; ends with 0.",
+        description="Ask every built-in runtime whether it can start here. Installs nothing; the exit status is 0.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument(
@@ -173,7 +156,7 @@ def add_to(commands: Subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it and return the exit status. Raises WasmEdgeError."""
+    """Show the findings and return the exit status, 0."""
     findings = examine(builtin_runtimes())
     if options.json:
         print(json.dumps(findings, indent=2))

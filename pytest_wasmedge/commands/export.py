@@ -1,4 +1,4 @@
-"""Writes folders that can be deployed as they are: our glue, the WASI shim and the artifact, and how they stand."""
+"""``pytest-wasmedge export``: writes a folder to deploy, with our glue, the WASI shim and the artifact."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import json
 import re
 import shlex
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -17,7 +16,7 @@ from string import Template
 from pytest_wasmedge import __version__
 from pytest_wasmedge.artifacts.loading import inspect
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
-from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on
+from pytest_wasmedge.commands.console import Subparsers, open_console, print_lines, progress_on
 from pytest_wasmedge.contract.limits import gzip_size
 from pytest_wasmedge.contract.presets import presets
 from pytest_wasmedge.drivers import javascript
@@ -26,31 +25,32 @@ from pytest_wasmedge.drivers.server import ServerRuntime
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.portability.excerpt import aligned
-from pytest_wasmedge.provision import installed
+from pytest_wasmedge.provision import Progress, installed
+from pytest_wasmedge.provision.files import write_all
 from pytest_wasmedge.runtimes import builtin_runtimes
 
 _TEMPLATES = javascript.GLUE / "export"
 _NOTICE = Path(__file__).parents[1] / "artifacts" / "ruby-worker.NOTICE.txt"
-#: Says that a folder is an export, and what we wrote there.
+#: The file that marks a folder as an export, and lists what was written there.
 MARKER = ".pytest-wasmedge-export.json"
 
-# What the platforms allow in the name of a worker.
+# The platforms allow this many characters in the name of a worker.
 _NAME_CHARACTERS = 54
 
 
 class ExportError(WasmEdgeError):
-    """A folder cannot be written as asked."""
+    """The folder cannot be written."""
 
 
 def targets() -> dict[str, Target]:
-    """Return the places to deploy to, by the runtimes that say so."""
+    """Return the places to deploy to, by the name of the runtime that describes them."""
     runtimes = (each for each in builtin_runtimes() if isinstance(each, ServerRuntime))
     return {each.name: each.export for each in runtimes if each.export}
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A folder that was written. ``sizes`` are each file's bytes, and its bytes under gzip level 9."""
+    """A folder that was written; ``sizes`` are the bytes of each file, and its bytes under gzip level 9."""
 
     target: Target
     folder: Path
@@ -65,12 +65,12 @@ def export(
     output: Path | None = None,
     *,
     force: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> Exported:
-    """Write the folder for this target; the default one is ``ARTIFACT-TARGET`` in the current folder.
+    """Write the folder for this target; the default is ``ARTIFACT-TARGET`` in the current folder.
 
-    An earlier export is brought up to date, whatever else is in its folder stays. Raises ExportError for a folder
-    that is not an earlier export, or was changed since, unless ``force``; RuntimeUnavailableError without the shim.
+    An earlier export is updated, and other files in its folder stay. Raises ExportError, unless ``force``, for a
+    folder that is not an earlier export or was changed since; RuntimeUnavailableError without the shim.
     """
     target = targets()[name]
     folder = output or Path(f"{_worker_name(artifact)}-{name}")
@@ -92,7 +92,7 @@ def export(
 
 
 def lines(exported: Exported) -> Iterator[tuple[str, str]]:
-    """Yield the lines of the report, and the style of each."""
+    """Yield the lines of the report with their styles."""
     target, artifact = exported.target, exported.artifact
     yield f"{exported.folder}: {artifact.name} for {target.title}, sha256 {artifact.sha256}", "bold"
     total = tuple(sum(column) for column in zip(*exported.sizes.values(), strict=True))
@@ -103,11 +103,8 @@ def lines(exported: Exported) -> Iterator[tuple[str, str]]:
     ]
     yield from ((f"  {line}", "") for line in aligned(rows, "<>>"))
     yield from _limits(exported, *total)
-    yield (
-        f"Open to everybody: whoever knows its URL can run programs there, until there is a secret: "
-        f"{target.secret.replace('`', '')}.",
-        "yellow",
-    )
+    secret = target.secret.replace("`", "")
+    yield f"Anyone who knows its URL can run programs there, until you set a secret: {secret}.", "yellow"
     yield "Next:", "bold"
     yield f"  cd {shlex.quote(str(exported.folder))}", ""
     yield f"  {target.try_it}", ""
@@ -130,11 +127,11 @@ def _limits(exported: Exported, total_bytes: int, gzip_bytes: int) -> Iterator[t
     }
     for name in exported.target.presets:
         preset = presets()[name]
-        parts, over = [], False
-        for key, limit in preset.limits.items():
-            value, unit = measured[key]
-            over = over or value > limit.value
-            parts.append(f"{value:,} of {limit.value:,} {unit}")
+        over = any(measured[key][0] > limit.value for key, limit in preset.limits.items())
+        parts = [
+            f"{measured[key][0]:,} of {limit.value:,} {measured[key][1]}"
+            for key, limit in preset.limits.items()
+        ]
         verdict = "OVER ITS LIMITS" if over else "within its limits"
         yield (
             f"{preset.title}: {verdict}: {'; '.join(parts)} ({preset.source}, read {preset.read})",
@@ -149,10 +146,10 @@ def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
     """Return the content of each file, by its path in the folder."""
     glue = javascript.glue_folder()
     modules = ["edge.mjs", *javascript.worker_modules()]
-    # Where the bytes of a compiled module cannot be read, its digest must be told.
-    told = {"artifact.mjs": f'export const SHA256 = "{artifact.sha256}";\n'.encode()}
+    # This worker cannot read the bytes of the compiled module, so it gets the digest.
+    made = {"artifact.mjs": f'export const SHA256 = "{artifact.sha256}";\n'.encode()}
     if "worker.mjs" in target.files:
-        modules = ["worker.mjs", *told, *modules]
+        modules = ["worker.mjs", *made, *modules]
     words = {
         "name": _worker_name(artifact),
         "artifact": artifact.name,
@@ -168,12 +165,12 @@ def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
     files = {"artifact.wasm": artifact.path.read_bytes()}
     for path in (*target.files, "README.md"):
         text = (_TEMPLATES / path).read_text(encoding="utf-8")
-        # A dollar stands for itself in JavaScript.
+        # Not in JavaScript, where a dollar sign is just a character.
         filled = Template(text).substitute(words) if path.endswith((".md", ".jsonc", ".capnp")) else text
         files[path] = filled.encode()
     for path in modules:
         place = _TEMPLATES if (_TEMPLATES / path).exists() else glue
-        files[path] = told.get(path) or (place / path).read_bytes()
+        files[path] = made.get(path) or (place / path).read_bytes()
     shim = installed("shim")
     assert shim
     files |= {f"shim/{path.name}": path.read_bytes() for path in sorted(shim.glob("LICENSE*"))}
@@ -183,7 +180,7 @@ def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
 
 
 def _worker_name(artifact: Artifact) -> str:
-    """Return the artifact's name in what may be the name of a worker: a-z, 0-9 and -."""
+    """Return the artifact's name in the characters that the name of a worker may have: a-z, 0-9 and -."""
     name = re.sub(r"[^a-z0-9]+", "-", artifact.name.lower().removesuffix(".wasm"))
     return name[:_NAME_CHARACTERS].strip("-") or "artifact"
 
@@ -192,10 +189,9 @@ def _worker_name(artifact: Artifact) -> str:
 
 
 def _written_before(folder: Path) -> dict[str, str] | None:
-    """Return the digests of what an earlier export wrote there; None if there was none."""
+    """Return the digests of the files that an earlier export wrote; None without one."""
     try:
-        told = json.loads((folder / MARKER).read_bytes())
-        files = told["files"]
+        files = json.loads((folder / MARKER).read_bytes())["files"]
     except (FileNotFoundError, ValueError, TypeError, LookupError):
         return None
     inside = isinstance(files, dict) and all(
@@ -206,11 +202,11 @@ def _written_before(folder: Path) -> dict[str, str] | None:
 
 
 def _check_free(folder: Path, before: Mapping[str, str] | None) -> None:
-    """Raise ExportError if writing there would take something that is not ours."""
+    """Raise ExportError if writing there would overwrite files of the user."""
     if before is None:
         if folder.exists() and any(folder.iterdir()):
             raise ExportError(
-                f"{folder} is there and not an earlier export: give another --output, or --force to write into it."
+                f"{folder} exists and is not an earlier export: give another --output, or --force to write into it."
             )
         return
     changed = [
@@ -235,49 +231,41 @@ def _write(
         "files": {path: hashlib.sha256(content).hexdigest() for path, content in files.items()},
     }
     new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    # Complete before anything there changes: a full disk or Ctrl-C leaves what was.
-    work = Path(tempfile.mkdtemp(prefix=".pytest-wasmedge-", dir=folder))
     try:
-        for path, content in {**files, MARKER: json.dumps(marker, indent=2).encode() + b"\n"}.items():
-            (work / path).parent.mkdir(exist_ok=True)
-            (work / path).write_bytes(content)
+        written = {**files, MARKER: json.dumps(marker, indent=2).encode() + b"\n"}
+        write_all({folder / path: content for path, content in written.items()})
         for path in before:
             if path not in files:
                 (folder / path).unlink(missing_ok=True)
-        for path in (*files, MARKER):
-            (folder / path).parent.mkdir(exist_ok=True)
-            (work / path).replace(folder / path)
     except BaseException:
         if new:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def add_to(commands: Subparsers) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "export",
-        help="write a folder with our glue and an artifact that can be deployed as it is",
-        description="Write a folder that can be deployed as it is, and say how it stands against the platform's "
-        "published limits. Deployed, it takes stdin as the body of a POST and answers stdout; "
-        "`pytest --wasm-remote=URL` checks all of it. Other files in the folder stay.",
+        help="write a folder that can be deployed as it is, with an artifact and our glue",
+        description="Write a folder that can be deployed as it is, and compare it with the platform's published "
+        "limits. Deployed, it takes stdin as the body of a POST request and answers with stdout; "
+        "`pytest --wasm-remote=URL` tests it. Other files in the folder stay.",
     )
     parser.add_argument("target", choices=tuple(targets()), help="where to deploy to")
     parser.add_argument("--artifact", metavar="PATH", help="the .wasm file (default: the built-in Ruby)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the folder (default: ./ARTIFACT-TARGET)")
-    parser.add_argument("--force", action="store_true", help="also write into what is not an earlier export")
+    parser.add_argument(
+        "--force", action="store_true", help="also write into a folder that is not an earlier export"
+    )
     parser.set_defaults(action=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it and return the exit status. Raises WasmEdgeError."""
+    """Write the folder, and return the exit status. Raises WasmEdgeError."""
     artifact = open_artifact(options.artifact or BUILTIN_ARTIFACT, Path.cwd())
     console = open_console()
     with progress_on(console) as progress:
         exported = export(options.target, artifact, options.output, force=options.force, progress=progress)
-    for line, style in lines(exported):
-        console.print(line, style=style, markup=False)
+    print_lines(lines(exported), console)
     return 0

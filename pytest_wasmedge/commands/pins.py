@@ -1,4 +1,4 @@
-"""``pytest-wasmedge pins``: how each pin stands against its registry, and moving pins to the newest versions."""
+"""``pytest-wasmedge pins``: compares each pin with its registry, and moves pins to the newest versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
+
+from rich.console import Console
 
 from pytest_wasmedge.commands.console import (
     Subparsers,
@@ -17,13 +19,10 @@ from pytest_wasmedge.commands.console import (
     table,
 )
 from pytest_wasmedge.errors import ProvisionError, did_you_mean
-from pytest_wasmedge.provision.moving import Move, move, not_ours
+from pytest_wasmedge.provision.moving import move, not_ours
 from pytest_wasmedge.provision.pins import tool_names
 from pytest_wasmedge.provision.standing import Standing, ask
 from pytest_wasmedge.runtimes import builtin_runtimes
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def add_to(commands: Subparsers) -> None:
@@ -31,9 +30,9 @@ def add_to(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "pins",
         help="show which pins have newer versions or can no longer be fetched, and move them",
-        description="Ask the registries, through the clients that also fetch, about each pinned tool: its newest "
-        "version, and whether the pinned one can still be fetched on every platform that it is pinned for. Fetches "
-        "no package. Ends with 1 if something pinned cannot be fetched, or if a registry cannot be asked.",
+        description="Ask the registries about each pinned tool: its newest version, and whether the pinned one can "
+        "still be fetched on every platform that it is pinned for. Fetches no package. The exit status is 1 if "
+        "something pinned cannot be fetched, or if a registry cannot be asked.",
         epilog=f"Tools: {', '.join(tool_names())}.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="tools (default: all)")
@@ -48,27 +47,25 @@ def add_to(commands: Subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it and return the exit status. Raises WasmEdgeError."""
+    """Show or move the pins, and return the exit status. Raises WasmEdgeError."""
     tools = _known(options.names, options.usage_error) or tool_names()
     console = open_console()
     if options.update:
         return _update(tools, console)
-    # The object has stdout for itself.
+    # With --json, stdout holds nothing but the object.
     with nullcontext(lambda _: None) if options.json else progress_on(console) as progress:
         standings = [ask(tool, progress) for tool in tools]
     if options.json:
-        content = {
-            "pins": [each.as_json() for each in standings],
-            "fetchable": all(each.fetchable for each in standings),
-        }
-        print(json.dumps(content, indent=2))
+        content = [each.as_json() for each in standings]
+        fetchable = all(each.fetchable for each in standings)
+        print(json.dumps({"pins": content, "fetchable": fetchable}, indent=2))
     else:
         _show(standings, console)
     return _verdict(standings)
 
 
 def _known(names: Sequence[str], usage_error: Callable[[str], NoReturn]) -> list[str]:
-    """Return these tools, each once. ``usage_error`` ends the program for a name that is none."""
+    """Return these tools, each once. ``usage_error`` ends the program for an unknown name."""
     tools_of = {runtime.name: runtime.tools for runtime in builtin_runtimes()}
     for name in names:
         if name not in tool_names():
@@ -80,16 +77,16 @@ def _known(names: Sequence[str], usage_error: Callable[[str], NoReturn]) -> list
 
 
 def _show(standings: Sequence[Standing], console: Console) -> None:
-    rows: list[tuple[Sequence[str], str]] = [(("tool", "source", "pinned", "newest", "state"), "bold")]
+    rows = []
     for each in standings:
         behind = any(offer.behind for offer in each.offers)
         style = "red" if not each.fetchable else "yellow" if behind else "green"
         rows.append(((each.tool, each.source, each.pinned, each.newest or "-", each.state), style))
-    print_lines(table(rows), console)
+    print_lines(table(("tool", "source", "pinned", "newest", "state"), rows), console)
 
 
 def _verdict(standings: Sequence[Standing]) -> int:
-    """Say last what is wrong and what to do next; return the exit status."""
+    """Print what is wrong and what to do next; return the exit status."""
     gone = [each.tool for each in standings if any(offer.gone for offer in each.offers)]
     unasked = [each.tool for each in standings if any(offer.unasked for offer in each.offers)]
     if gone:
@@ -99,8 +96,8 @@ def _verdict(standings: Sequence[Standing]) -> int:
         )
     if unasked:
         complain(
-            f"whether all that is pinned of {', '.join(unasked)} can be fetched is not known, since not everything "
-            "could be asked: see the reasons above, then try again."
+            f"whether all that is pinned of {', '.join(unasked)} can be fetched is not known, because a registry could "
+            "not be asked: see the reasons above, then try again."
         )
     return 1 if gone or unasked else 0
 
@@ -108,7 +105,7 @@ def _verdict(standings: Sequence[Standing]) -> int:
 def _update(tools: Sequence[str], console: Console) -> int:
     if refusal := not_ours():
         raise ProvisionError(refusal)
-    moved: list[Move] = []
+    changed: list[str] = []
     failed: list[str] = []
     for tool in tools:
         try:
@@ -116,17 +113,15 @@ def _update(tools: Sequence[str], console: Console) -> int:
                 done = move(ask(tool, progress), progress)
         except ProvisionError as error:
             failed.append(str(error))
-            console.print(f"{tool}: left as it was", style="red", markup=False)
+            console.print(f"{tool}: left as it was", style="red")
         else:
-            moved.append(done)
-            console.print(str(done), style="yellow" if done.changed else "green", markup=False)
-    if names := [each.tool for each in moved if each.changed]:
+            changed += [tool] if done.changed else []
+            console.print(str(done), style="yellow" if done.changed else "green")
+    if changed:
         console.print(
-            f"Next: run `pytest-wasmedge install {' '.join(names)}`, then `make conformance`, and note what changed in "
-            "CHANGELOG.md.",
-            markup=False,
+            f"Next: run `pytest-wasmedge install {' '.join(changed)}`, then `make conformance`, and note what changed "
+            "in CHANGELOG.md."
         )
-    # Last, where they are seen.
-    for reason in dict.fromkeys(failed):
-        complain(reason)
+    # At the end, where users see them.
+    complain(*failed)
     return 1 if failed else 0

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_wasmedge.artifacts.proposals import probe
+from pytest_wasmedge.artifacts.proposals import example
 from pytest_wasmedge.errors import RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.model import Artifact, Availability, Host, Invocation, Limits, Runtime
 
@@ -27,7 +27,7 @@ class HostPool:
     def availability(self, runtime: Runtime) -> Availability:
         """Return what the runtime's probe says, asked once, and which proposals it lacks that the artifact needs."""
         if runtime.name not in self._availability:
-            found = _probe(runtime)
+            found = probe(runtime)
             if found.available and self.artifact.proposals and not runtime.deployed:
                 lacks = tuple(name for name in self.artifact.proposals if not _has(runtime, name))
                 reason = f"NOT SUPPORTED: needs {' and '.join(lacks)}"
@@ -75,7 +75,8 @@ class HostPool:
             self._users.clear()
 
 
-def _probe(runtime: Runtime) -> Availability:
+def probe(runtime: Runtime) -> Availability:
+    """Return whether this runtime can run here; a probe that raises counts as no."""
     try:
         return runtime.probe()
     except Exception as error:  # a runtime of another package may break the rule, and must not end the run
@@ -87,7 +88,7 @@ def _has(runtime: Runtime, proposal: str) -> bool:
 
     A proposal that we have no such command for is left to the artifact itself.
     """
-    data = probe(proposal)
+    data = example(proposal)
     if data is None:
         return True
     with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:

@@ -67,7 +67,7 @@ def _divergences(outcome: Outcome, reference: Outcome) -> Iterator[Divergence]:
     kinds = {outcome.ending.kind, reference.ending.kind}
     if outcome.ending != reference.ending or "host_failed" in kinds:
         # Of two hosts that failed, neither is what the other was expected to do.
-        expected = "an outcome" if reference.ending.kind == "host_failed" else str(reference.ending)
+        expected = "an outcome" if kinds == {"host_failed"} else str(reference.ending)
         yield Divergence(
             "ending", runtime, expected, str(outcome.ending), diff=_ending_detail(outcome.ending)
         )

@@ -1,4 +1,4 @@
-"""Pins, verified installs into the user's cache, and finding the programs of the runtimes."""
+"""Pins, verified installations into the user's cache, and the search for the runtimes' programs."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ __all__ = [
 
 
 def build_tools(progress: Progress = lambda _: None) -> dict[str, Path]:
-    """Install what building the built-in artifact needs. Raises ProvisionError.
+    """Install the tools that build the built-in artifact and return their paths by name. Raises ProvisionError.
 
-    Returns ``node`` and ``wizer`` (programs), ``binaryen`` and ``ruby`` (folders of the npm packages).
+    ``node`` and ``wizer`` are programs, ``binaryen`` and ``ruby`` folders of npm packages.
     """
     folders = {name: install(name, progress) for name in BUILD_TOOLS}
     return folders | {name: executable(name) for name in ("node", "wizer")}

@@ -1,4 +1,4 @@
-"""The user's cache folder, which holds code that we execute: only the user may be able to write it."""
+"""The user's cache folder. It holds code that we execute, so only the user may write to it."""
 
 from __future__ import annotations
 
@@ -9,47 +9,44 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+import filelock
+import platformdirs
+
 from pytest_wasmedge.errors import ProvisionError
 
 ENV_CACHE = "PYTEST_WASMEDGE_CACHE"
 
-#: What a filesystem answers that has no locks.
+#: The errors of a filesystem without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
-#: What says that the disk is full, or not ours to write.
+#: The errors of a disk that is full or cannot be written.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 FolderName = Literal["tools", "artifacts", "compiled", "glue", "locks"]
 
 
 def cache_root() -> Path:
-    """Return our cache folder, created 0700; ``PYTEST_WASMEDGE_CACHE`` moves it.
+    """Return our cache folder, created with mode 0700; ``PYTEST_WASMEDGE_CACHE`` moves it.
 
-    Raises ProvisionError if it cannot be made, or if anyone but this user could write it.
+    Raises ProvisionError if it cannot be created, or if other users can write to it.
     """
     given = os.environ.get(ENV_CACHE)
-    if given:
-        root = Path(given).expanduser().absolute()
-    else:
-        import platformdirs  # here, so that plugin.py can import us for nothing
-
-        root = platformdirs.user_cache_path("pytest-wasmedge")
-    return _private(root)
+    return _private(
+        Path(given).expanduser().absolute() if given else platformdirs.user_cache_path("pytest-wasmedge")
+    )
 
 
 def folder(name: FolderName) -> Path:
-    """Return this 0700 subfolder of the cache, created if need be. Raises ProvisionError."""
+    """Return this subfolder of the cache, created with mode 0700 if missing. Raises ProvisionError."""
     return _private(cache_root() / name)
 
 
 @contextmanager
 def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold this lock file for as long as the context lasts; ``waiting`` is called once if somebody else has it.
+    """Hold this lock file inside the context; ``waiting`` is called once if another process holds it.
 
-    On a filesystem without locks the existence of a file beside it is the lock, which names its process.
+    On a filesystem without locks, a second file that names our process is the lock. Raises OSError.
     """
-    import filelock  # here, so that plugin.py can import us for nothing
-
     lock: filelock.BaseFileLock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -69,7 +66,7 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Turn a full disk, or a cache folder that can only be read, into a ProvisionError."""
+    """Turn the error of a full or read-only disk into a ProvisionError."""
     try:
         yield
     except OSError as error:
@@ -77,18 +74,18 @@ def writing() -> Iterator[None]:
             raise
         raise ProvisionError(
             f"The cache folder {cache_root()} cannot be written: {error.strerror}. Make room or give rights there, or "
-            f"set {ENV_CACHE} to another folder; what was installed before stays as it is."
+            f"set {ENV_CACHE} to another folder; earlier installations are unchanged."
         ) from error
 
 
 def keep_newest(files: Iterable[Path], count: int) -> None:
-    """Remove all of these files but those that were changed last, while others may do the same."""
+    """Remove all but the ``count`` files that were changed last; other processes may do the same at once."""
     for stale in sorted(files, key=_changed_s, reverse=True)[count:]:
         stale.unlink(missing_ok=True)
 
 
 def _changed_s(file: Path) -> float:
-    # It may be gone since it was listed.
+    # Another process may have removed it.
     with suppress(FileNotFoundError):
         return file.stat().st_mtime
     return 0.0

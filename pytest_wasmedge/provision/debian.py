@@ -1,59 +1,61 @@
-"""Debian packages, resolved and fetched by apt and unpacked beside each other, for a program of no other registry.
+"""Fetches a program that no other registry has from Debian: apt resolves and fetches its packages.
 
-Nothing is installed into the system and nobody has to be root: apt works in folders of ours, asks the Debian
-mirrors that the machine itself is set up for, and trusts what it always trusts: an index signed by a key of the
-machine, which holds the hash of every package. So the suite and a range of versions are pinned, and not the bytes,
-which Debian replaces with every point update. The program comes with all its libraries, the C library too, and is
-started through the loader that belongs to them.
+Nothing is installed into the system, and the user need not be root: apt works in temporary folders, asks the Debian
+mirrors of this machine, and trusts what it always trusts: an index signed by a key of the machine, with the hash of
+every package. The pin has suites and a range of versions, not a digest, because Debian replaces the packages with
+every point update. The program comes with all its libraries, including the C library and its loader.
 """
 
 from __future__ import annotations
 
-import hashlib
+import collections
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.clients import run
-from pytest_wasmedge.provision.pins import RECORD, DebianPin, Package, yourself
+from pytest_wasmedge.provision.pins import RECORD, DebianPin, Package, digest_of, yourself
 from pytest_wasmedge.provision.systems import codename, system_ids
 
-#: Where apt reads which mirrors the machine uses.
+#: The folder in which apt finds the mirrors of this machine.
 SOURCES = Path("/etc/apt")
 
-#: The suites by which a line of the machine's sources is known to speak of the Debian archive itself.
+#: A line of the machine's sources with one of these suites is about the Debian archive itself.
 _SUITES = frozenset({"bullseye", "bookworm", "trixie", "forky", "sid"})
 
-#: More of them on Debian itself; on other systems archives of all kinds call themselves stable.
+#: More such suites on Debian itself; on other systems, other archives use these names too.
 _SUITES_THERE = frozenset({"oldoldstable", "oldstable", "stable", "testing", "unstable"})
 
-#: What a line of the sources says for its own suite only.
+#: The fields of a source that hold for its own suite only.
 _OWN_FIELDS = {"types", "suites", "components", "architectures", "arch", "enabled"}
 
-#: What would let an archive through that nobody signed: we execute what comes.
+#: The fields that would accept an unsigned archive, although we execute what comes from it.
 _UNSAFE_FIELDS = {"trusted", "allow-insecure", "allow-weak", "allow-downgrade-to-insecure"}
 
-#: Debian's word for a processor, its folder of libraries, and the loader in there.
+#: By platform: Debian's name of the processor, its folder of libraries, and the loader in that folder.
 _MACHINES = {
     "linux-x86_64": ("amd64", "x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
     "linux-aarch64": ("arm64", "aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
 }
 
-#: How apt tells what it would install: ``Inst libc6 (2.43-7 Debian:testing [amd64])``.
+#: What apt prints for each package it would install: ``Inst libc6 (2.43-7 Debian:testing [amd64])``.
 _PLANNED = re.compile(r"^Inst (\S+) \((\S+) ", re.MULTILINE)
 
-# The environment may be empty: no command is searched for. `exec` leaves no shell behind.
+# It uses no PATH, because the environment may be empty, and `exec`, so that no shell stays behind.
 _LAUNCHER = """#!/bin/sh
 root=${{0%/*}}
 exec "$root/usr/lib/{libraries}/{loader}" --library-path "$root/usr/lib/{libraries}" "$root/usr/bin/{program}" "$@"
 """
 
-# The machine's own settings (proxies, certificates, keyrings) hold as well; those that would loosen what is
-# checked, choose a suite, or act on the system are set back.
+# The machine's other settings (proxies, certificates, keyrings) hold as well. These reset all that would weaken the
+# checks, choose a suite, or act on the system.
 _CONFIGURATION = """
 Dir::State "{place}/state";
 Dir::State::status "{place}/status";
@@ -90,16 +92,16 @@ Acquire::https::Timeout "30";
 
 
 def fetch_debian(pin: DebianPin, work: Path) -> Path:
-    """Unpack the program and all that it needs below the empty folder ``work``, with a launcher; return where.
+    """Unpack the program and all that it needs below the empty folder ``work``, with a launcher; return the folder.
 
-    The first suite of the pin that offers a version in its range is taken; what was taken stands in ``packages.json``
-    in the returned folder. Raises ProvisionError, which says of each suite why it was not.
+    The first suite of the pin that offers a version in its range is taken; ``packages.json`` in the folder lists what
+    was fetched. Raises ProvisionError, which says for each suite why it was not taken.
     """
     if lacking := no_debian(pin):
         raise ProvisionError(lacking)
     refused: list[str] = []
     for suite in pin.suites:
-        # Others use Debian's names for archives of their own: perhaps the next one is Debian's.
+        # Other archives use the names of Debian's suites too: the next one may be Debian's.
         for archive in dict.fromkeys(debian_archives(SOURCES, suite)):
             place = work / f"apt-{len(refused)}"
             try:
@@ -112,27 +114,25 @@ def fetch_debian(pin: DebianPin, work: Path) -> Path:
 
 
 def no_debian(pin: DebianPin) -> str:
-    """Say why this machine has nothing to fetch it with or from, and what to do; empty if it has."""
-    for command in ("apt-get", "apt-cache", "dpkg-deb"):
-        if shutil.which(command) is None:
-            return (
-                f"{pin.name} comes from Debian, and there is no {command} here to fetch it with. "
-                f"{yourself(pin.name)}"
-            )
-    if not any(debian_archives(SOURCES, pin.suites[0])):
-        return (
-            f"{pin.name} comes from Debian {' or '.join(pin.suites)}, and the sources of apt in {SOURCES} name no "
-            f"mirror of Debian. {yourself(pin.name)}"
+    """Say why this machine cannot fetch from Debian, and what to do; empty if it can. Uses no network."""
+    commands = ("apt-get", "apt-cache", "dpkg-deb")
+    if missing := next((command for command in commands if not shutil.which(command)), ""):
+        problem = f"Debian, and there is no {missing} here to fetch it with"
+    elif not any(debian_archives(SOURCES, pin.suites[0])):
+        problem = (
+            f"Debian {' or '.join(pin.suites)}, and the sources of apt in {SOURCES} name no mirror of Debian"
         )
-    return ""
+    else:
+        return ""
+    return f"{pin.name} comes from {problem}. {yourself(pin.name)}"
 
 
 def debian_archives(folder: Path, suite: str) -> Iterator[str]:
     """Yield the Debian archives that apt's sources in this folder name, as deb822 text for another suite.
 
-    Addresses, keyrings and options stay as they are, but for those by which an unsigned archive would do.
+    Addresses, keyrings and options stay as they are, except those that would accept an unsigned archive.
     """
-    # On Debian itself also by its own name, which may be of a release that is younger than we are.
+    # On Debian itself also the codename of its release, which may be younger than this list.
     suites = _SUITES | _SUITES_THERE | {codename()} if "debian" in system_ids()[:1] else _SUITES
     for path in (folder / "sources.list", *sorted(folder.glob("sources.list.d/*.list"))):
         for line in _lines(path):
@@ -147,26 +147,17 @@ def debian_archives(folder: Path, suite: str) -> Iterator[str]:
         lines = [line for line in _lines(path) if not line.startswith("#")]
         for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
             fields = [field for field in re.split(r"\n(?=\S)", paragraph.strip("\n")) if ":" in field]
-            told = {
-                name.lower(): set(value.split())
-                for name, _, value in (each.partition(":") for each in fields)
-            }
-            enabled = not told.get("enabled", set()) & {"no", "false", "0"}
-            if (
-                enabled
-                and "deb" in told.get("types", set())
-                and told.get("suites", set()) & suites
-                and "main" in told.get("components", set())
-            ):
+            words: dict[str, set[str]] = collections.defaultdict(set)
+            for name, _, value in (field.partition(":") for field in fields):
+                words[name.lower()] = set(value.split())
+            wanted = "deb" in words["types"] and "main" in words["components"] and words["suites"] & suites
+            if wanted and not words["enabled"] & {"no", "false", "0"}:
                 yield _stanza(fields, suite)
 
 
 def _stanza(fields: Sequence[str], suite: str) -> str:
-    kept = [
-        field
-        for field in fields
-        if field.partition(":")[0].strip().lower() not in _OWN_FIELDS | _UNSAFE_FIELDS
-    ]
+    dropped = _OWN_FIELDS | _UNSAFE_FIELDS
+    kept = [field for field in fields if field.partition(":")[0].strip().lower() not in dropped]
     return "\n".join(["Types: deb", f"Suites: {suite}", "Components: main", *kept]) + "\n"
 
 
@@ -178,16 +169,16 @@ def _lines(path: Path) -> list[str]:
 
 
 def offered(pin: DebianPin, suite: str, work: Path) -> list[str]:
-    """Return the versions that Debian's suite offers now, newest first, and fetch no package.
+    """Return the versions that Debian's suite offers now, newest first; fetches no package.
 
-    ``work`` is an empty folder. Raises ProvisionError if no archive that this machine knows can be asked.
+    ``work`` is an empty folder. Raises ProvisionError if none of the machine's archives can be asked.
     """
     if lacking := no_debian(pin):
         raise ProvisionError(lacking)
     failure = f"Debian {suite} could not be asked for {pin.package}"
     refused: list[str] = []
     answered = False
-    # As in `fetch_debian`: the first that answers may be no archive of Debian's.
+    # As in `fetch_debian`: the first archive that answers may not be Debian's.
     for number, archive in enumerate(dict.fromkeys(debian_archives(SOURCES, suite))):
         try:
             apt = _apt(pin, archive, work / f"apt-{number}", failure)
@@ -203,23 +194,21 @@ def offered(pin: DebianPin, suite: str, work: Path) -> list[str]:
 
 def accepted(pin: DebianPin, version: str) -> bool:
     """True if this version of Debian's is in the range of the pin."""
-    from packaging.specifiers import SpecifierSet  # here, so that plugin.py can import us for nothing
-
     number = upstream(version)
     return bool(number) and number in SpecifierSet(pin.version)
 
 
 def upstream(version: str) -> str:
-    """Return what the program itself calls a version of Debian's; empty if that cannot be told."""
+    """Return the program's own version in a version of Debian's; empty if none is found."""
     # 1:0.14.1+dfsg-3.1 is Debian's version of 0.14.1.
     found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version)
     return found[1] if found else ""
 
 
 def _apt(pin: DebianPin, archive: str, place: Path, failure: str) -> Callable[..., str]:
-    """Return what runs a command of apt in a folder of ours, which knows what this archive offers now.
+    """Return a function that runs apt's commands in ``place``, with the archive's current index.
 
-    ``failure`` begins its errors. Raises ProvisionError.
+    Its errors start with ``failure``. Raises ProvisionError.
     """
     for name in ("state/lists/partial", "cache/archives/partial", "debs"):
         (place / name).mkdir(parents=True)
@@ -239,32 +228,26 @@ def _apt(pin: DebianPin, archive: str, place: Path, failure: str) -> Callable[..
 
 
 def _download(pin: DebianPin, suite: str, archive: str, place: Path) -> list[Path]:
-    """Fetch the program and what it needs from this archive, as apt resolves it. Raises ProvisionError."""
+    """Fetch the program and what it needs from this archive, as resolved by apt. Raises ProvisionError."""
     apt = _apt(pin, archive, place, f"{pin.name} could not be fetched from Debian {suite}")
-    version = _newest_in_range(pin, suite, apt("apt-cache", "madison", pin.package))
-    # Nothing counts as installed, so this tells every package that is needed, the C library too. It is fetched by a
-    # command of its own, since `--download-only` leaves what comes from a folder where it is.
+    versions = _listed(pin, apt("apt-cache", "madison", pin.package))
+    version = next((each for each in versions if accepted(pin, each)), "")
+    if not version:
+        raise ProvisionError(
+            f"{pin.name} could not be fetched from Debian {suite}: it offers "
+            f"{', '.join(versions) or 'no such package'}, and {pin.version} is accepted."
+        )
+    # Nothing counts as installed, so this lists every package that is needed, including the C library. They are fetched
+    # by `download`, because `--download-only` would not copy packages from an archive on disk.
     planned = apt("apt-get", "install", "--simulate", f"{pin.package}={version}")
     wanted = [f"{package}={version}" for package, version in _PLANNED.findall(planned)]
     apt("apt-get", "download", *wanted)
     return sorted((place / "debs").glob("*.deb"))
 
 
-def _newest_in_range(pin: DebianPin, suite: str, said: str) -> str:
-    """Return the version to take, from apt-cache's lines ``package | version | where``. Raises ProvisionError."""
-    versions = _listed(pin, said)
-    for version in versions:
-        if accepted(pin, version):
-            return version
-    raise ProvisionError(
-        f"{pin.name} could not be fetched from Debian {suite}: it offers "
-        f"{', '.join(versions) or 'no such package'}, and {pin.version} is accepted."
-    )
-
-
 def _listed(pin: DebianPin, said: str) -> list[str]:
+    """Return the versions in apt-cache's lines ``package | version | where``, newest first."""
     rows = [[part.strip() for part in line.split("|")] for line in said.splitlines()]
-    # apt lists the newest first.
     return [row[1] for row in rows if len(row) > 2 and row[0] == pin.package]
 
 
@@ -273,19 +256,13 @@ def _unpack(pin: DebianPin, suite: str, debs: Sequence[Path], work: Path) -> Pat
     taken = []
     for deb in debs:
         failure = f"{deb.name} could not be unpacked"
-        fields = run(
-            ["dpkg-deb", "--show", "--showformat", "${Package} ${Version}", str(deb)],
-            pin,
-            work,
-            os.environ,
-            failure,
-        )
+        show = ["dpkg-deb", "--show", "--showformat", "${Package} ${Version}", str(deb)]
+        package, version = run(show, pin, work, os.environ, failure).split()
         run(["dpkg-deb", "-x", str(deb), str(root)], pin, work, os.environ, failure)
-        package, version = fields.split()
-        taken.append(Package(package, version, f"sha256:{hashlib.sha256(deb.read_bytes()).hexdigest()}"))
-    # The program first: its version is that of the whole.
+        taken.append(Package(package, version, digest_of(deb.read_bytes())))
+    # The program comes first, because its version is the tool's version.
     taken.sort(key=lambda each: (each.package != pin.package, each.package))
-    record = {"suite": suite, "packages": [each.as_json() for each in taken]}
+    record = {"suite": suite, "packages": [asdict(each) for each in taken]}
     (root / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     _, libraries, loader = _MACHINES[pin.platform]
     launcher = root / pin.entry

@@ -1,20 +1,20 @@
-"""Writes files that nobody ever sees half of."""
+"""Writes files so that nobody ever sees half of one."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 
 @contextmanager
 def whole(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """Yield a file beside this one to write to: it takes this one's place once it is complete, and goes otherwise.
+    """Yield a temporary file in the same folder; it replaces ``path`` if the context succeeds, and is removed if not.
 
-    ``mode`` is that of a new file, less the user's umask; a file that is replaced keeps its own. Several processes may
-    do so at once: one of them is last.
+    ``mode`` is that of a new file, less the user's umask; a file that is replaced keeps its mode. Several processes
+    may write the same path at once: the last one wins. Raises OSError.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -25,3 +25,12 @@ def whole(path: Path, mode: int = 0o666) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_all(contents: dict[Path, bytes]) -> None:
+    """Write these files; only once all are complete do they take their places, in this order. Raises OSError."""
+    with ExitStack() as parts:
+        # The stack ends its contexts in reverse, and each puts its file in place.
+        for path, content in reversed(contents.items()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            parts.enter_context(whole(path)).write_bytes(content)

@@ -1,9 +1,9 @@
-"""Install pinned tools into the cache: fetched, checked, proven to run, then moved into place in one step."""
+"""Installs pinned tools into the cache: fetches them, checks and tries them, then moves them into place at once."""
 
 from __future__ import annotations
 
+import functools
 import json
-import os
 import re
 import shlex
 import shutil
@@ -26,7 +26,7 @@ SMOKE_TIMEOUT_S = 60.0
 
 
 def installed(name: str) -> Path | None:
-    """Return the folder of this tool if its present pin is installed. Raises ProvisionError."""
+    """Return the folder of this tool if its current pin is installed. Raises ProvisionError."""
     if not pinned_here(name):
         return None
     place = folder("tools") / pin(name).folder_name
@@ -34,7 +34,7 @@ def installed(name: str) -> Path | None:
 
 
 def executable(name: str) -> Path:
-    """Return what we use of an installed tool: its program, script or module. Raises ProvisionError."""
+    """Return the entry of an installed tool: its program, script or module. Raises ProvisionError."""
     place = installed(name)
     if place is None:
         raise ProvisionError(f"{name} is not installed. Get it: pytest-wasmedge install {name}")
@@ -43,7 +43,7 @@ def executable(name: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where an installed tool came from: the registry, or the suite of Debian, and each package that was fetched."""
+    """Where an installed tool came from: the registry or Debian's suite, and each package that was fetched."""
 
     tool: str
     version: str
@@ -62,9 +62,9 @@ def provenance(name: str) -> Provenance | None:
         return Provenance(name, wanted.version, wanted.source, (package,))
     path = place / RECORD
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        packages = tuple(Package(**each) for each in told["packages"])
-        return Provenance(name, packages[0].version, f"debian {told['suite']}", packages)
+        record = json.loads(path.read_text(encoding="utf-8"))
+        packages = tuple(Package(**each) for each in record["packages"])
+        return Provenance(name, packages[0].version, f"debian {record['suite']}", packages)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ProvisionError(
             f"The record {path} cannot be used: {error}. Delete {place}, and {name} is fetched anew."
@@ -72,17 +72,18 @@ def provenance(name: str) -> Provenance | None:
 
 
 def provenances(names: Iterable[str]) -> tuple[Provenance, ...]:
-    """Return where those of these tools came from that are installed; a damaged record is passed over."""
+    """Return the provenance of each of these tools that is installed; one with a damaged record is left out."""
     found: list[Provenance] = []
     for name in names:
-        # Whoever uses the tool, or installs it again, is told what is wrong with it.
+        # Using or installing the tool reports the damage.
         with suppress(ProvisionError):
-            found += [came for came in [provenance(name)] if came]
+            if came := provenance(name):
+                found.append(came)
     return tuple(found)
 
 
 def no_source(name: str) -> str:
-    """Say why this tool cannot be had on this system, and what to do; empty if it can. Asks no network."""
+    """Say why this system has no source of this tool, and what to do; empty if it has. Uses no network."""
     try:
         wanted = pin(name)
     except ProvisionError as error:
@@ -91,19 +92,19 @@ def no_source(name: str) -> str:
 
 
 def install(name: str, progress: Progress = lambda _: None) -> Path:
-    """Install this tool unless it is there, what it needs first, and return its folder.
+    """Install this tool and what it needs, unless installed already, and return its folder.
 
-    ``progress`` is told what is going on. Safe to call from several processes at once. Raises
-    ProvisionError; whatever goes wrong, nothing half-installed stays.
+    ``progress`` is called with each step. Several processes may install at once. Raises ProvisionError; nothing is
+    ever half-installed.
     """
     return install_pin(pin(name), progress)
 
 
 def install_pin(wanted: Pin, progress: Progress = lambda _: None) -> Path:
-    """Install exactly this, as `install` does."""
+    """Install exactly this pin, as `install` does."""
     name = wanted.name
     place = folder("tools") / wanted.folder_name
-    # Without the lock: what is there needs none, and the cache may be one that can only be read.
+    # An installed tool needs no lock, and the cache may be read-only.
     if place.is_dir():
         return place
     for need in wanted.needs:
@@ -114,7 +115,12 @@ def install_pin(wanted: Pin, progress: Progress = lambda _: None) -> Path:
             package = _fetch(wanted, work)
             progress(f"checking that {name} {wanted.version} runs")
             _prove(wanted, package, work)
-            _move(package, place)
+            try:
+                package.rename(place)
+            except OSError:
+                # Another machine that shares this folder may have installed the same first.
+                if not place.is_dir():
+                    raise
     return place
 
 
@@ -128,39 +134,24 @@ def _fetch(wanted: Pin, work: Path) -> Path:
     return fetch_npm(wanted, work, executable("deno"))
 
 
-def _move(package: Path, place: Path) -> None:
-    try:
-        package.rename(place)
-    except OSError:
-        # Another machine that shares this folder may have been first, with the same.
-        if not place.is_dir():
-            raise
-
-
 @contextmanager
 def working_folder(name: str, progress: Progress) -> Iterator[Path]:
-    """Hold the lock of this tool, and yield an empty folder beside the tools that is gone afterwards.
+    """Hold the lock of this tool and yield an empty temporary folder beside the tools.
 
-    Raises ProvisionError for what the disk does not let us do, there or within.
+    Raises ProvisionError if the disk is full or read-only, also inside the context.
     """
     tools = folder("tools")
-
-    def waiting() -> None:
-        progress(f"waiting for another installation of {name}")
-
+    waiting = functools.partial(progress, f"waiting for another installation of {name}")
     with writing(), locked(tools / f"{name}.install-lock", waiting):
-        # We hold the lock, so these were left by a process that was killed.
+        # Under the lock, such folders can only be those of a process that was killed.
         for litter in tools.glob(f".{name}.*"):
             shutil.rmtree(litter, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=tools))
-        try:
-            yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=tools, ignore_cleanup_errors=True) as work:
+            yield Path(work)
 
 
 def _prove(wanted: Pin, package: Path, work: Path) -> None:
-    """Run the smoke test of the pin on the package. Raises ProvisionError unless it says what it should."""
+    """Run the smoke test of the pin on the package. Raises ProvisionError unless it gives the expected output."""
     entry = package / wanted.entry
     if not entry.is_file():
         raise ProvisionError(
@@ -168,44 +159,34 @@ def _prove(wanted: Pin, package: Path, work: Path) -> None:
         )
     if wanted.executable:
         entry.chmod(entry.stat().st_mode | 0o700)
-    smoke = wanted.smoke
-    file = work / "smoke"
+    smoke, file = wanted.smoke, work / "smoke"
     file.write_text(smoke.file, encoding="utf-8")
-    runner = entry if smoke.runner == "self" else executable(smoke.runner)
-    argv = [
-        str(runner),
-        *(part.format(entry=entry, file=file) if "{" in part else part for part in smoke.argv),
-    ]
+    argv = [str(entry if smoke.runner == "self" else executable(smoke.runner))]
+    argv += [part.format(entry=entry, file=file) if "{" in part else part for part in smoke.argv]
     try:
         done = subprocess.run(
             argv,
             cwd=work,
-            env=os.environ | deno_env(work),
+            env=deno_env(work),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=SMOKE_TIMEOUT_S,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ProvisionError(f"{_fault(wanted, argv)}: {error}. {_remedy(wanted)}") from error
-    stdout = done.stdout.decode("utf-8", "replace").strip()
-    if done.returncode != 0 or not re.fullmatch(smoke.stdout, stdout):
-        said = last_words(done.stderr.decode("utf-8", "replace"))
-        raise ProvisionError(
-            f"{_fault(wanted, argv)}: expected status 0 and stdout like {smoke.stdout!r}, got status "
-            f"{done.returncode}, stdout {stdout[:80]!r}, stderr: {said}. {_remedy(wanted)}"
+        problem = str(error)
+    else:
+        stdout = done.stdout.strip()
+        if done.returncode == 0 and re.fullmatch(smoke.stdout, stdout):
+            return
+        problem = (
+            f"expected status 0 and stdout like {smoke.stdout!r}, got status {done.returncode}, stdout "
+            f"{stdout[:80]!r}, stderr: {last_words(done.stderr)}"
         )
-
-
-def _fault(wanted: Pin, argv: list[str]) -> str:
-    return (
+    raise ProvisionError(
         f"{wanted.name} {wanted.version} came as it is {wanted.known_from}, but it does not run here: "
-        f"`{shlex.join(argv)}`"
-    )
-
-
-def _remedy(wanted: Pin) -> str:
-    return (
-        "It was not installed. This machine may lack what it needs (processor, system libraries). "
-        f"{wanted.way_out}"
+        f"`{shlex.join(argv)}`: {problem}. It was not installed. This machine may lack what it needs (processor, "
+        f"system libraries). {wanted.way_out}"
     )

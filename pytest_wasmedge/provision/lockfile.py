@@ -1,19 +1,19 @@
-"""deno's lock files: which packages they hold, and how they are without some of them. Pure functions over text."""
+"""Reads deno's lock files, and removes packages from them. Pure functions over text."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
-#: ``@scope/name@1.2.3``; behind an underscore a key names the peers that it was resolved with.
+#: ``@scope/name@1.2.3``; after an underscore follow the peers that the package was resolved with.
 _KEY = re.compile(r"(?P<name>@?[^@]+)@(?P<version>[^_]+)")
 
-#: The lists of a package in which others are named.
+#: The fields of a package that list others.
 _NEEDS = ("dependencies", "optionalDependencies", "optionalPeers")
 
-#: Lists that deno writes on one line.
+#: The lists that deno writes on one line.
 _SHORT = re.compile(r'("(?:os|cpu|libc)": \[)\s+([^\]]*?)\s+\]')
 
 
@@ -25,8 +25,8 @@ def integrities(text: str) -> dict[tuple[str, str], str]:
 def pruned(text: str, without: Collection[str]) -> str:
     """Return the lock file without the packages of these names, and without what only they needed.
 
-    Nor does it say from where packages came, which deno writes down for another registry than the usual one: that is
-    everybody's own setting.
+    Addresses of packages are removed too: deno writes them for a registry other than npm's own, which is the setting
+    of one machine.
     """
     lock = json.loads(text)
     kept = {key: _less(each, without) for key, each in lock["npm"].items() if _parts(key)[0] not in without}
@@ -34,8 +34,10 @@ def pruned(text: str, without: Collection[str]) -> str:
     # ``npm:NAME@RANGE: VERSION`` for each package that the project asks for itself.
     found = [f"{spec.removeprefix('npm:').rpartition('@')[0]}@{v}" for spec, v in lock["specifiers"].items()]
     while found:
-        for key in _named(found.pop(), kept):
-            if key not in needed:
+        need = found.pop()
+        for key in kept.keys() - needed:
+            name, version = _parts(key)
+            if need in (key, name, f"{name}@{version}"):
                 needed.add(key)
                 found += [name for field in _NEEDS for name in kept[key].get(field, ())]
     lock["npm"] = {key: each for key, each in kept.items() if key in needed}
@@ -49,13 +51,13 @@ def _parts(key: str) -> tuple[str, str]:
 
 
 def _less(package: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
-    """Return a package that does not name those; a list of it that becomes empty goes too."""
+    """Return a package that does not list those; a list that becomes empty is removed."""
     less: dict[str, Any] = {}
     for field, value in package.items():
         if field == "tarball":
             continue
         if field in _NEEDS:
-            value = [each for each in value if each not in without and _name(each) not in without]
+            value = [each for each in value if _name(each) not in without]
             if not value:
                 continue
         less[field] = value
@@ -66,14 +68,6 @@ def _name(need: str) -> str:
     """Return the name in ``name`` or ``name@version``."""
     match = _KEY.match(need)
     return match["name"] if match else need
-
-
-def _named(need: str, keys: Sequence[str] | Mapping[str, Any]) -> Iterator[str]:
-    """Yield the keys that a package means by ``name``, ``name@version``, or a whole key."""
-    for key in keys:
-        name, version = _parts(key)
-        if need in (key, name, f"{name}@{version}"):
-            yield key
 
 
 def _as_deno_writes(lock: Mapping[str, Any]) -> str:

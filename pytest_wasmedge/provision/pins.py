@@ -1,4 +1,4 @@
-"""The pins: exactly which tools we fetch and execute, read from pins.toml."""
+"""The pins, read from pins.toml: exactly which tools are fetched and executed."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from pytest_wasmedge.errors import ProvisionError, did_you_mean
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.systems import remedy
 
-#: Where all of it stands.
+#: The file of all pins.
 PINS = Path(__file__).with_name("pins.toml")
 
-#: One folder per tool that has dependencies, with the lock file that names all of them.
+#: One folder per tool with dependencies; its lock file names all of them.
 LOCKS = Path(__file__).with_name("locks")
 
-#: In the folder of a tool whose packages are not pinned one by one: what was taken.
+#: In the folder of a tool from Debian: which packages were fetched.
 RECORD = "packages.json"
 
-#: What ``pytest-wasmedge build`` needs.
+#: The tools that ``pytest-wasmedge build`` needs.
 BUILD_TOOLS = ("node", "binaryen", "wizer", "ruby")
 
-#: What to do about a tool that is no program which people could have themselves.
+#: What to do if a tool does not run here, and users cannot have a program of their own for it.
 _NO_OTHER = "One of your own cannot take its place: use what needs it on another machine."
 
 
 @dataclass(frozen=True, slots=True)
 class Smoke:
-    """How a tool proves that it runs here: ``stdout`` is a regular expression for its trimmed output."""
+    """How a tool proves that it runs here: ``stdout`` is a regular expression for its stripped output."""
 
     argv: tuple[str, ...]
     stdout: str
@@ -46,8 +46,8 @@ class Smoke:
 class Pin:
     """One tool on one platform.
 
-    ``digest`` is ``sha256:HEX`` of the wheel, npm's ``sha512-BASE64`` of a package that has no dependencies, or
-    ``sha256:HEX`` of the lock file of one that has.
+    ``digest`` is ``sha256:HEX`` of a wheel, npm's ``sha512-BASE64`` of a package without dependencies, or
+    ``sha256:HEX`` of the lock file of a package with dependencies.
     """
 
     name: str
@@ -59,8 +59,10 @@ class Pin:
     executable: bool
     smoke: Smoke
 
-    #: How we know what it should be; no field, since those make the name of its folder.
+    #: What vouches for its bytes, as a participle. Not a field, because fields determine the name of the folder.
     known_from: ClassVar[str] = "pinned"
+    #: What to do if its entry is missing.
+    if_odd: ClassVar[str] = "Its pin is wrong, please report it."
 
     @property
     def way_out(self) -> str:
@@ -68,39 +70,35 @@ class Pin:
         return f"{variable(self.name)}=PATH takes one of your own." if self.name in programs() else _NO_OTHER
 
     @property
-    def if_odd(self) -> str:
-        """What to do if its entry is not there."""
-        return f"The pin of {self.name} is wrong, please report it."
-
-    @property
     def folder_name(self) -> str:
-        """The name of the installed folder; another pin never shares it."""
+        """The name of the installed folder, unique to this pin."""
         return f"{self.name}-{self.version}-{self.fingerprint}"
 
     @property
     def fingerprint(self) -> str:
-        """Eight hex digits that change with anything of the pin."""
+        """Eight hex digits that change with any field."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def lock(self) -> Path | None:
-        """The lock file of an npm package that has dependencies: each of them with version and integrity."""
+        """The lock file of an npm package with dependencies; None for all others."""
         locked = self.source == "npm" and self.digest.startswith("sha256:")
         return LOCKS / self.name / "deno.lock" if locked else None
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The tools that must be installed first: npm's client, and what runs the smoke test."""
-        client = ("deno",) if self.source == "npm" else ()
-        runner = () if self.smoke.runner in ("self", *client) else (self.smoke.runner,)
-        return (*client, *runner)
+        """The tools to install first: npm's client, and what runs the smoke test."""
+        needed = ["deno"] if self.source == "npm" else []
+        if self.smoke.runner not in ("self", *needed):
+            needed.append(self.smoke.runner)
+        return tuple(needed)
 
 
 @dataclass(frozen=True, slots=True)
 class DebianPin(Pin):
-    """A program of Debian: ``version`` is the range that is accepted, ``suites`` are asked in this order.
+    """A program from Debian: ``version`` is the accepted range, ``suites`` are asked in this order.
 
-    There is no digest: the archive's signature is trusted, which apt checks.
+    It has no digest: apt checks the archive's signature.
     """
 
     platform: str
@@ -110,30 +108,27 @@ class DebianPin(Pin):
 
     @property
     def folder_name(self) -> str:
-        """The name of the installed folder; another pin never shares it."""
+        """The name of the installed folder, unique to this pin."""
         return f"{self.name}-debian-{self.fingerprint}"
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """What was fetched for a tool: ``digest`` as in a pin."""
+    """A package that was fetched; ``digest`` as in a pin."""
 
     package: str
     version: str
     digest: str
 
-    def as_json(self) -> dict[str, str]:
-        """Return it as it stands in a record."""
-        return asdict(self)
-
 
 class Exact(Pin):
-    """A tool in another version than the pinned one: ``digest`` is what the registry stated when first asked.
+    """A tool in another version than the pinned one; ``digest`` is what the registry stated when first asked.
 
-    Its package is taken to be laid out, and its program to be called, like those of the pinned version.
+    Entry and smoke test are those of the pinned version.
     """
 
     known_from: ClassVar[str] = "recorded"
+    if_odd: ClassVar[str] = "That version is packed in another way than the pinned one: ask for another."
 
     @property
     def way_out(self) -> str:
@@ -141,21 +136,21 @@ class Exact(Pin):
         return "Other versions of it may run."
 
     @property
-    def if_odd(self) -> str:
-        """What to do if its entry is not there."""
-        return "That version is packed in another way than the pinned one: ask for another."
-
-    @property
     def lock(self) -> Path | None:
-        """The lock file that was made when this version was first asked for, if it has dependencies."""
+        """The lock file that was written when this version was first asked for; None without dependencies."""
         return folder("tools") / f"{self.name}-{self.version}.deno.lock" if super().lock else None
 
 
+def digest_of(content: bytes) -> str:
+    """Return the digest of a file in the form of a pin's: ``sha256:HEX``."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 def exact(name: str, version: str, digest: str) -> Exact:
-    """Return this tool in another version than the pinned one. Raises ProvisionError if it is not pinned."""
+    """Return this tool in another version than the pinned one. Raises ProvisionError if the tool is not pinned."""
     pinned = pin(name)
-    same = {each.name: getattr(pinned, each.name) for each in fields(pinned)}
-    return Exact(**same | {"version": version, "digest": digest})
+    fixed = {each.name: getattr(pinned, each.name) for each in fields(pinned)}
+    return Exact(**fixed | {"version": version, "digest": digest})
 
 
 def pin(name: str, on: str | None = None) -> Pin:
@@ -187,23 +182,23 @@ def pin(name: str, on: str | None = None) -> Pin:
 
 
 def pinned_here(name: str) -> bool:
-    """True unless this tool is pinned for other platforms alone."""
+    """True unless this tool is pinned for other platforms only."""
     table = _tables().get(name)
     return table is None or not {"any", this_platform()}.isdisjoint(table["platforms"])
 
 
 def platforms_of(name: str) -> list[str]:
-    """Return the platforms that this tool is pinned for, in the order of pins.toml; ``any`` stands for all."""
+    """Return the platforms that this tool is pinned for, in the order of pins.toml; ``any`` means all."""
     return list(_tables()[name]["platforms"])
 
 
 def version_of(name: str) -> str:
-    """Return the version that this tool is pinned to where a platform names none of its own."""
+    """Return the version that this tool is pinned to on platforms without a version of their own."""
     return str(_tables()[name]["version"])
 
 
 def without(name: str) -> tuple[str, ...]:
-    """Return the packages that the lock file of this tool leaves out, though it names them as needed."""
+    """Return the packages that the tool's lock file leaves out although the tool asks for them."""
     return tuple(_tables()[name].get("without", ()))
 
 
@@ -213,35 +208,35 @@ def tool_names() -> list[str]:
 
 
 def programs() -> list[str]:
-    """Return the tools that are programs which people may have already."""
+    """Return the tools that are programs which users may have already."""
     return [name for name, table in _tables().items() if table["executable"] and table.get("findable", True)]
 
 
 def variable(name: str) -> str:
-    """Return the environment variable by which people name a program of their own for this one."""
+    """Return the environment variable with which users name their own program for this tool."""
     return f"PYTEST_WASMEDGE_{name.upper().replace('-', '_')}"
 
 
 def own_way(name: str) -> str:
-    """Return the command by which people of this system get this program without us; empty if we know none."""
+    """Return this system's own command to install this program; empty if none is known."""
     return remedy(_tables()[name].get("remedies", {}))
 
 
 def yourself(name: str) -> str:
-    """Say how people get this program without us, in this system's own way if we know it."""
+    """Say how to install this program without pytest-wasmedge."""
     command = own_way(name)
     way = f" (`{command}`)" if command else ""
     return f"Install it yourself{way}: it is found on PATH, or set {variable(name)} to its path."
 
 
 def wheel_of(name: str) -> tuple[str, tuple[str, ...]] | None:
-    """Return the Python module that carries this program, and the program's places relative to its folder."""
+    """Return the Python module that brings this program, and where the program may be relative to its folder."""
     table = _tables()[name].get("wheel")
     return (table["module"], tuple(table["places"])) if table else None
 
 
 def needs_of(name: str) -> tuple[str, ...]:
-    """Return the tools that must be installed before this one; none if it is not pinned for this platform."""
+    """Return the tools to install before this one; none if it is not pinned for this platform."""
     return pin(name).needs if pinned_here(name) else ()
 
 
@@ -249,7 +244,6 @@ def in_order(names: list[str]) -> list[str]:
     """Return these tools and what they need, each once, needs first. Raises ProvisionError."""
     ordered: list[str] = []
     for name in names:
-        # What is not pinned for this platform is told when it is installed, not before all others.
         needs = in_order(list(needs_of(name)))
         ordered += [tool for tool in (*needs, name) if tool not in ordered]
     return ordered
@@ -259,8 +253,7 @@ def this_platform() -> str:
     """Return this machine as pins name it: ``linux-x86_64``, ``linux-aarch64``, ``macos-arm64`` …"""
     system = {"linux": "linux", "darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
     machine = platform.machine().lower()
-    machine = {"amd64": "x86_64"}.get(machine, machine)
-    return f"{system}-{machine}"
+    return f"{system}-{'x86_64' if machine == 'amd64' else machine}"
 
 
 @functools.cache

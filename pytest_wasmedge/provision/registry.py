@@ -1,34 +1,29 @@
-"""What registries state of packages, asked through the clients that also fetch them: versions and digests."""
+"""Asks registries for versions and digests of packages, through the clients that also fetch them."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
-from pytest_wasmedge.provision.clients import deno_env, pip_env, run
+from pytest_wasmedge.provision.clients import deno_env, make_npm_project, pip_env, run
 from pytest_wasmedge.provision.lockfile import integrities, pruned
-from pytest_wasmedge.provision.pins import Pin
+from pytest_wasmedge.provision.pins import Pin, digest_of
 
-#: Lists are short; what takes longer than this is no network.
-ASK_TIMEOUT_S = 300.0
-
-# Somebody waits for the answer, and without a network there is another way.
+# A person waits for the answer, and can do without it.
 _PIP_PATIENCE = ("--retries", "1", "--timeout", "20")
-#: What a client says if it was answered, and there is no such version. pip says the same without a network, but
-#: then it has seen no other version either.
+#: What a client says if the registry answered and has no such version. pip says the same without a network, but then
+#: it lists no other version either.
 _GONE = re.compile(
     r"from versions: (?!none).*No matching distribution|Could not find npm package '.*' matching"
     r"|npm package '.*' does not exist"
 )
 
-#: A wheel may ask for any of these glibc 2.x, or for any macOS up to this one, whatever this machine has itself.
+#: A wheel may require any of these glibc 2.x, or any macOS up to this one, whatever this machine has.
 _OLDEST_GLIBC, _NEWEST_GLIBC = 5, 60
 _NEWEST_MACOS = 40
 
@@ -36,7 +31,7 @@ _LISTED = re.compile(r"^Available versions: (.*)$", re.MULTILINE)
 
 
 def published(pin: Pin, work: Path, deno: Path | None) -> list[str]:
-    """Return the versions of this package that can be installed here, in no order; ``work`` is an empty folder.
+    """Return the versions of this package that can be installed here, unsorted; ``work`` is an empty folder.
 
     ``deno`` is the client of npm packages. Raises ProvisionError if the registry cannot be asked.
     """
@@ -45,7 +40,7 @@ def published(pin: Pin, work: Path, deno: Path | None) -> list[str]:
         _resolve_npm(pin, {pin.package: "*"}, work, deno, failure)
         return _kept_by_deno(pin.package, work, failure)
     argv = [*_pip(pin), "index", "versions", pin.package, "--only-binary", ":all:", *_PIP_PATIENCE]
-    said = run(argv, pin, work, pip_env(work), failure, ASK_TIMEOUT_S, ())
+    said = run(argv, pin, work, pip_env(work), failure, asks=True)
     listed = _LISTED.search(said)
     if listed is None:
         raise ProvisionError(f"{failure}: pip listed none, but said {said[:200]!r}. Try a newer pip.")
@@ -53,17 +48,17 @@ def published(pin: Pin, work: Path, deno: Path | None) -> list[str]:
 
 
 def stated(pin: Pin, version: str, work: Path, deno: Path | None) -> str:
-    """Return the digest that the registry states of this version, in the form of a pin's; ``work`` is empty.
+    """Return the digest that the registry states of this version, in the form of a pin's; ``work`` is an empty folder.
 
-    A package that is pinned with its dependencies gets a lock file instead, ``work/deno.lock``, with what the
-    registry states of each of them; the digest is that file's. Raises ProvisionError.
+    For a package that is pinned with its dependencies it is the digest of ``work/deno.lock``, written here with what
+    the registry states of each of them. Raises ProvisionError.
     """
     failure = f"{pin.package} {version} could not be looked up in {pin.source}"
     if pin.source == "npm":
         _resolve_npm(pin, {pin.package: version}, work, deno, failure)
         lock = work / "deno.lock"
         if pin.lock:
-            return f"sha256:{hashlib.sha256(lock.read_bytes()).hexdigest()}"
+            return digest_of(lock.read_bytes())
         try:
             return str(json.loads(lock.read_text("utf-8"))["npm"][f"{pin.package}@{version}"]["integrity"])
         except (OSError, ValueError, KeyError) as error:
@@ -72,25 +67,25 @@ def stated(pin: Pin, version: str, work: Path, deno: Path | None) -> str:
 
 
 def wheel_for(pin: Pin, on: str, version: str | None, work: Path) -> tuple[str, str]:
-    """Return version and digest of the wheel that the index states for a platform, which need not be this one.
+    """Return version and digest of the wheel that the index states for any platform.
 
     Without a ``version`` it is the newest stable one that has a wheel for that platform. Raises ProvisionError.
     """
-    failure = " ".join(filter(None, (pin.package, version, "could not be looked up in", pin.source)))
+    failure = f"{pin.package}{f' {version}' if version else ''} could not be looked up in {pin.source}"
     options = [part for tag in wheel_tags(on) for part in ("--platform", tag)]
-    # pip asks for a folder when the platform is another one, and makes none in a dry run.
+    # pip requires a folder for another platform, but creates none in a dry run.
     options += ["--target", str(work / "target")]
     return _wheel(pin, f"{pin.package}=={version}" if version else pin.package, options, work, failure)
 
 
 def wheel_tags(on: str) -> list[str]:
-    """Return the tags of wheels that a platform may take, those of the oldest systems first.
+    """Return the tags of the wheels that run on a platform, those for the oldest systems first.
 
-    Where a version has several wheels for one platform, the one that runs on the most systems is pinned.
+    Of several wheels of one version, the one that runs on the most systems is pinned.
     """
     system, _, machine = on.partition("-")
     if system == "macos":
-        # pip knows which tags a version of macOS takes too, and that a universal wheel is one of them.
+        # pip adds the tags that this version of macOS also accepts, such as those of universal wheels.
         return [f"macosx_{_NEWEST_MACOS}_0_{machine}"]
     return [
         *(f"manylinux_2_{minor}_{machine}" for minor in range(_OLDEST_GLIBC, _NEWEST_GLIBC + 1)),
@@ -99,20 +94,20 @@ def wheel_tags(on: str) -> list[str]:
 
 
 def is_gone(error: ProvisionError) -> bool:
-    """True if the registry answered and has no such version; else it is not known what it has."""
+    """True if the error says that the registry answered and has no such version."""
     return bool(_GONE.search(str(error)))
 
 
 def npm_stated(
     pin: Pin, wanted: Iterable[tuple[str, str]], work: Path, deno: Path | None
 ) -> dict[tuple[str, str], str]:
-    """Return the integrity that npm states of each (package, version), for whatever platform; nothing is fetched.
+    """Return the integrity that npm states of each (package, version), for any platform; fetches no package.
 
     Raises ProvisionError, also if one of them does not exist.
     """
     asked = list(dict.fromkeys(wanted))
     failure = f"The packages of {pin.name} could not be looked up in npm"
-    # Under names of ours, so that two versions of one package can be asked for at once.
+    # Under made-up names, so that two versions of one package can be asked for at once.
     _resolve_npm(pin, {f"p{i}": f"npm:{name}@{v}" for i, (name, v) in enumerate(asked)}, work, deno, failure)
     stated = integrities((work / "deno.lock").read_text("utf-8"))
     if missing := [f"{name} {version}" for name, version in asked if (name, version) not in stated]:
@@ -123,9 +118,9 @@ def npm_stated(
 
 
 def npm_lock(pin: Pin, version: str, without: Sequence[str], work: Path, deno: Path | None) -> str:
-    """Return the lock file of this version with all that it needs, less the packages of these names.
+    """Return the lock file of this version and all that it needs, except the packages named in ``without``.
 
-    Raises ProvisionError, also if deno does not take the lock file as complete without them.
+    Raises ProvisionError, also if deno finds the lock file incomplete without them.
     """
     failure = f"{pin.package} {version} could not be locked"
     _resolve_npm(pin, {pin.package: version}, work, deno, failure)
@@ -140,7 +135,7 @@ def _wheel(pin: Pin, requirement: str, options: Sequence[str], work: Path, failu
     report = work / "report.json"
     argv = [*_pip(pin), "install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", ":all:"]
     argv += ["--quiet", "--report", str(report), *_PIP_PATIENCE, *options, requirement]
-    run(argv, pin, work, pip_env(work), failure, ASK_TIMEOUT_S, ())
+    run(argv, pin, work, pip_env(work), failure, asks=True)
     try:
         [wheel] = json.loads(report.read_text("utf-8"))["install"]
         digest = f"sha256:{wheel['download_info']['archive_info']['hashes']['sha256']}"
@@ -159,26 +154,23 @@ def _pip(pin: Pin) -> list[str]:
 
 
 def _resolve_npm(pin: Pin, wanted: Mapping[str, str], work: Path, deno: Path | None, failure: str) -> None:
-    """Let deno find out what it would install, and write its lock file; no package is fetched."""
-    # The presence of a deno.json keeps deno from looking for a configuration in the folders above.
-    (work / "deno.json").write_text('{"nodeModulesDir": "auto"}', encoding="utf-8")
-    (work / "package.json").write_text(json.dumps({"dependencies": dict(wanted)}), encoding="utf-8")
-    # What an earlier question was answered with would hold for this one.
+    """Let deno resolve these dependencies and write its lock file; fetches no package."""
+    make_npm_project(work, wanted)
+    # The lock file of an earlier question would answer this one.
     (work / "deno.lock").unlink(missing_ok=True)
     _deno_install(pin, [], work, deno, failure)
 
 
 def _deno_install(pin: Pin, options: Sequence[str], work: Path, deno: Path | None, failure: str) -> None:
     assert deno is not None
-    env = {name: value for name, value in os.environ.items() if name != "DENO_NO_PACKAGE_JSON"}
     argv = [str(deno), "install", "--lockfile-only", *options]
-    run(argv, pin, work, env | deno_env(work), failure, ASK_TIMEOUT_S, ())
+    run(argv, pin, work, deno_env(work), failure, asks=True)
 
 
 def _kept_by_deno(package: str, work: Path, failure: str) -> list[str]:
-    """Return the versions in the registry's own answer about a package, which deno keeps in its folder.
+    """Return the versions in the registry's answer about a package, which deno keeps in its folder.
 
-    deno has no command that lists versions; where it keeps the answer is known, since our deno is pinned.
+    deno has no command that lists versions; its folder's layout is known, because deno is pinned.
     """
     try:
         [kept] = (work / "deno-dir" / "npm").glob(f"*/{package}/registry.json")

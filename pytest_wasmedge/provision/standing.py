@@ -1,20 +1,22 @@
-"""How the pins stand: what the registries state of them now, and which versions are newer. Fetches no package."""
+"""Compares the pins with what the registries state now, and finds newer versions. Fetches no package."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from packaging.version import Version
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import debian, pins, registry
 from pytest_wasmedge.provision.install import Progress, working_folder
 from pytest_wasmedge.provision.lockfile import integrities
-from pytest_wasmedge.provision.pins import DebianPin, Pin
+from pytest_wasmedge.provision.pins import DebianPin, Pin, digest_of
 from pytest_wasmedge.provision.versions import client, in_order
 
-#: Asked too, beside those that a pin names, so that it is seen what will come; nothing is taken from them.
+#: Suites that are asked as well, to show what will come; nothing is fetched from them.
 FURTHER_SUITES = ("sid",)
 
 
@@ -22,9 +24,9 @@ FURTHER_SUITES = ("sid",)
 class Offer:
     """What a registry says about one platform of a pin.
 
-    ``newest`` is the newest stable version for it, ``behind`` whether the pin has to be moved to get that, ``digest``
-    what the registry states of it (nothing of packages with a lock file, nor of Debian's). ``gone`` says why the
-    pinned version cannot be fetched any more, ``unasked`` why that could not be found out; empty if neither is so.
+    ``newest`` is the newest stable version, and ``behind`` true if the pin has to be moved to get it. ``digest`` is
+    what the registry states of it (empty for packages with a lock file, and for Debian's). ``gone`` says why the
+    pinned version cannot be fetched any more, ``unasked`` why the registry could not be asked; usually both are empty.
     """
 
     on: str
@@ -38,7 +40,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one pin stands. ``pinned`` is the version, or the range; ``note`` is for people."""
+    """One pin, compared with its registry. ``pinned`` is the version or the range, ``note`` a remark for the user."""
 
     tool: str
     source: str
@@ -48,7 +50,7 @@ class Standing:
 
     @property
     def fetchable(self) -> bool:
-        """True if it is known that everything pinned can be fetched."""
+        """True if the pinned version is known to be fetchable on every platform."""
         return not any(offer.gone or offer.unasked for offer in self.offers)
 
     @property
@@ -58,61 +60,61 @@ class Standing:
 
     @property
     def state(self) -> str:
-        """All of it in a few words: ``newest``, ``newer: X``, ``cannot be fetched any more: …``."""
-        said = [
-            self._told("cannot be fetched any more", {each.on: each.gone for each in self.offers}),
-            self._told("could not be asked", {each.on: each.unasked for each in self.offers}),
-            self._told("newer", {each.on: each.newest if each.behind else "" for each in self.offers}),
+        """The result in a few words: ``newest``, ``newer: X``, ``cannot be fetched any more: …``."""
+        parts = [
+            ("cannot be fetched any more", [each.gone for each in self.offers]),
+            ("could not be asked", [each.unasked for each in self.offers]),
+            ("newer", [each.newest if each.behind else "" for each in self.offers]),
         ]
-        state = "; ".join(each for each in said if each) or "newest"
+        said = [f"{what}: {self._by_platform(texts)}" for what, texts in parts if any(texts)]
+        state = "; ".join(said) or "newest"
         return f"{state} ({self.note})" if self.note else state
 
-    def _told(self, what: str, by_platform: dict[str, str]) -> str:
-        """Say the same of several platforms once, and name none if it is the same of all."""
-        said: dict[str, list[str]] = {}
-        for on, text in by_platform.items():
-            if text:
-                said.setdefault(text, []).append(on)
-        parts = [
-            text if len(platforms) == len(by_platform) else f"{text} ({', '.join(platforms)})"
-            for text, platforms in said.items()
-        ]
-        return f"{what}: {'; '.join(parts)}" if parts else ""
+    def _by_platform(self, texts: Sequence[str]) -> str:
+        """Join the platforms' texts, each once, with the names of its platforms unless it holds for all."""
+        platforms: dict[str, list[str]] = {}
+        for offer, text in zip(self.offers, texts, strict=True):
+            platforms.setdefault(text, []).append(offer.on)
+        return "; ".join(
+            text if len(platforms) == 1 else f"{text} ({', '.join(names)})"
+            for text, names in platforms.items()
+            if text
+        )
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as ``pins --json`` prints it."""
-        derived = {"newest": self.newest, "state": self.state, "fetchable": self.fetchable}
-        return asdict(self) | derived
+        """Return what ``pins --json`` prints for this pin."""
+        return asdict(self) | {"newest": self.newest, "state": self.state, "fetchable": self.fetchable}
 
 
 def ask(tool: str, progress: Progress = lambda _: None) -> Standing:
-    """Ask the registry of this tool about each platform that it is pinned for. What fails is part of the answer.
+    """Ask the registry of this tool about each platform that it is pinned for. Failures are part of the answer.
 
     Raises ProvisionError only if the tool is not pinned at all, or the cache folder cannot be used.
     """
-    platforms = pins.platforms_of(tool)
-    pinned = [pins.pin(tool, on) for on in platforms]
-    version = pins.version_of(tool)
-    progress(f"asking {pinned[0].source} about {tool}")
+    by_platform = {on: pins.pin(tool, on) for on in pins.platforms_of(tool)}
+    some = next(iter(by_platform.values()))
+    note, offers = "", []
+    progress(f"asking {some.source} about {tool}")
     try:
-        deno = client(pinned[0], progress)
+        deno = client(some, progress)
     except ProvisionError as error:
-        reason = str(error).rstrip(".")
-        offers = [Offer(on, each.version, unasked=reason) for on, each in zip(platforms, pinned, strict=True)]
-        return Standing(tool, pinned[0].source, version, tuple(offers))
-    note = ""
-    offers = []
-    with working_folder(tool, progress) as work:
-        for on, each in zip(platforms, pinned, strict=True):
-            place = work / on
-            place.mkdir()
-            if isinstance(each, DebianPin):
-                suites = _suites_of(each, place, every=not offers)
-                note = note or _what_suites_offer(suites)
-                offers.append(_of_debian(each, on, suites))
-            else:
-                offers.append(_of_registry(each, on, place, deno))
-    return Standing(tool, pinned[0].source, version, tuple(offers), note)
+        offers = [Offer(on, each.version, unasked=_reason(error)) for on, each in by_platform.items()]
+    else:
+        with working_folder(tool, progress) as work:
+            for on, each in by_platform.items():
+                place = work / on
+                place.mkdir()
+                if isinstance(each, DebianPin):
+                    suites = _suites_of(each, place, every=not offers)
+                    note = note or _what_suites_offer(suites)
+                    offers.append(_of_debian(each, on, suites))
+                else:
+                    offers.append(_of_registry(each, on, place, deno))
+    return Standing(tool, some.source, pins.version_of(tool), tuple(offers), note)
+
+
+def _reason(error: ProvisionError) -> str:
+    return str(error).rstrip(".")
 
 
 def _of_registry(pin: Pin, on: str, work: Path, deno: Path | None) -> Offer:
@@ -120,46 +122,41 @@ def _of_registry(pin: Pin, on: str, work: Path, deno: Path | None) -> Offer:
     try:
         newest, digest = _newest(pin, on, work, deno)
         offer = replace(offer, newest=newest, digest=digest, behind=newest != pin.version)
-        gone, now = _changes(pin, offer, work, deno)
-        if not gone and _newer(pin.version, newest):
-            # It was withdrawn, or was never called stable; but it is there, and nobody wants an older one.
+        if pin.lock:
+            gone, now = _changes_of_tree(pin, pin.lock, work, deno), ""
+        else:
+            now = digest if newest == pin.version else _stated(pin, on, pin.version, work, deno)
+            same = now == pin.digest
+            gone = "" if same else f"{pin.source} states {now} of {pin.version}, not the pinned digest"
+        if not gone and Version(pin.version) > Version(newest):
+            # The pinned version was withdrawn, or was never called stable; but it exists, and is the newer one.
             offer = replace(offer, newest=pin.version, digest=now, behind=False)
         return replace(offer, gone=gone)
     except ProvisionError as error:
-        reason = str(error).rstrip(".")
         if not registry.is_gone(error):
-            return replace(offer, unasked=reason)
-        # Of a tree only the client's words tell which package it is.
-        return replace(offer, gone=reason if pin.lock else f"{pin.source} has no {pin.package} {pin.version}")
+            return replace(offer, unasked=_reason(error))
+        # In a tree, only the client's message says which package is gone.
+        return replace(
+            offer, gone=_reason(error) if pin.lock else f"{pin.source} has no {pin.package} {pin.version}"
+        )
 
 
 def _newest(pin: Pin, on: str, work: Path, deno: Path | None) -> tuple[str, str]:
-    """Return the newest stable version for this platform, and its digest unless there is to be a lock file."""
+    """Return the newest stable version for this platform, and its digest unless it gets a lock file."""
     if pin.source == "pypi":
         return registry.wheel_for(pin, on, None, work)
     versions = in_order(registry.published(pin, work, deno))
     if not versions:
         raise ProvisionError(f"{pin.package} has no stable version in npm.")
-    if pin.lock:
-        return versions[-1], ""
-    package = (pin.package, versions[-1])
-    return versions[-1], registry.npm_stated(pin, [package], work, deno)[package]
+    return versions[-1], "" if pin.lock else _stated(pin, on, versions[-1], work, deno)
 
 
-def _changes(pin: Pin, offer: Offer, work: Path, deno: Path | None) -> tuple[str, str]:
-    """Say why the registry's packages are not the pinned ones, empty if they are; and what digest it states now."""
-    if lock := pin.lock:
-        return _changes_of_tree(pin, lock, work, deno), ""
-    if offer.newest == pin.version:
-        now = offer.digest
-    elif pin.source == "pypi":
-        _, now = registry.wheel_for(pin, offer.on, pin.version, work)
-    else:
-        package = (pin.package, pin.version)
-        now = registry.npm_stated(pin, [package], work, deno)[package]
-    return (
-        "" if now == pin.digest else f"{pin.source} states {now} of {pin.version}, not the pinned digest"
-    ), now
+def _stated(pin: Pin, on: str, version: str, work: Path, deno: Path | None) -> str:
+    """Return the digest that the registry states of this version."""
+    if pin.source == "pypi":
+        return registry.wheel_for(pin, on, version, work)[1]
+    package = (pin.package, version)
+    return registry.npm_stated(pin, [package], work, deno)[package]
 
 
 def _changes_of_tree(pin: Pin, lock: Path, work: Path, deno: Path | None) -> str:
@@ -167,7 +164,7 @@ def _changes_of_tree(pin: Pin, lock: Path, work: Path, deno: Path | None) -> str
         content = lock.read_bytes()
     except OSError as error:
         return f"its lock file {lock} cannot be read: {error.strerror}"
-    if f"sha256:{hashlib.sha256(content).hexdigest()}" != pin.digest:
+    if digest_of(content) != pin.digest:
         return f"{lock} is not the lock file that is pinned"
     locked = integrities(content.decode())
     stated = registry.npm_stated(pin, locked, work, deno)
@@ -175,14 +172,8 @@ def _changes_of_tree(pin: Pin, lock: Path, work: Path, deno: Path | None) -> str
     return f"npm states another integrity of {', '.join(changed)} than is locked" if changed else ""
 
 
-def _newer(version: str, other: str) -> bool:
-    from packaging.version import Version  # here, so that plugin.py can import us for nothing
-
-    return Version(version) > Version(other)
-
-
 def _suites_of(pin: DebianPin, work: Path, every: bool) -> dict[str, list[str] | ProvisionError]:
-    """Return what each suite offers; unless ``every`` one is to be known, up to the first that has what is pinned."""
+    """Return what each suite offers; unless ``every`` is set, stop at the first that has the pinned version."""
     found: dict[str, list[str] | ProvisionError] = {}
     for suite in (*pin.suites, *(FURTHER_SUITES if every else ())):
         place = work / suite
@@ -198,21 +189,20 @@ def _suites_of(pin: DebianPin, work: Path, every: bool) -> dict[str, list[str] |
 
 
 def _of_debian(pin: DebianPin, on: str, found: dict[str, list[str] | ProvisionError]) -> Offer:
-    # What comes from a further suite is not what would be installed.
+    # Nothing would be installed from a further suite.
     known = {suite: each for suite, each in found.items() if suite in pin.suites}
     offered = [version for each in known.values() if isinstance(each, list) for version in each]
     newest = next(reversed(in_order(debian.upstream(version) for version in offered)), "")
     offer = Offer(on, pin.version, newest, bool(newest) and not debian.accepted(pin, newest))
     if any(debian.accepted(pin, version) for version in offered):
         return offer
-    if errors := [str(each).rstrip(".") for each in known.values() if isinstance(each, ProvisionError)]:
+    if errors := [_reason(each) for each in known.values() if isinstance(each, ProvisionError)]:
         return replace(offer, unasked=". ".join(dict.fromkeys(errors)))
     return replace(offer, gone=f"{' and '.join(known)} offer no version in {pin.version}")
 
 
 def _what_suites_offer(found: dict[str, list[str] | ProvisionError]) -> str:
-    told = (
+    return ", ".join(
         f"{suite}: {', '.join(each) or 'none' if isinstance(each, list) else 'could not be asked'}"
         for suite, each in found.items()
     )
-    return ", ".join(told)

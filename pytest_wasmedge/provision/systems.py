@@ -1,4 +1,4 @@
-"""What this system is called, and how its people install programs that we do not fetch."""
+"""The name of this operating system, and its command to install a program that we do not fetch."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from collections.abc import Mapping
 
 
 def system_ids() -> tuple[str, ...]:
-    """Return what this system calls itself, then what it is like: ``("ubuntu", "debian")``, ``("macos",)``.
-
-    The words are those of ``ID`` and ``ID_LIKE`` in os-release(5).
-    """
+    """Return the ``ID`` and the ``ID_LIKE`` of os-release(5): ``("ubuntu", "debian")``, or ``("macos",)``."""
     if sys.platform == "darwin":
         return ("macos",)
     try:
-        told = platform.freedesktop_os_release()
+        release = platform.freedesktop_os_release()
     except OSError:
         return (sys.platform,)
-    return (told["ID"], *told.get("ID_LIKE", "").split())
+    return (release["ID"], *release.get("ID_LIKE", "").split())
 
 
 def codename() -> str:
-    """Return the name of this system's release (``VERSION_CODENAME`` in os-release); empty if it tells none."""
+    """Return the ``VERSION_CODENAME`` of os-release(5); empty without one."""
     try:
         return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     except OSError:
@@ -30,8 +27,5 @@ def codename() -> str:
 
 
 def remedy(commands: Mapping[str, str]) -> str:
-    """Return the command that installs a program on this system, from commands by the name of the system.
-
-    Empty if none is known for it, nor for what it is like.
-    """
+    """Return the command for this system, or for one it is like, from commands by system; empty without one."""
     return next((commands[system] for system in system_ids() if system in commands), "")

@@ -1,7 +1,7 @@
-"""Exact versions of tools beside the pinned ones: found by the beginning of a number, recorded, installed.
+"""Other versions of tools than the pinned ones: found by the start of a number, recorded, installed.
 
-What was asked for once stands in a record beside the tools: ``deno-2.7.14.linux-x86_64.json`` says what the registry
-stated then, and only that is ever installed again.
+A record beside the tools, such as ``deno-2.7.14.linux-x86_64.json``, keeps what the registry stated when a version was
+first asked for. Only that is ever installed again.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import datetime
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from packaging.version import InvalidVersion, Version
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import registry
@@ -28,36 +31,32 @@ from pytest_wasmedge.provision.install import (
 )
 from pytest_wasmedge.provision.pins import Exact, Pin, exact, pin, this_platform
 
-#: How many versions on each side of one that does not exist are named.
+#: An error names this many versions on each side of one that does not exist.
 _NEAREST = 2
 _NUMBER = re.compile(r"\d+(\.\d+)*(\.post\d+)?")
 
 
 def in_order(versions: Iterable[str]) -> list[str]:
-    """Return the stable ones of these versions, each once, oldest first; what is no version is left out."""
-    from packaging.version import InvalidVersion, Version  # here, so that plugin.py can import us for nothing
-
+    """Return the stable ones of these versions, each once, oldest first; other text is left out."""
     read: dict[str, Version] = {}
     for version in versions:
-        try:
+        with suppress(InvalidVersion):
             read[version] = Version(version)
-        except InvalidVersion:
-            continue
     return sorted((text for text, each in read.items() if not each.is_prerelease), key=read.__getitem__)
 
 
 def newest(wanted: str, versions: Iterable[str]) -> str | None:
-    """Return ``wanted`` if it is one of these versions, else the newest that begins so; None if there is none.
+    """Return ``wanted`` if it is one of these versions, else the newest that starts with it, else None.
 
-    2.7 is the beginning of 2.7.14, not of 2.70; 1.2026 that of 1.20261117.1, where a date is one number.
+    2.7.14 starts with 2.7, but 2.70 does not; 1.20261117.1 starts with 1.2026, since a date is one number.
     """
     asked, ordered = wanted.split("."), in_order(versions)
     if wanted in ordered:
         return wanted
-    return next((each for each in reversed(ordered) if _begins(each.split("."), asked)), None)
+    return next((each for each in reversed(ordered) if _starts_with(each.split("."), asked)), None)
 
 
-def _begins(version: list[str], asked: list[str]) -> bool:
+def _starts_with(version: list[str], asked: list[str]) -> bool:
     if version[: len(asked)] == asked:
         return True
     if version[: len(asked) - 1] != asked[:-1] or len(version) < len(asked):
@@ -68,15 +67,13 @@ def _begins(version: list[str], asked: list[str]) -> bool:
 
 def nearest(wanted: str, versions: Iterable[str]) -> list[str]:
     """Return the versions right before and after one that is not among them."""
-    from packaging.version import Version
-
     ordered = in_order(versions)
     at = bisect.bisect_left([Version(each) for each in ordered], Version(wanted))
     return ordered[max(0, at - _NEAREST) : at + _NEAREST]
 
 
 def published(tool: str, progress: Progress = lambda _: None) -> list[str]:
-    """Return the stable versions of this tool that can be had on this platform, oldest first; asked once.
+    """Return the stable versions of this tool for this platform, oldest first; the registry is asked once.
 
     Raises ProvisionError if the registry cannot be asked, or the tool is not pinned here.
     """
@@ -98,14 +95,8 @@ def installed_version(tool: str, version: str) -> Path | None:
     return place if place and place.is_dir() else None
 
 
-def program(tool: str, version: str) -> Path | None:
-    """Return the program of this exact version if it is installed. Raises ProvisionError."""
-    place = installed_version(tool, version)
-    return place / pin(tool).entry if place else None
-
-
 def installed_versions(tool: str) -> list[str]:
-    """Return the versions of this tool that are installed, the pinned one among them, oldest first.
+    """Return the installed versions of this tool, oldest first, the pinned one included.
 
     Raises ProvisionError if the cache cannot be used or the tool is not pinned here.
     """
@@ -115,10 +106,10 @@ def installed_versions(tool: str) -> list[str]:
 
 
 def install_version(tool: str, version: str, progress: Progress = lambda _: None) -> Path:
-    """Install this exact version unless it is there, and return its folder. Raises ProvisionError.
+    """Install this exact version, unless installed already, and return its folder. Raises ProvisionError.
 
-    The client checks that what comes is what the registry states; the first time that is recorded, and every
-    later installation of the same version must be the same.
+    The client checks the package against what the registry states. The first time, that is recorded; every later
+    installation of the version is checked against the record.
     """
     if version == pin(tool).version:
         return install(tool, progress)
@@ -138,20 +129,17 @@ def install_version(tool: str, version: str, progress: Progress = lambda _: None
 
 
 def install_others(tool: str, others: Iterable[str], progress: Progress = lambda _: None) -> None:
-    """Install those of the pinned ``others`` that are not there; the tool itself comes in a version of its own.
-
-    Raises ProvisionError.
-    """
+    """Install the pinned ``others`` that are missing, except the tool itself. Raises ProvisionError."""
     for other in others:
         if other != tool and installed(other) is None:
             install(other, progress)
 
 
 class Resolver:
-    """Finds the version that is meant by the beginning of its number, once, and installs it.
+    """Finds the exact version for the start of a number, once, and installs it.
 
-    ``resolved`` says what was found, by TOOL@WANTED; what another process of the same run has found is taken from
-    there, without asking or installing anything. ``notes`` are sentences for the user.
+    ``resolved`` has the exact version by TOOL@WANTED. A run's other process passes its own, whose versions are taken
+    without asking or installing anything. ``notes`` are sentences for the user.
     """
 
     def __init__(
@@ -163,14 +151,14 @@ class Resolver:
         self.progress = progress
 
     def resolve(self, tool: str, wanted: str) -> str:
-        """Return the exact version. Raises ProvisionError, which names the nearest ones if there is none."""
+        """Return the exact version. Raises ProvisionError; if no version fits, it names the nearest ones."""
         asked = f"{tool}@{wanted}"
         if asked not in self.resolved:
             self.resolved[asked] = self._find(tool, wanted)
         return self.resolved[asked]
 
     def provide(self, tool: str, wanted: str, others: Iterable[str] = ()) -> str:
-        """Return the exact version, installed, and the pinned ``others`` with it. Raises ProvisionError."""
+        """Install the version, and the pinned ``others``, and return the exact version. Raises ProvisionError."""
         version = self.resolve(tool, wanted)
         if f"{tool}@{wanted}" in self._elsewhere:
             return version
@@ -189,30 +177,29 @@ class Resolver:
         if wanted in here:
             return wanted
         try:
-            there = published(tool, self.progress)
+            known = published(tool, self.progress)
         except ProvisionError as error:
-            found = newest(wanted, here)
-            if found is None:
-                raise
-            self.notes.append(
-                f"{tool}@{wanted} is {found}, the newest one installed: whether there is a newer one could not be "
-                f"asked ({_first_sentence(error)})"
-            )
+            if found := newest(wanted, here):
+                first_sentence = str(error).partition(". ")[0].rstrip(".")
+                self.notes.append(
+                    f"{tool}@{wanted} is {found}, the newest one installed: whether there is a newer one could not be "
+                    f"asked ({first_sentence})"
+                )
+                return found
+            raise
+        if found := newest(wanted, known):
             return found
-        found = newest(wanted, there)
-        if found is None:
-            near = " and ".join(nearest(wanted, there)) or "none"
-            raise ProvisionError(
-                f"{pin(tool).package} has no version {wanted} for {this_platform()}; the nearest: {near}."
-            )
-        return found
+        near = " and ".join(nearest(wanted, known)) or "none"
+        raise ProvisionError(
+            f"{pin(tool).package} has no version {wanted} for {this_platform()}; the nearest: {near}."
+        )
 
 
 _published: dict[str, list[str]] = {}
 
 
 def _with_versions(tool: str) -> Pin:
-    """Return the pin of a tool whose other versions can be had. Raises ProvisionError."""
+    """Return the pin of a tool whose registry keeps other versions. Raises ProvisionError for other tools."""
     pinned = pin(tool)
     if pinned.source not in ("pypi", "npm"):
         raise ProvisionError(
@@ -222,7 +209,7 @@ def _with_versions(tool: str) -> Pin:
 
 
 def client(pinned: Pin, progress: Progress) -> Path | None:
-    """Return the deno that is the client of npm packages, installed if need be; None for others."""
+    """Return the deno that fetches npm packages, installed if missing; None for tools of other registries."""
     if pinned.source != "npm":
         return None
     install("deno", progress)
@@ -246,13 +233,13 @@ def _record(wanted: Exact) -> None:
 
 
 def _recorded(tool: str, version: str) -> Exact | None:
-    """Return what the record says of this version; None if there is none. Raises ProvisionError."""
+    """Return this version as recorded; None without a record. Raises ProvisionError."""
     path = _record_path(tool, version)
     try:
-        told: Any = json.loads(path.read_text("utf-8"))
-        recorded = exact(tool, version, told["integrity"])
-        if (told["package"], told["version"]) != (recorded.package, version):
-            raise ValueError(f"it is about {told['package']} {told['version']}")
+        content: Any = json.loads(path.read_text("utf-8"))
+        recorded = exact(tool, version, content["integrity"])
+        if (content["package"], content["version"]) != (recorded.package, version):
+            raise ValueError(f"it is about {content['package']} {content['version']}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -260,7 +247,3 @@ def _recorded(tool: str, version: str) -> Exact | None:
             f"The record {path} cannot be used: {error}. Delete it, and {tool} {version} is fetched anew."
         ) from error
     return recorded
-
-
-def _first_sentence(error: ProvisionError) -> str:
-    return str(error).partition(". ")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""The record of one run, filled while pytest reports its tests."""
+"""The record of one pytest run, filled as its tests are reported."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ DENSITY_BYTES = "density_bytes"
 HAZARDS = "hazards"
 
 _FROM_BEST = ("skipped", "passed", "known", "failed")
-# A deployed edge is cold or warm by its own count.
+# A deployed edge decides itself whether an invocation is cold or warm.
 _COLD = ("cold/", "edge/cold")
 _WARM = ("warm/tiny", "edge/warm", "edge/unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """What was measured of one kind on one runtime; medians of what the host told beside, None if untold."""
+    """The samples of one kind on one runtime, and the medians of what its host reported; None: not reported."""
 
     runtime: str
     kind: str
@@ -54,7 +54,7 @@ class Latency:
 
 @dataclass(slots=True)
 class RuntimeRecord:
-    """What became of one runtime's tests; ``tools`` is where what it is made of came from."""
+    """The results of one runtime's tests; ``tools`` says where its tools came from."""
 
     name: str
     engine: str
@@ -73,12 +73,12 @@ class RuntimeRecord:
 
     @property
     def ran(self) -> bool:
-        """True if at least one test of it came to a verdict."""
+        """True if at least one of its tests had a verdict."""
         return bool(self.passed or self.failed or self.known)
 
     @property
     def cold(self) -> Latency | None:
-        """Its cold start in its own cache state, which is the first that is measured; None if none was."""
+        """Its cold start in its own cache state, which is measured first; None if none was."""
         return next((one for kind, one in self.latencies.items() if kind.startswith(_COLD)), None)
 
     @property
@@ -116,16 +116,16 @@ class RunRecord:
 
     @property
     def ran(self) -> bool:
-        """True if at least one test came to a verdict on at least one runtime."""
+        """True if at least one test had a verdict on at least one runtime."""
         return any(row.ran for row in self.runtimes.values())
 
     @property
     def latencies(self) -> list[Latency]:
-        """What was measured, of each kind on each runtime once."""
+        """The shown measurements: one for each kind on each runtime."""
         return [latency for row in self.runtimes.values() for latency in row.latencies.values()]
 
     def add_runtime(self, runtime: Runtime, availability: Availability) -> None:
-        """List a runtime, whether it can run or not."""
+        """Add a runtime, whether it can run or not."""
         self.runtimes[runtime.name] = RuntimeRecord(
             runtime.name,
             runtime.engine,
@@ -153,7 +153,7 @@ class RunRecord:
             # Under xdist the samples come as a list.
             latency = Latency(**{**raw, "elapsed_ns": tuple(raw["elapsed_ns"]), "test": test})
             self.measured.append(latency)
-            # Another test may measure the same again: the one that knows more is shown.
+            # Another test may measure the same: the one with more samples is shown.
             before = row.latencies.get(latency.kind)
             if before is None or len(before.elapsed_ns) <= len(latency.elapsed_ns):
                 row.latencies[latency.kind] = latency
@@ -181,7 +181,7 @@ def measured_facts(measurements: Sequence[Measurement], findings: Sequence[Findi
 
 
 def fields_of(error: BaseException | None) -> list[str]:
-    """Return the field of each divergence, and ``leak`` for each leak, that an error tells of."""
+    """Return the field of each divergence, and ``leak`` for each leak, in this error."""
     if isinstance(error, DivergenceError):
         return [divergence.field for divergence in error.divergences]
     if isinstance(error, HostFailedError):

@@ -10,18 +10,16 @@ from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
 _HEAD = ("runtime", "version", "engine", "passed", "failed", "skipped", "divergences", "cold ms", "warm ms")
 _LEFT = 3
-#: A cold and a warm latency stand in the first table already.
-_SHOWN_ABOVE = 3
 _COLUMNS = ("floor", "cold", "evicted", "no-cache", *WORKLOADS)
 
 
 def title(record: RunRecord) -> str:
-    """Return the headline: which artifact, known by its digest."""
+    """Return the headline: the artifact's name and digest."""
     return _line(f"portability of {record.artifact.name}, sha256 {record.artifact.sha256[:16]}")
 
 
 def table(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the lines of the table and what follows it, each with its mood: good, bad, warn, or plain."""
+    """Return the lines of the table and those that follow, each with its mood: good, bad, warn or plain."""
     rows = [(_cells(row), _mood(row)) for row in record.runtimes.values() if row.availability.available]
     table = aligned([_HEAD, *(cells for cells, _ in rows)], "<" * _LEFT + ">" * (len(_HEAD) - _LEFT))
     lines = list(zip(table, ["plain", *(mood for _, mood in rows)], strict=True))
@@ -40,7 +38,8 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
             for kind in sorted(set(cold.values()))
         )
         lines.append((f"cold ms, warm ms: medians; {'; '.join(per_kind)}", "plain"))
-    lines += _known(record)
+    if known := [f"{row.name} {row.known}" for row in record.runtimes.values() if row.known]:
+        lines.append((f"known divergences, by the contract: {', '.join(known)}", "warn"))
     for row in record.runtimes.values():
         if row.unchecked and row.ran:
             fields = " and ".join(sorted(row.unchecked))
@@ -62,14 +61,8 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
         lines.append((f"ran more than once, the last attempt counts: {', '.join(record.again)}", "warn"))
     lines += [(line, "bad") for line in record.broken]
     lines += record.closing
-    # Versions, reasons and hazards are words of others; each of our lines stays one line.
+    # Versions, reasons and hazards are text of others: make sure that each line stays one line.
     return [(_line(text), mood) for text, mood in lines]
-
-
-def _known(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the line that counts the divergences which the contract knows."""
-    counts = [f"{row.name} {row.known}" for row in record.runtimes.values() if row.known]
-    return [(f"known divergences, by the contract: {', '.join(counts)}", "warn")] if counts else []
 
 
 def _changes(record: RunRecord) -> list[tuple[str, str]]:
@@ -100,14 +93,15 @@ def _where(record: RunRecord, names: Sequence[str]) -> str:
 
 
 def _latency(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the table of all that was measured, if that is more than what stands above it."""
+    """Return the table of all measurements, unless it has no more than the table above."""
     measured = [
         ({_label(row, kind): each for kind, each in row.latencies.items()}, row)
         for row in record.runtimes.values()
         if row.latencies
     ]
     labels = sorted({label for latencies, _ in measured for label in latencies}, key=_order)
-    if len(labels) < _SHOWN_ABOVE:
+    # One cold and one warm latency are in the first table already.
+    if len(labels) <= 2:
         return []
     head = ("latency, medians in ms", *labels, "cold CPU ms", "peak MB", "MB per guest")
     rows = [
@@ -118,7 +112,7 @@ def _latency(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _label(row: RuntimeRecord, kind: str) -> str:
-    """Return the column of a kind: a runtime's own cold start and its floor, in whatever cache state, are one each."""
+    """Return the column of a kind: one for a runtime's own cold start and one for its floor, in any cache state."""
     name, _, variety = kind.partition("/")
     if row.cold is not None and row.cold.kind == kind:
         return "cold"
@@ -130,13 +124,8 @@ def _order(label: str) -> tuple[int, str]:
 
 
 def _usage(row: RuntimeRecord) -> tuple[str, str, str]:
-    cpu_ns = row.cold.cpu_ns if row.cold else None
-    peak = row.cold.peak_memory_bytes if row.cold else None
+    cpu_ns, peak = (row.cold.cpu_ns, row.cold.peak_memory_bytes) if row.cold else (None, None)
     return _ms(cpu_ns), _mb(peak), _mb(row.density_bytes)
-
-
-def _mb(size_bytes: int | None) -> str:
-    return "-" if size_bytes is None else f"{size_bytes / 1e6:.0f}"
 
 
 def _cells(row: RuntimeRecord) -> tuple[str, ...]:
@@ -154,6 +143,10 @@ def _cells(row: RuntimeRecord) -> tuple[str, ...]:
 
 def _ms(elapsed_ns: int | None) -> str:
     return "-" if elapsed_ns is None else f"{elapsed_ns / 1e6:.1f}"
+
+
+def _mb(size_bytes: int | None) -> str:
+    return "-" if size_bytes is None else f"{size_bytes / 1e6:.0f}"
 
 
 def _mood(row: RuntimeRecord) -> str:

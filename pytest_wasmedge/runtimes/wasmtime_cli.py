@@ -43,13 +43,13 @@ class WasmtimeCli(CompiledRuntime):
     def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
         # 49.0.4 calls itself 49.0.3.
         build = self.versions(executable).build
-        return f"wasmtime-cli {build}, {executable.stat().st_size} bytes", " ".join(proposal_flags(artifact))
+        return f"wasmtime-cli {build}, {executable.stat().st_size} bytes", " ".join(_proposal_flags(artifact))
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
         argv = [
             str(executable),
             "compile",
-            *proposal_flags(artifact),
+            *_proposal_flags(artifact),
             "-o",
             str(path),
             str(artifact.path.absolute()),
@@ -58,7 +58,7 @@ class WasmtimeCli(CompiledRuntime):
         run_compiler(self, argv, workspace, f"wasmtime {version} cannot compile {artifact.name}")
 
     def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
-        options = ["--allow-precompiled", "--argv0", ARGV0, *proposal_flags(launch.artifact)]
+        options = ["--allow-precompiled", "--argv0", ARGV0, *_proposal_flags(launch.artifact)]
         if launch.limits.memory_bytes:
             options += ["-W", f"max-memory-size={launch.limits.memory_bytes}"]
         for name, value in invocation.env.items():
@@ -95,7 +95,7 @@ class WasmtimeCli(CompiledRuntime):
         return (stderr, "") if at < 0 else (stderr[:at], stderr[at:].decode("utf-8", "backslashreplace"))
 
 
-def proposal_flags(artifact: Artifact) -> tuple[str, ...]:
+def _proposal_flags(artifact: Artifact) -> tuple[str, ...]:
     """Return what lets wasmtime take proposals that it has and leaves off, for an artifact that needs any."""
     shared = ",shared-memory=y" if "threads" in artifact.proposals else ""
     return ("-W", f"all-proposals=y{shared}") if artifact.proposals else ()

@@ -24,7 +24,6 @@ from pytest_wasmedge.model import (
     out_of_memory,
     trapped,
 )
-from pytest_wasmedge.runtimes.wasmtime_cli import proposal_flags
 
 #: The log tells of a trap before the answer breaks off, but it comes to us another way.
 _LOG_S = 2.0
@@ -132,7 +131,7 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
             "--allow-precompiled",
             f"--header=@{headers}",
             f"-Wmax-memory-size={launch.limits.memory_bytes}",
-            *proposal_flags(launch.artifact),
+            *_proposal_flags(launch.artifact),
             # Or it would refuse to start with a guest that needs more.
             f"-Opooling-max-memory-size={_MOST_MEMORY_BYTES}",
             f"-Opooling-max-memories-per-module={_MOST_MEMORIES}",
@@ -156,7 +155,7 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
         build = self.versions(executable).build
         return (
             f"wasmtime-serve {build}, {executable.stat().st_size} bytes",
-            f"{wasi_http.fingerprint()}{' '.join(proposal_flags(artifact))}",
+            f"{wasi_http.fingerprint()}{' '.join(_proposal_flags(artifact))}",
         )
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
@@ -164,10 +163,15 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
         wrapped.write_bytes(wasi_http.wrap(artifact.path.read_bytes()))
         run_compiler(
             self,
-            [str(executable), "compile", *proposal_flags(artifact), "-o", str(path), str(wrapped)],
+            [str(executable), "compile", *_proposal_flags(artifact), "-o", str(path), str(wrapped)],
             workspace,
             f"{self.name} could not start with {artifact.name}: wasmtime cannot compile it inside its component",
         )
+
+
+def _proposal_flags(artifact: Artifact) -> tuple[str, ...]:
+    """Return what lets wasmtime take proposals that it has and leaves off, for an artifact that needs any."""
+    return ("-W", "all-proposals=y") if artifact.proposals else ()
 
 
 def _ending_in(log: Path, number: int) -> Ending | None:

@@ -300,7 +300,7 @@ def test_files(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     for command in (targets()[target].try_it, targets()[target].deploy, "pytest --wasm-remote=URL"):
         assert command in printed
         assert command in (folder / "README.md").read_text()
-    assert "Open to everybody" in printed
+    assert "Anyone who knows its URL can run programs there" in printed
     assert SECRET_VARIABLE in printed
     assert not [
         path for path in folder.iterdir() if path.name.startswith(".pytest-wasmedge-") and path.is_dir()
@@ -378,7 +378,7 @@ def test_what_is_not_ours_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[
     (folder / "worker.mjs").write_text("mine")
     argv = ("cloudflare", "--artifact", program, "--output", str(folder))
 
-    assert "is there and not an earlier export: give another --output, or --force" in refused(capsys, *argv)
+    assert "exists and is not an earlier export: give another --output, or --force" in refused(capsys, *argv)
     assert [path.name for path in folder.iterdir()] == ["worker.mjs"]
     assert cli.main(["export", *argv, "--force"]) == 0
     (folder / "wrangler.jsonc").write_text("{}")

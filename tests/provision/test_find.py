@@ -145,7 +145,7 @@ def test_a_variable_that_names_a_plain_file_is_an_error(
 
 def test_only_programs_can_be_found() -> None:
     """The shim is no program, so asking for it is a mistake in our own code."""
-    with pytest.raises(ProvisionError, match="'shim' is no program"):
+    with pytest.raises(ProvisionError, match="'shim' is not a program to look for"):
         find("shim")
 
 

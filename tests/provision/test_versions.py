@@ -69,7 +69,7 @@ def there(tool: FakeTool, monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
         fake.fetched.append(pin)
         return tool.fetch(pin, work)
 
-    for module in (pins_module, versions_module):
+    for module in (pins_module, versions_module, find_module):
         monkeypatch.setattr(module, "pin", lambda _: tool.pin)
     monkeypatch.setattr(find_module, "programs", lambda: ["tool"])
     monkeypatch.setattr(install_module, "fetch_pypi", fetch)

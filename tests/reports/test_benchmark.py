@@ -11,12 +11,21 @@ from typing import Any
 
 import pytest
 
-from pytest_wasmedge.reports.benchmark import Measured, add, wanted
+from pytest_wasmedge.latency.journal import machine
+from pytest_wasmedge.model import Artifact, Availability
+from pytest_wasmedge.reports.benchmark import add_record, wanted
+from pytest_wasmedge.reports.record import Latency, RunRecord
+from pytest_wasmedge.testing import FakeRuntime
 
 # Each test measures where it runs; its samples travel in its report, as those of our fixtures do.
 CONFTEST = """
+from pathlib import Path
+
 import pytest
+from pytest_wasmedge.model import Artifact, Availability
 from pytest_wasmedge.reports import benchmark
+from pytest_wasmedge.reports.record import MEASURED, RunRecord
+from pytest_wasmedge.testing import FakeRuntime
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_generate_machine_info(config):
@@ -25,18 +34,19 @@ def pytest_benchmark_generate_machine_info(config):
 
 class Recorder:
     def __init__(self):
-        self.measured = []
+        self.record = RunRecord(Artifact(Path("a.wasm"), "00ff", 1, "a"), "golden files")
+        for name in ("node", "deno"):
+            self.record.add_runtime(FakeRuntime(name), Availability(True, "1.2.3"))
 
     def pytest_runtest_logreport(self, report):
         if report.when == "call":
             for name, value in report.user_properties:
                 if name == "measured":
-                    value = {**value, "elapsed_ns": tuple(value["elapsed_ns"])}
-                    self.measured.append(benchmark.Measured(fullname=report.nodeid, **value))
+                    self.record.add_test(value["runtime"], "passed", {MEASURED: [value]}, report.nodeid)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session):
-        benchmark.add(session.config, self.measured)
+        benchmark.add_record(session.config, self.record)
         return (yield)
 
 def pytest_configure(config):
@@ -51,11 +61,11 @@ PACE = int(os.environ.get("PACE", "1"))
 
 def measured(runtime, kind, *elapsed_ms):
     return {
-        "name": f"cold_start[{runtime}]",
         "runtime": runtime,
         "kind": kind,
         "elapsed_ns": [PACE * 1_000_000 * each for each in elapsed_ms],
-        "extra": {"artifact_sha256": "00ff", "phases_ns": {"spawn": 7}, "cpu_ns": None},
+        "phases_ns": {"spawn": 7},
+        "cpu_ns": None,
     }
 
 @pytest.mark.parametrize("runtime", ["node", "deno"])
@@ -100,7 +110,7 @@ def test_json_holds_the_raw_samples(project: pytest.Pytester, workers: list[str]
     result = run(project, "--benchmark-json=out.json", *workers)
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(
-        ["*benchmark 'cold/no-cache': 2 tests*", "cold_start?node?*", "cold_start?deno?*"]
+        ["*benchmark 'cold/no-cache': 2 tests*", "test_cold?node?*", "test_cold?deno?*"]
     )
     benchmarks = saved(project.path / "out.json")
     node = benchmarks[COLD_NODE]
@@ -111,14 +121,16 @@ def test_json_holds_the_raw_samples(project: pytest.Pytester, workers: list[str]
         "test_it.py::test_two_kinds::cold/code-cache[node]",
         "test_it.py::test_two_kinds::cold/evicted[node]",
     }
-    assert node["name"] == "cold_start[node]"
+    assert node["name"] == "test_cold[node]"
     assert node["group"] == "cold/no-cache"
     assert node["params"] == {"runtime": "node"}
     assert node["extra_info"] == {
         "runtime": "node",
         "kind": "cold/no-cache",
         "artifact_sha256": "00ff",
+        "runtime_version": "1.2.3",
         "phases_ns": {"spawn": 7},
+        "machine": machine(),
     }
     assert node["stats"]["data"] == [0.2, 0.202, 0.21]
     assert node["stats"]["median"] == 0.202
@@ -134,7 +146,7 @@ def test_autosaved_runs_can_be_compared(project: pytest.Pytester, workers: list[
     result = project.run(sys.executable, "-m", "pytest_benchmark", "compare", "--columns=median")
 
     assert result.ret == 0
-    for name in ("cold_start[node]", "cold_start[deno]"):
+    for name in ("test_cold[node]", "test_cold[deno]"):
         assert result.stdout.str().count(f"{name} (0001") == result.stdout.str().count(f"{name} (0002") > 0
     result.stdout.fnmatch_lines(["*benchmark 'cold/no-cache': 4 tests*"])
 
@@ -154,7 +166,7 @@ def test_a_planted_regression_is_red(
     result.stderr.fnmatch_lines(
         [
             "Performance has regressed:",
-            "*cold_start?node?* - Field 'median' has failed PercentageRegressionCheck: 100.0* > 5.0*",
+            "*test_cold?node?* - Field 'median' has failed PercentageRegressionCheck: 100.0* > 5.0*",
         ]
     )
 
@@ -189,7 +201,7 @@ def test_unasked_nothing_is_added(project: pytest.Pytester, options: list[str]) 
 
     result.assert_outcomes(passed=3)
     assert result.ret == 0
-    assert "cold_start" not in result.stdout.str()
+    assert "test_cold" not in result.stdout.str()
     assert not (project.path / "out.json").exists()
 
 
@@ -226,9 +238,12 @@ def test_wanted_is_what_the_user_said(options: dict[str, Any], answer: bool) -> 
 def test_the_same_again_keeps_its_own_name() -> None:
     """Two measurements of one kind in one test are told apart; one without samples is left out."""
     asked = config(benchmark_json="out.json")
-    same = Measured("a.py::test", "warm[node]", "node", "warm/tiny", (1_500_000_000,))
-    empty = Measured("a.py::test", "warm[deno]", "deno", "warm/tiny", ())
-    add(asked, [same, empty, same])
+    run = RunRecord(Artifact(Path("a.wasm"), "00ff", 1, "a"), "golden files")
+    run.add_runtime(FakeRuntime("node"), Availability(True, "1.2.3"))
+    same = Latency("node", "warm/tiny", (1_500_000_000,), test="a.py::test")
+    empty = Latency("node", "warm/tiny", (), test="a.py::other")
+    run.measured += [same, empty, same]
+    add_record(asked, run)
 
     assert [(each.fullname, each.stats.data) for each in asked._benchmarksession.benchmarks] == [
         ("a.py::test::warm/tiny[node]", [1.5]),
