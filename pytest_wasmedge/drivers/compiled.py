@@ -19,8 +19,8 @@ from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
 from pytest_wasmedge.provision.cache import folder, keep_newest, locked, writing
 from pytest_wasmedge.provision.files import whole
 
-#: One compiled Ruby is about 60 MB; older ones go when there are more than this.
-KEPT_FILES = 40
+#: How much compiled code is kept of one kind; what was used longest ago goes first. One compiled Ruby is about 60 MB.
+KEPT_BYTES = 2 << 30
 _LAST_WORDS = 500
 #: A compiler takes half a minute for a Ruby on two processors; one that takes twenty times as long hangs.
 COMPILE_S = 600.0
@@ -56,7 +56,7 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
         # A compiler that was killed left its part; nobody else compiles now.
         for part in place.glob("*.part"):
             part.unlink(missing_ok=True)
-        keep_newest(place.glob("*.cwasm"), KEPT_FILES)
+        keep_newest(place.glob("*.cwasm"), most_bytes=KEPT_BYTES)
     return path
 
 
@@ -90,7 +90,8 @@ def run_compiler(
     if process.returncode:
         said = " ".join(read(stdout, stderr).split()) or "no message"
         raise HostStartError(
-            f"{problem}: {said[-_LAST_WORDS:]}. Check the file with `wasm-tools validate`, or build it again."
+            f"{problem}: {said[-_LAST_WORDS:]}. A validator takes the file: try another version of this runtime, "
+            "or build the file otherwise."
         )
 
 

@@ -224,19 +224,16 @@ def pytest_runtest_makereport(
     remembered = item.stash.get(stash.RUNTIMES, None) if call.when == "teardown" else None
     names = item.stash[stash.RUNTIMES] = _runtimes_of(item) if remembered is None else remembered
     if names:
-        from pytest_wasmedge.plugin.telling import add_facts
+        from pytest_wasmedge.plugin.telling import add_facts, blamed
 
-        # An attribute of our own, which pytest-xdist sends too: pytest writes user_properties into a JUnit file.
-        report.wasm_runtimes = names  # type: ignore[attr-defined]
+        # Attributes of our own, which pytest-xdist sends too: pytest writes user_properties into a JUnit file.
+        report.wasm_runtimes = blamed(call, names)  # type: ignore[attr-defined]
         if call.when == "call" or call.excinfo is not None:
             report.wasm_facts = add_facts(item, call, report, names)  # type: ignore[attr-defined]
-    if call.excinfo is not None:
-        error = call.excinfo.value
-        if _is_ours(error) and not report.skipped:
-            from pytest_wasmedge.portability.excerpt import printable
+    if call.excinfo is not None and not report.skipped:
+        from pytest_wasmedge.plugin import private
 
-            # Our errors say all that a user needs; a traceback from inside us would bury it.
-            report.longrepr = printable(str(error))
+        private.say_first(report, call.excinfo.value, whole=_is_ours(call.excinfo.value))
     return report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -78,17 +78,26 @@ def writing() -> Iterator[None]:
         ) from error
 
 
-def keep_newest(files: Iterable[Path], count: int) -> None:
-    """Remove all but the ``count`` files that were changed last; other processes may do the same at once."""
-    for stale in sorted(files, key=_changed_s, reverse=True)[count:]:
-        stale.unlink(missing_ok=True)
+def keep_newest(files: Iterable[Path], count: int | None = None, *, most_bytes: int | None = None) -> None:
+    """Remove all but the files that were changed or used last: so many, or as many as there is room for, but one.
+
+    Other processes may do the same at once.
+    """
+    kept = kept_bytes = 0
+    for _, size_bytes, file in sorted(map(_changed, files), reverse=True):
+        kept, kept_bytes = kept + 1, kept_bytes + size_bytes
+        too_many = count is not None and kept > count
+        if too_many or (most_bytes is not None and kept_bytes > most_bytes and kept > 1):
+            file.unlink(missing_ok=True)
 
 
-def _changed_s(file: Path) -> float:
-    # Another process may have removed it.
-    with suppress(FileNotFoundError):
-        return file.stat().st_mtime
-    return 0.0
+def _changed(file: Path) -> tuple[float, int, Path]:
+    """Return when a file was changed, how large it is, and the file; zeros if another process has removed it."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return 0.0, 0, file
+    return status.st_mtime, status.st_size, file
 
 
 def _private(path: Path) -> Path:

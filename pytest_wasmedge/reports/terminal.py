@@ -10,6 +10,7 @@ from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
 _HEAD = ("runtime", "version", "engine", "passed", "failed", "skipped", "divergences", "cold ms", "warm ms")
 _LEFT = 3
+_SHOWN_SKIPS = 4
 _COLUMNS = ("floor", "cold", "evicted", "no-cache", *WORKLOADS)
 
 
@@ -30,7 +31,8 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
             lines.append((f"{row.name}  {not_run}{row.availability.reason}{remedy}", "warn"))
     if not record.ran:
         lines.append(("no test ran on any runtime: this run proves nothing", "bad"))
-    lines.append((f"reference: {record.reference}", "plain"))
+    if record.compared_with_reference:
+        lines.append((f"reference: {record.reference}", "plain"))
     cold = {row.name: row.cold.kind for row in record.runtimes.values() if row.cold}
     if cold:
         per_kind = (
@@ -57,6 +59,13 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
         lines.append((f"{finding.verdict}: {finding.sentence}", mood))
     if record.baseline:
         lines += _changes(record)
+    for reason, count in record.skips.most_common(_SHOWN_SKIPS):
+        lines.append((f"not checked, {_counted(count, 'test')} skipped: {reason}", "warn"))
+    if len(record.skips) > _SHOWN_SKIPS:
+        rest = sum(count for _, count in record.skips.most_common()[_SHOWN_SKIPS:])
+        lines.append(
+            (f"not checked, {_counted(rest, 'test')} skipped for other reasons: -rs shows them", "warn")
+        )
     if record.again:
         lines.append((f"ran more than once, the last attempt counts: {', '.join(record.again)}", "warn"))
     lines += [(line, "bad") for line in record.broken]

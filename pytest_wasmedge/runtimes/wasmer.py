@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_wasmedge import drivers
-from pytest_wasmedge.drivers.compiled import KEPT_FILES, run_compiler
+from pytest_wasmedge.drivers.compiled import KEPT_BYTES, run_compiler
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.drivers.server import Launch, ServerRuntime
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
@@ -98,7 +98,7 @@ class Wasmer(ServerRuntime):
             paths = (self._cache(package), artifact.path.absolute(), code)
             argv = _command("compile", package, *map(str, paths))
             run_compiler(self, argv, workspace.path, f"wasmer cannot compile {artifact.name}")
-        keep_newest(code.parent.glob("*.bin"), KEPT_FILES)
+        keep_newest(code.parent.glob("*.bin"), most_bytes=KEPT_BYTES)
 
 
 def _command(mode: str, package: Path, *rest: str) -> list[str]:

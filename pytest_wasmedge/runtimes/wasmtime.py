@@ -124,7 +124,7 @@ class WasmtimeHost(InProcessHost):
         except wasmtime.WasmtimeError as error:
             raise HostStartError(
                 f"wasmtime {version} cannot load {artifact.name}: {_first_line(error)}. "
-                "Check the file with `wasm-tools validate`, or build it again."
+                "A validator takes the file: try another version of this runtime, or build the file otherwise."
             ) from error
         phases_ns["load"] = time.perf_counter_ns() - began_ns - phases_ns.get("compile", 0)
         self.start_phases_ns = phases_ns
