@@ -31,9 +31,8 @@ def cache_root() -> Path:
     Raises ProvisionError if it cannot be created, or if other users can write to it.
     """
     given = os.environ.get(ENV_CACHE)
-    return _private(
-        Path(given).expanduser().absolute() if given else platformdirs.user_cache_path("pytest-wasmedge")
-    )
+    default = platformdirs.user_cache_path("pytest-wasmedge")
+    return _private(Path(given).expanduser().absolute() if given else default)
 
 
 def folder(name: FolderName) -> Path:
@@ -80,15 +79,13 @@ def writing() -> Iterator[None]:
 
 def keep_newest(files: Iterable[Path], count: int) -> None:
     """Remove all but the ``count`` files that were changed last; other processes may do the same at once."""
-    for stale in sorted(files, key=_changed_s, reverse=True)[count:]:
+    found = []
+    for file in files:
+        # Another process may have removed it.
+        with suppress(FileNotFoundError):
+            found.append((file.stat().st_mtime, file))
+    for _, stale in sorted(found, reverse=True)[count:]:
         stale.unlink(missing_ok=True)
-
-
-def _changed_s(file: Path) -> float:
-    # Another process may have removed it.
-    with suppress(FileNotFoundError):
-        return file.stat().st_mtime
-    return 0.0
 
 
 def _private(path: Path) -> Path:
