@@ -35,12 +35,6 @@ _LOOKALIKES = (
     ),
 )
 
-_BUILD_FOR_WASI = f"Build the artifact as a WASI preview 1 command: it may import functions of {WASI} alone."
-_WASM_BINDGEN = (
-    "That is wasm-bindgen's glue for JavaScript: build for wasm32-wasip1 without wasm-bindgen "
-    "(look for a dependency that pulls it in)."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ModuleInfo:
@@ -245,7 +239,10 @@ def _import_hint(unknown: list[tuple[str, str, str]]) -> str:
             module in ("wbg", "__wbindgen_placeholder__", "__wbindgen_externref_xform__")
             or "_bg.js" in module
         ):
-            return _WASM_BINDGEN
+            return (
+                "That is wasm-bindgen's glue for JavaScript: build for wasm32-wasip1 without wasm-bindgen "
+                "(look for a dependency that pulls it in)."
+            )
         if module in ("go", "gojs"):
             return "That is Go for JavaScript: build with GOOS=wasip1 GOARCH=wasm."
         if module == "env":
@@ -255,4 +252,4 @@ def _import_hint(unknown: list[tuple[str, str, str]]) -> str:
             )
         if module == WASI:
             return f"{name} is no function of WASI preview 1: build without that extension."
-    return _BUILD_FOR_WASI
+    return f"Build the artifact as a WASI preview 1 command: it may import functions of {WASI} alone."

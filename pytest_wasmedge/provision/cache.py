@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -31,9 +31,8 @@ def cache_root() -> Path:
     Raises ProvisionError if it cannot be created, or if other users can write to it.
     """
     given = os.environ.get(ENV_CACHE)
-    return _private(
-        Path(given).expanduser().absolute() if given else platformdirs.user_cache_path("pytest-wasmedge")
-    )
+    default = platformdirs.user_cache_path("pytest-wasmedge")
+    return _private(Path(given).expanduser().absolute() if given else default)
 
 
 def folder(name: FolderName) -> Path:
@@ -79,25 +78,22 @@ def writing() -> Iterator[None]:
 
 
 def keep_newest(files: Iterable[Path], count: int | None = None, *, most_bytes: int | None = None) -> None:
-    """Remove all but the files that were changed or used last: so many, or as many as there is room for, but one.
+    """Remove all but the files that were changed or used last: this many, or as many as fit, and at least one.
 
     Other processes may do the same at once.
     """
-    kept = kept_bytes = 0
-    for _, size_bytes, file in sorted(map(_changed, files), reverse=True):
-        kept, kept_bytes = kept + 1, kept_bytes + size_bytes
-        too_many = count is not None and kept > count
-        if too_many or (most_bytes is not None and kept_bytes > most_bytes and kept > 1):
+    found = []
+    for file in files:
+        # Another process may have removed it.
+        with suppress(FileNotFoundError):
+            status = file.stat()
+            found.append((status.st_mtime, status.st_size, file))
+    total_bytes = 0
+    for index, (_, size_bytes, file) in enumerate(sorted(found, reverse=True)):
+        total_bytes += size_bytes
+        too_large = most_bytes is not None and total_bytes > most_bytes and index > 0
+        if too_large or (count is not None and index >= count):
             file.unlink(missing_ok=True)
-
-
-def _changed(file: Path) -> tuple[float, int, Path]:
-    """Return when a file was changed, how large it is, and the file; zeros if another process has removed it."""
-    try:
-        status = file.stat()
-    except FileNotFoundError:
-        return 0.0, 0, file
-    return status.st_mtime, status.st_size, file
 
 
 def _private(path: Path) -> Path:

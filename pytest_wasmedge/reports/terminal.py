@@ -9,7 +9,6 @@ from pytest_wasmedge.portability.excerpt import aligned, printable
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
 _HEAD = ("runtime", "version", "engine", "passed", "failed", "skipped", "divergences", "cold ms", "warm ms")
-_LEFT = 3
 _SHOWN_SKIPS = 4
 _COLUMNS = ("floor", "cold", "evicted", "no-cache", *WORKLOADS)
 
@@ -22,7 +21,7 @@ def title(record: RunRecord) -> str:
 def table(record: RunRecord) -> list[tuple[str, str]]:
     """Return the lines of the table and those that follow, each with its mood: good, bad, warn or plain."""
     rows = [(_cells(row), _mood(row)) for row in record.runtimes.values() if row.availability.available]
-    table = aligned([_HEAD, *(cells for cells, _ in rows)], "<" * _LEFT + ">" * (len(_HEAD) - _LEFT))
+    table = aligned([_HEAD, *(cells for cells, _ in rows)], "<<<>>>>>>")
     lines = list(zip(table, ["plain", *(mood for _, mood in rows)], strict=True))
     for row in record.runtimes.values():
         if not row.availability.available:
@@ -45,7 +44,7 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
     for row in record.runtimes.values():
         if row.unchecked and row.ran:
             fields = " and ".join(sorted(row.unchecked))
-            lines.append((f"{row.name} does not tell {fields}: not checked there", "warn"))
+            lines.append((f"{row.name} does not report {fields}: not checked there", "warn"))
         if row.wrapped and row.ran:
             lines.append((f"{row.name}: wrapped, not unchanged ({row.wrapped})", "plain"))
     for note in dict.fromkeys(row.statuses for row in record.runtimes.values() if row.statuses and row.ran):
