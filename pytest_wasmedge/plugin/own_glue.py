@@ -17,8 +17,9 @@ from typing import Any
 
 from pytest_wasmedge.drivers.http import Plain
 from pytest_wasmedge.drivers.process import Announcement
-from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.drivers.program import Versions
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 from pytest_wasmedge.errors import HostStartError, WasmEdgeError, did_you_mean
 from pytest_wasmedge.model import Availability, Runtime
 
@@ -207,18 +208,18 @@ class OwnGlue(ServerRuntime):
     def announcement(self, line: bytes) -> Announcement | None:
         return self.inner.own_announcement(line)
 
-    def told_port(self, port: int) -> Mapping[str, str]:
-        return self.inner.own_told_port(port)
+    def port_environment(self, port: int) -> Mapping[str, str]:
+        return self.inner.own_port_environment(port)
 
-    def greeting(self, launch: Launch) -> bytes:
+    def greeting(self, launch: ServingLaunch) -> bytes:
         return b""
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         place = launch.workspace / "glue"
         # Once per host.
         if not place.exists():
             lay_out(self.glue, place, launch.artifact.path.absolute())
-        own = OwnLaunch(launch.executable, place, place / self.glue.entry, self.glue.args)
+        own = OwnGlueLaunch(launch.executable, place, place / self.glue.entry, self.glue.args)
         try:
             return self.inner.own_argv(own)
         except ValueError as error:
