@@ -23,7 +23,8 @@ from pathlib import Path
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.drivers.http import open_client, request_body
 from pytest_wasmedge.drivers.process import Workspace, spawn, stop, tail
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime
+from pytest_wasmedge.drivers.server import ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import cold_once
@@ -125,7 +126,7 @@ class Stage:
         path.mkdir()
         workspace = path / "workspace"
         workspace.mkdir(mode=0o700)
-        launch = Launch(found.path, artifact, LIMITS, workspace, secrets.token_urlsafe(24))
+        launch = ServingLaunch(found.path, artifact, LIMITS, workspace, secrets.token_urlsafe(24))
         launch.artifact_link.symlink_to(artifact.path.absolute())
         argv = runtime.argv(launch)  # this may write to the workspace
         workspace.rename(path / "pristine")

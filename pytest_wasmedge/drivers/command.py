@@ -1,4 +1,4 @@
-"""Drives a runtime that is a command: one process per invocation, its streams ours, its end certain."""
+"""Drives a runtime that is a command: one process per invocation, which always ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
-from pytest_wasmedge.drivers.program import Program, Started
+from pytest_wasmedge.drivers.program import Launch, Program
 from pytest_wasmedge.drivers.weighing import Scale
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
@@ -32,15 +32,18 @@ from pytest_wasmedge.model import (
     timed_out,
 )
 
+#: Turns a command line into another one.
+Wrap = Callable[[Sequence[str]], Sequence[str]]
+
 _CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Launch(Started):
-    """What a command is made of: the workspace lives as long as the host.
+class CommandLaunch(Launch):
+    """What a command is made of; the workspace lives as long as the host.
 
-    Of one invocation there are also its own ``folder``, which is there once somebody makes it and goes with the
-    invocation, and ``began_s``, the time of day when its command line was asked for.
+    ``folder`` is for one invocation: a runtime that needs it makes it, and the driver removes it. ``began_s`` is the
+    time of day before the invocation's process was started.
     """
 
     folder: Path = Path()
@@ -49,7 +52,7 @@ class Launch(Started):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a process ended: its status (negative: a signal's number) and all that it wrote."""
+    """How a process ended: its status (minus the number of a signal) and everything that it wrote."""
 
     status: int
     stdout: bytes
@@ -57,20 +60,20 @@ class Ended:
 
 
 class CommandRuntime(Program, Runtime):
-    """A runtime started once per invocation. It describes its program, its command line, and reads its endings."""
+    """A runtime whose program is started once per invocation; CommandHost drives it."""
 
-    def prepare(self, launch: Launch) -> None:
-        """Do what is done once per host, such as compiling. Raises HostStartError."""
+    def prepare(self, launch: CommandLaunch) -> None:
+        """Do what is needed once per host, such as compiling. Raises HostStartError."""
 
     @abstractmethod
-    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+    def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
         """Return the command line of one invocation."""
 
     @abstractmethod
-    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
-        """Tell the guest's stdout and stderr from the host's own messages, and how the guest ended.
+    def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+        """Return the guest's stdout and stderr without the host's own messages, and how the guest ended.
 
-        ``launch`` is the value that `argv` had for this invocation. Not asked of one that had to be cut short.
+        ``launch`` is the one that `argv` was called with. Not called for a process that was stopped at a limit.
         """
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
@@ -78,17 +81,18 @@ class CommandRuntime(Program, Runtime):
 
 
 class CommandHost(Host):
-    """Holds what the command needs; a process exists only during an invocation."""
+    """Holds what the command needs; its process exists only during an invocation."""
+
+    runtime: CommandRuntime
 
     def __init__(self, runtime: CommandRuntime, artifact: Artifact, limits: Limits) -> None:
-        self.runtime: CommandRuntime = runtime
-        self.artifact, self.limits = artifact, limits
+        self.runtime, self.artifact, self.limits = runtime, artifact, limits
         self._numbers = itertools.count(1)
         self._workspace = Workspace.create()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         try:
-            self._launch = Launch(runtime.executable(), artifact, limits, self._workspace.path)
+            self._launch = CommandLaunch(runtime.executable(), artifact, limits, self._workspace.path)
             runtime.prepare(self._launch)
         except BaseException:
             self._workspace.close()
@@ -98,9 +102,9 @@ class CommandHost(Host):
         return self._invoke(invocation)
 
     def weigh(self, invocation: Invocation) -> Outcome:
-        """Run the guest once so that the peak memory of its process is in the timings, where we can learn it.
+        """Run the guest once, with the peak memory of its process in the timings where the system reports it.
 
-        Something runs beside that takes time: the elapsed time is no measurement, and CPU time is not told.
+        A small process around it takes time, too: the elapsed time is no measurement, and there is no CPU time.
         """
         if sys.platform != "linux" or self._closed:
             return self.invoke(invocation)
@@ -112,9 +116,7 @@ class CommandHost(Host):
             scale.close()
         return replace(outcome, timings=timings)
 
-    def _invoke(
-        self, invocation: Invocation, wrap: Callable[[Sequence[str]], Sequence[str]] | None = None
-    ) -> Outcome:
+    def _invoke(self, invocation: Invocation, wrap: Wrap = list) -> Outcome:
         self._check_open()
         number = next(self._numbers)
         folder = self._workspace.path / f"invocation-{number}"
@@ -126,13 +128,12 @@ class CommandHost(Host):
         return self._outcome(stdout, stderr, ending, number, timings)
 
     def _run(
-        self, launch: Launch, invocation: Invocation, wrap: Callable[[Sequence[str]], Sequence[str]] | None
+        self, launch: CommandLaunch, invocation: Invocation, wrap: Wrap
     ) -> tuple[bytes, bytes, Ending, Timings]:
         timeout_s = self._time_limit_s(invocation)
         started_ns = time.perf_counter_ns()
-        argv = self.runtime.argv(launch, invocation)
         process = spawn(
-            wrap(argv) if wrap else argv,
+            wrap(self.runtime.with_flags(self.runtime.argv(launch, invocation))),
             env=self.runtime.environment(self._workspace.path),
             cwd=self._workspace.path,
             stdin=subprocess.PIPE,
@@ -147,7 +148,7 @@ class CommandHost(Host):
                     kill(process)
             cut_short = streams.pump(time.monotonic() + timeout_s)
         finally:
-            # Before it is waited for: its number may be somebody else's then.
+            # Before we wait for the process: its number may be another process's afterwards.
             with self._lock:
                 self._running.discard(process)
             # Also on Ctrl-C: nothing that we started runs on.
@@ -157,9 +158,9 @@ class CommandHost(Host):
         if self._closed and process.returncode < 0:
             raise HostStartError(f"{self.runtime.name}: this host was closed during an invocation.")
         timings = Timings(elapsed_ns, cpu_ns=cpu_ns)
-        if cut_short:
-            return bytes(streams.stdout), bytes(streams.stderr), cut_short, timings
         ended = Ended(process.returncode, bytes(streams.stdout), bytes(streams.stderr))
+        if cut_short:
+            return ended.stdout, ended.stderr, cut_short, timings
         return *self.runtime.outcome(launch, ended), timings
 
     def close(self) -> None:
@@ -171,7 +172,7 @@ class CommandHost(Host):
 
 
 class _Streams:
-    """Feeds stdin and collects both outputs at once, so that no full pipe can block either side."""
+    """Writes stdin and reads both outputs at once, so that no full pipe can block either side."""
 
     def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, output_bytes: int) -> None:
         assert process.stdin
@@ -185,7 +186,7 @@ class _Streams:
         self.stderr = bytearray()
 
     def pump(self, deadline_s: float) -> Ending | None:
-        """Run until the process has ended; an ending is returned only if it had to be cut short."""
+        """Run until the process has ended; return an ending only if it has to be stopped at a limit."""
         stdin, stdout, stderr = self._pipes
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ, self.stdout)
@@ -213,7 +214,7 @@ class _Streams:
         return None if in_time else timed_out("stopped by us")
 
     def _feed(self) -> bool:
-        """Write what fits; False when all is written or the process no longer reads."""
+        """Write what fits; return whether the rest can still be written."""
         try:
             written = os.write(self._pipes[0].fileno(), self._stdin[:_CHUNK_BYTES])
         except BlockingIOError:

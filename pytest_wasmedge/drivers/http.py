@@ -1,4 +1,4 @@
-"""What goes over HTTP between us and a host: our client, its errors in our words, and the answers."""
+"""What goes over HTTP between us and a host: our client, the formats of requests and answers, and failures."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
-from pytest_wasmedge.errors import UnsupportedError
+from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.model import Ending, EndingKind, Invocation, exited, host_failed
 
 if TYPE_CHECKING:
     import httpx
 
 SECRET_HEADER = "pytest-wasmedge-secret"
-#: In which an answer may tell the invocation's number.
+#: An answer may carry the invocation's number in this header.
 INVOCATION_HEADER = "pytest-wasmedge-invocation"
 
 #: Shorter than the time after which any of the hosts closes an idle connection (workerd: 5 s).
@@ -26,16 +26,16 @@ _IDLE_CONNECTIONS = 64
 
 _LONGEST_PHASE_NS = 1 << 62
 
-#: How a request failed: the server was too slow, never got it, or broke off.
+#: How a request failed: the server took too long, never received it, or broke off.
 Failure = Literal["late", "not received", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response, taken apart.
+    """The parts of an answer.
 
-    ``runs_on``: the guest may still be running, and is to be stopped. ``by_log``: how it ended is known from a log
-    that does not say whose end it was.
+    ``runs_on``: the guest may still be running and has to be stopped. ``by_log``: the ending comes from a log that does
+    not name the invocation.
     """
 
     ending: Ending
@@ -47,18 +47,8 @@ class Answer:
     by_log: bool = False
 
 
-def request_body(invocation: Invocation, timeout_s: float) -> bytes:
-    """Return one line of JSON and then stdin."""
-    head = {
-        "args": invocation.args,
-        "env": dict(invocation.env),
-        "timeout_ms": max(1, round(timeout_s * 1000)),
-    }
-    return b"".join((json.dumps(head).encode(), b"\n", invocation.stdin))
-
-
 class Served(Protocol):
-    """A started server, as far as asking it goes; ``numbers`` are those of its requests, if somebody takes them."""
+    """What a wire needs of a started server; ``numbers`` are for requests that carry one."""
 
     client: httpx.Client
     url: str
@@ -67,10 +57,10 @@ class Served(Protocol):
 
 
 class Framed:
-    """How a host is asked: in our own format, in which the whole outcome comes back."""
+    """Our own format, in which the whole outcome comes back."""
 
     def body(self, name: str, invocation: Invocation, timeout_s: float) -> bytes:
-        """Return the body of the request. Raises UnsupportedError for what it has no place for."""
+        """Return the body of the request. Raises UnsupportedError for what the format has no place for."""
         return request_body(invocation, timeout_s)
 
     def ask(
@@ -78,25 +68,23 @@ class Framed:
     ) -> tuple[int, Answer]:
         """Post once; return the nanoseconds until the answer was complete, and the answer.
 
-        Raises httpx.HTTPError; what had come of the answer by then is `heard` in its request's extensions.
+        Raises httpx.HTTPError; the part of an answer that came before is ``heard`` in its request's extensions.
         """
         import httpx
 
         began_ns = time.perf_counter_ns()
         response = server.client.post(server.url, content=body, timeout=httpx.Timeout(timeout_s))
-        return time.perf_counter_ns() - began_ns, read_answer(name, response)
+        elapsed_ns = time.perf_counter_ns() - began_ns
+        if response.status_code == 200:
+            return elapsed_ns, read_answer(name, response.content)
+        return elapsed_ns, Answer(_refused(name, response, response.content))
 
 
 class Plain(Framed):
-    """The plain contract: the body of the request is stdin, that of a 2xx answer is stdout, and no more is told."""
+    """The plain contract: the request's body is stdin, and the body of a 2xx answer is stdout. Nothing else is sent."""
 
     def body(self, name: str, invocation: Invocation, timeout_s: float) -> bytes:
-        asked = (["arguments"] if invocation.args else []) + (["an environment"] if invocation.env else [])
-        if asked:
-            raise UnsupportedError(
-                f"{name} cannot give {' or '.join(asked)} to a guest: its own glue takes stdin alone; "
-                "mark the test with runtimes(...) to run it where they can be given."
-            )
+        check_given(name, invocation, why="its own glue takes stdin alone")
         return invocation.stdin
 
     def ask(
@@ -110,17 +98,30 @@ class Plain(Framed):
         with server.client.stream("POST", server.url, content=body, timeout=limit) as response:
             content, too_much = read_at_most(response, output_bytes, deadline_ns)
             elapsed_ns = time.perf_counter_ns() - began_ns
-        told = response.headers.get(INVOCATION_HEADER, "")
-        number = int(told) if re.fullmatch(r"[0-9]{1,18}", told) else 0
+        number = read_number(response.headers.get(INVOCATION_HEADER, ""))
         if not response.is_success:
-            ending = host_failed(f"{name} answered HTTP {response.status_code}: {content[:200]!r}")
+            ending = _refused(name, response, content)
             return elapsed_ns, Answer(ending, invocation=number, runs_on=too_much)
         ending = host_failed(f"output limit of {output_bytes} bytes reached") if too_much else exited(0)
         return elapsed_ns, Answer(ending, content, invocation=number, runs_on=too_much)
 
 
+def _refused(name: str, response: httpx.Response, content: bytes) -> Ending:
+    return host_failed(f"{name} answered HTTP {response.status_code}: {content[:200]!r}")
+
+
+def request_body(invocation: Invocation, timeout_s: float) -> bytes:
+    """Return the body of a framed request: one line of JSON and then stdin."""
+    head = {
+        "args": invocation.args,
+        "env": dict(invocation.env),
+        "timeout_ms": max(1, round(timeout_s * 1000)),
+    }
+    return b"".join((json.dumps(head).encode(), b"\n", invocation.stdin))
+
+
 def pieces(response: httpx.Response, deadline_ns: int) -> Iterator[bytes]:
-    """Yield an answer as it comes: one that somebody else sends may have no end. Raises httpx.ReadTimeout."""
+    """Yield an answer piece by piece, since it may never end. Raises httpx.ReadTimeout."""
     import httpx
 
     for piece in response.iter_bytes():
@@ -140,7 +141,7 @@ def read_at_most(response: httpx.Response, most_bytes: int, deadline_ns: int) ->
 
 
 def open_client(secret: str) -> httpx.Client:
-    """Return a client that talks to this machine only: no proxy, no settings of the user, no certificates."""
+    """Return a client for this machine only: it uses no proxy, no settings of the user and no certificates."""
     import httpx
 
     limits = httpx.Limits(
@@ -152,39 +153,27 @@ def open_client(secret: str) -> httpx.Client:
 
 
 def failure_of(error: httpx.HTTPError) -> Failure:
-    """Translate what httpx raises; the first match counts."""
+    """Return the failure that an error of httpx means."""
     import httpx
 
-    table: tuple[tuple[type[httpx.HTTPError], Failure], ...] = (
-        (httpx.ConnectError, "not received"),
-        (httpx.TimeoutException, "late"),
-        (httpx.HTTPError, "broken"),
-    )
-    return next(failure for kind, failure in table if isinstance(error, kind))
+    if isinstance(error, httpx.ConnectError):
+        return "not received"
+    return "late" if isinstance(error, httpx.TimeoutException) else "broken"
 
 
-def heard_of(error: httpx.HTTPError) -> tuple[bytes, bytes]:
-    """Return what had come of both streams when the answer broke off."""
-    heard = error.request.extensions.get("heard")
-    return (bytes(heard.stdout), bytes(heard.stderr)) if heard else (b"", b"")
-
-
-def read_answer(name: str, response: httpx.Response) -> Answer:
-    """Take a response apart; whatever is wrong with it is the host's failure."""
-    content = response.content
-    if response.status_code != 200:
-        return Answer(host_failed(f"{name} answered HTTP {response.status_code}: {content[:200]!r}"))
+def read_answer(name: str, content: bytes) -> Answer:
+    """Take a framed answer apart; anything wrong with it is the host's failure."""
     try:
         at = content.index(b"\n") + 1
         head = json.loads(content[:at])
         stdout_end = at + head["stdout_bytes"]
         if head["stdout_bytes"] < 0 or stdout_end + head["stderr_bytes"] != len(content):
             raise ValueError(f"{len(content) - at} bytes do not make up both streams")
-        kind, status = head["ending"]["kind"], head["ending"]["status"]
-        if kind not in get_args(EndingKind) or (kind == "exited") != isinstance(status, int):
+        ending = read_ending(head["ending"])
+        if ending is None:
             raise ValueError(f"no ending is {head['ending']}")
         return Answer(
-            Ending(kind, status, str(head["ending"]["detail"])),
+            ending,
             content[at:stdout_end],
             content[stdout_end:],
             int(head["invocation"]),
@@ -194,21 +183,33 @@ def read_answer(name: str, response: httpx.Response) -> Answer:
         return Answer(host_failed(f"{name} answered {content[:200]!r}, which we cannot read: {error}"))
 
 
-def read_phases(told: object) -> dict[str, int]:
-    """Return the phases that a host tells, in nanoseconds; a clock that did not move has told nothing."""
-    if not isinstance(told, dict):
+def read_ending(given: Mapping[str, Any]) -> Ending | None:
+    """Return the ending in an object that our glue wrote; None if it is not one."""
+    kind, status = given.get("kind", ""), given.get("status")
+    known = kind in get_args(EndingKind) and (kind == "exited") == isinstance(status, int)
+    return Ending(kind, status, str(given["detail"])) if known and "detail" in given else None
+
+
+def read_number(text: str) -> int:
+    """Return an invocation number from a header; 0 if it holds none."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
+
+
+def read_phases(given: object) -> dict[str, int]:
+    """Return a host's phases in nanoseconds, without those of a clock that did not move."""
+    if not isinstance(given, dict):
         return {}
     return {
         str(name): round(ns)
-        for name, ns in told.items()
+        for name, ns in given.items()
         if isinstance(ns, int | float) and 1 <= ns < _LONGEST_PHASE_NS
     }
 
 
 def with_transfer(phases_ns: Mapping[str, int], elapsed_ns: int) -> Mapping[str, int]:
-    """Add the phase that only the caller can tell: what is left of the time beside instantiate and run.
+    """Add the phase ``transfer``: the part of the elapsed time that is neither instantiate nor run.
 
-    Nothing is added where the host did not tell both of them, or told more than there was.
+    Adds nothing if the host lacks one of the two phases, or if all phases are longer than the elapsed time.
     """
     left_ns = elapsed_ns - sum(phases_ns.values())
     if left_ns > 0 and {"instantiate", "run"} <= phases_ns.keys():

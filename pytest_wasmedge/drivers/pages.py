@@ -1,4 +1,4 @@
-"""What a page in a browser loads from us on loopback and answers to: files, a stream of jobs, their results."""
+"""Serves a page in a browser over loopback: its files, a stream of jobs, and the results that it posts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from typing import Any
 
 from pytest_wasmedge.drivers.http import read_phases
 
-#: How long who has not told the secret yet may keep a connection.
+#: A client that has not sent the secret yet may keep its connection this long.
 _STRANGER_S = 10.0
-#: How often a silent stream shows that it lives: before a browser gives it up (300 s were seen), and while somebody
-#: waits for a result often enough to learn that the page is gone, since one browser closes the connection of a page
-#: whose process has died only when something is to be passed on to it.
+#: How often we write to a stream without jobs: sooner than a browser closes a silent stream (300 s were seen), and
+#: while a result is awaited soon enough to learn that the page is gone: one browser closes the connection of a page
+#: whose process has died only when it has something to pass on.
 _SIGN_OF_LIFE_S, _BUSY_SIGN_OF_LIFE_S = 60.0, 1.0
 _HEAD = struct.Struct(">II")
 _INDEX = """<!doctype html><html lang="en" data-output-bytes="%d"><meta charset="utf-8">
@@ -31,14 +31,14 @@ _INDEX = """<!doctype html><html lang="en" data-output-bytes="%d"><meta charset=
 _MODULE = "text/javascript; charset=utf-8"
 _TYPES = {"": "text/html; charset=utf-8", "artifact.wasm": "application/wasm"}
 _HEADERS = {
-    # For the modules, which every worker loads anew; the browser's cache goes with its profile.
+    # Every worker loads the modules again. The browser's cache is in its profile, which we remove.
     "cache-control": "max-age=86400",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
-    # The page may load from here, compile WebAssembly, and nothing else.
+    # The page may load from here and compile WebAssembly, nothing else.
     "content-security-policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; "
     "connect-src 'self'; worker-src 'self'; img-src data:",
-    # Only a page that is isolated like this may wait in a worker (SharedArrayBuffer), so that a guest can sleep.
+    # Guests can sleep only in a page that is isolated like this (SharedArrayBuffer).
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-embedder-policy": "require-corp",
     "cross-origin-resource-policy": "same-origin",
@@ -46,9 +46,9 @@ _HEADERS = {
 
 
 class PageLostError(Exception):
-    """The page is gone, or says that it cannot serve; the text is a clause about the browser.
+    """The page is gone or cannot serve; the text is a clause about the browser.
 
-    ``received`` says that the job was on its way to the page before.
+    ``received`` says whether the job had been sent to the page before.
     """
 
     def __init__(self, text: str, *, received: bool = False) -> None:
@@ -57,9 +57,10 @@ class PageLostError(Exception):
 
 
 class PageServer:
-    """Serves one page under a secret path, and knows whether it is there. Close it when the browser has ended.
+    """Serves one page under a secret path. Close it when the browser has ended.
 
-    ``ready`` is done when the page has compiled the artifact: the phases of that in nanoseconds, or PageLostError.
+    ``authority`` is the host and port that the page's requests name; ``url`` is secret. ``ready`` is done when the page
+    has compiled the artifact, and holds the phases in nanoseconds or PageLostError. ``lost`` says how it was lost.
     """
 
     def __init__(self, glue: Path, artifact: Path, output_bytes: int) -> None:
@@ -71,78 +72,59 @@ class PageServer:
         self.files |= {"": (_INDEX % output_bytes).encode(), "artifact.wasm": artifact}
         self.frames: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._jobs: dict[int, Future[bytes]] = {}
+        self.jobs: dict[int, Future[bytes]] = {}
         self._last_number = self._sent_number = 0
-        self._lost = ""
+        self.lost = ""
         self._closed = False
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.page = self
-        self._port: int = self._server.server_address[1]
+        self.authority = f"127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{self.authority}/{self.secret}/"
         self._thread = threading.Thread(target=self._serve, name="pytest-wasmedge-page", daemon=True)
         self._thread.start()
 
-    @property
-    def authority(self) -> str:
-        """What the page's requests must name as their host."""
-        return f"127.0.0.1:{self._port}"
-
-    @property
-    def url(self) -> str:
-        """Where the page is; whoever knows this may speak for it."""
-        return f"http://{self.authority}/{self.secret}/"
-
-    @property
-    def lost(self) -> bool:
-        """True once the page is gone, or has said that it cannot serve."""
-        return bool(self._lost)
-
-    @property
-    def busy(self) -> bool:
-        """True while somebody waits for a result."""
-        return bool(self._jobs)
-
     def post(self, body: bytes) -> Future[bytes]:
-        """Send a job to the page; the result is its framed answer, or PageLostError."""
+        """Send a job to the page; the future holds its framed answer, or PageLostError."""
         job: Future[bytes] = Future()
         with self._lock:
-            if self._lost:
-                job.set_exception(PageLostError(self._lost))
+            if self.lost:
+                job.set_exception(PageLostError(self.lost))
                 return job
             self._last_number += 1
-            self._jobs[self._last_number] = job
+            self.jobs[self._last_number] = job
             self.frames.put(_HEAD.pack(self._last_number, len(body)) + body)
         return job
 
     def opened(self, phases_ns: Mapping[str, int]) -> bool:
-        """Note that the page takes jobs now; False if it does already or is lost."""
+        """Note that the page takes jobs now; return False if it did already, or is lost."""
         with self._lock:
-            if self._lost or self.ready.done():
+            if self.lost or self.ready.done():
                 return False
             self.ready.set_result(phases_ns)
             return True
 
     def sent(self, frame: bytes) -> None:
-        """Note that a frame was taken from us as a whole; jobs are sent in the order of their numbers."""
+        """Note that a whole frame was sent; jobs are sent in the order of their numbers."""
         self._sent_number = _HEAD.unpack_from(frame)[0] or self._sent_number
 
     def answered(self, number: int, content: bytes) -> bool:
-        """Note the answer to a job; False if nobody waits for it."""
+        """Note the answer to a job; return False if nobody waits for it."""
         with self._lock:
-            job = self._jobs.pop(number, None)
+            job = self.jobs.pop(number, None)
         if job:
             job.set_result(content)
         return job is not None
 
     def lose(self, how: str) -> None:
-        """Let all who wait for the page know that it is lost; only the first word counts."""
+        """Note how the page was lost, and end all futures; calls after the first one change nothing."""
         with self._lock:
-            if self._lost:
+            if self.lost:
                 return
-            self._lost = how
+            self.lost = how
             waiting: list[tuple[Future[Any], bool]] = [
-                (job, number <= self._sent_number) for number, job in self._jobs.items()
+                (job, number <= self._sent_number) for number, job in self.jobs.items()
             ]
-            self._jobs.clear()
+            self.jobs.clear()
             if not self.ready.done():
                 waiting.append((self.ready, False))
         self.frames.put(None)
@@ -150,13 +132,13 @@ class PageServer:
             each.set_exception(PageLostError(how, received=received))
 
     def close(self) -> None:
-        """Listen no more; harmless when called again."""
+        """Stop listening; harmless when called again."""
         self.lose("was closed")
         if not self._closed:
             self._closed = True
-            # Its thread waits for a connection, and sees then that this was the last.
+            # The thread waits for a connection; this one lets it see that it has to end.
             with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self._port)).close()
+                socket.create_connection(("127.0.0.1", self._server.server_port)).close()
             self._thread.join()
             self._server.server_close()
 
@@ -170,7 +152,7 @@ class _Server(ThreadingHTTPServer):
     page: PageServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke needs no report: who waits for an answer learns of it from the stream."""
+        """Report nothing: whoever waits for an answer learns from the stream that it broke."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -180,20 +162,19 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
-        """Nothing is logged: a path holds the secret."""
+        """Log nothing, since paths contain the secret."""
 
     def send_error(self, *_: object) -> None:
-        """Whatever else is asked gets what a stranger gets."""
+        """Answer every other request like one without the secret."""
         self._refuse()
 
     def do_GET(self) -> None:
         name = self._name()
         file = None if name is None else self.server.page.files.get(name)
         if name is None or file is None:
-            self._refuse()
-            return
+            return self._refuse()
         content = file if isinstance(file, bytes) else file.read_bytes()
-        self._answer(200, _TYPES.get(name, _MODULE), content)
+        return self._answer(200, _TYPES.get(name, _MODULE), content)
 
     def do_POST(self) -> None:
         name = self._name()
@@ -213,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse()
 
     def _name(self) -> str | None:
-        """Return what is asked for, without the secret path; None for a stranger."""
+        """Return the path of a request behind the secret; None for a request without the secret."""
         page = self.server.page
         _, secret, name = [*self.path.split("/", 2), "", ""][:3]
         known = hmac.compare_digest(secret.encode(), page.secret.encode())
@@ -223,14 +204,14 @@ class _Handler(BaseHTTPRequestHandler):
         return name
 
     def _stream(self) -> None:
-        """Send jobs until the page is gone, which the end of this connection tells at once."""
+        """Send jobs until the page is gone, which ends this connection at once."""
         page = self.server.page
         self._answer(200, "application/octet-stream", None)
         threading.Thread(target=self._watch, name="pytest-wasmedge-stream", daemon=True).start()
         try:
             while True:
                 try:
-                    frame = page.frames.get(timeout=_BUSY_SIGN_OF_LIFE_S if page.busy else _SIGN_OF_LIFE_S)
+                    frame = page.frames.get(timeout=_BUSY_SIGN_OF_LIFE_S if page.jobs else _SIGN_OF_LIFE_S)
                 except queue.Empty:
                     frame = _HEAD.pack(0, 0)
                 if frame is None:
@@ -250,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(404, content=b"")
 
     def _answer(self, status: int, kind: str = "", content: bytes | None = b"") -> None:
-        """Send a whole response, or, for content None, the head of one that ends with its connection."""
+        """Send a whole response, or, for content None, the head of a response that ends with its connection."""
         self.send_response_only(status)
         headers = _HEADERS if kind == _MODULE else _HEADERS | {"cache-control": "no-store"}
         for name, value in headers.items():

@@ -1,4 +1,4 @@
-"""Child processes and temporary folders that cannot outlive us, whatever ends us."""
+"""Child processes and temporary folders that never outlive this process, however it ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import queue
-import re
 import select
 import shutil
 import signal
@@ -19,14 +18,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from pytest_wasmedge.errors import HostStartError
-from pytest_wasmedge.model import Ending, host_failed, out_of_memory
 
-# Runs beside us, in a session of its own. It learns of every process group and folder through its stdin; when
-# that closes, we are gone (even by kill -9), and it removes what is still on the list.
+# Runs beside us, in a session of its own. We write every process group and folder to its stdin. When that closes, we
+# have ended (even by kill -9), and it removes what is still on the list.
 _REAPER = """
 import os, shutil, signal, sys, time
 alive = set()
@@ -43,7 +40,7 @@ deadline_s = time.monotonic() + 10
 for entry in alive:
     while entry[0] == "d":
         shutil.rmtree(entry[1:], ignore_errors=True)
-        # What was killed a moment ago may still put files into it.
+        # A process that was killed a moment ago may still put files into it.
         if not os.path.exists(entry[1:]) or time.monotonic() > deadline_s:
             break
         time.sleep(0.01)
@@ -51,7 +48,7 @@ for entry in alive:
 
 
 class _Reaper:
-    """Our side of the reaper's pipe; started with the first thing that needs it."""
+    """Our side of the reaper's pipe; starts the reaper when it is first needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,13 +57,13 @@ class _Reaper:
 
     def add(self, entry: str) -> None:
         with self._lock:
-            self._tell("+" + entry)
+            self._write("+" + entry)
 
     def discard(self, entry: str) -> None:
         with self._lock:
-            self._tell("-" + entry)
+            self._write("-" + entry)
 
-    def _tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         if self._process is None or self._owner_pid != os.getpid():
             self._owner_pid = os.getpid()
             self._process = subprocess.Popen(
@@ -85,7 +82,7 @@ class _Reaper:
             pipe.flush()
 
     def finish(self) -> None:
-        """Let the reaper take what was never closed, and wait until it has."""
+        """Let the reaper remove what was never closed, and wait until it has."""
         with self._lock:
             if self._process is not None and self._owner_pid == os.getpid():
                 with contextlib.suppress(OSError, subprocess.TimeoutExpired):
@@ -96,29 +93,28 @@ class _Reaper:
 _reaper = _Reaper()
 
 _REMOVING_S = 10.0
-#: A start is not told more finely than this.
+#: How often we try whether a server listens; no start is measured more finely than this.
 _KNOCK_S = 0.002
 
-_OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate memory|allocation failed", re.IGNORECASE)
 
-
-class Workspace:
-    """A temporary folder that only we can read, and that goes when we do."""
+class Workspace(contextlib.AbstractContextManager["Workspace"]):
+    """A temporary folder that only this user can read; it is removed at the latest when this process ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def create(cls) -> Workspace:
-        """Make one; mode 0700."""
+        """Return a new folder, with mode 0700."""
         path = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-"))
         _reaper.add(f"d{path}")
         return cls(path)
 
     def close(self) -> None:
-        """Remove the folder, though what was killed a moment ago may still put files into it; harmless when repeated.
+        """Remove the folder; harmless when called again.
 
-        What cannot be removed in ten seconds goes when we do.
+        Tries for ten seconds, since a process that was killed a moment ago may still put files into it. What is left
+        then is removed when this process ends.
         """
         deadline_s = time.monotonic() + _REMOVING_S
         while True:
@@ -130,12 +126,7 @@ class Workspace:
                 return
             time.sleep(0.01)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -147,7 +138,6 @@ def spawn(
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = subprocess.DEVNULL,
     stderr: int | IO[bytes] | None = subprocess.DEVNULL,
-    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own with exactly this environment.
 
@@ -161,7 +151,6 @@ def spawn(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            pass_fds=tuple(pass_fds),
             start_new_session=True,
         )
     except OSError as error:
@@ -174,17 +163,17 @@ def spawn(
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Kill the program and all that it started, and wait for its end; harmless when it is already gone."""
+    """Kill the program and everything that it started, and wait for its end; harmless when it has ended."""
     kill(process)
     process.wait()
     _reaper.discard(f"p{process.pid}")
 
 
 def ends_within(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Wait until the process has ended; False if it has not. Only for processes that one thread waits for."""
+    """Wait for the process and return whether it has ended. Only for processes that a single thread waits for."""
     if sys.platform == "linux":
-        # Popen looks again after half a millisecond, which a cold start of ten would show; and what it finds
-        # is gone for `stop_measured`.
+        # Popen.wait polls every half millisecond, which is seen in a cold start of ten. It also collects the CPU
+        # time, which `stop_measured` needs.
         with contextlib.suppress(OSError):
             descriptor = os.pidfd_open(process.pid)
             try:
@@ -201,11 +190,11 @@ def ends_within(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
 
 
 def stop_measured(process: subprocess.Popen[bytes]) -> int | None:
-    """Stop as `stop` does, and return the CPU time that the process and its children took, in nanoseconds.
+    """Stop as `stop` does, and return the CPU time of the process and its children in nanoseconds.
 
-    User and system together; None if its end was already taken note of. Only for processes that one thread
-    waits for. The peak memory that the system tells beside is not ours to use: on Linux it is at least that of
-    the process that started this one, because it is carried over from before the program was loaded.
+    This is user and system time together; None if the process was already waited for. Only for processes that a single
+    thread waits for. The system's number for peak memory is of no use: on Linux it is at least that of the process that
+    started this one, because it is carried over from before the program was loaded.
     """
     kill(process)
     cpu_ns = None
@@ -220,16 +209,16 @@ def stop_measured(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the program and all that it started, without waiting for its end."""
-    # Also if it ended by itself: what it had started lives on in its group, and as long as it does, the system
-    # gives the group's number to nobody else.
+    """Kill the program and everything that it started, without waiting for its end."""
+    # Also if it ended by itself: what it had started lives on in its group, and until that is empty the system does
+    # not use the group's number again.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
 def suspended(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Keep programs and all that they started from running; what has ended meanwhile is left alone."""
+    """Suspend programs and everything that they started; a process that has ended is left alone."""
     _signal_all(processes, signal.SIGSTOP)
     try:
         yield
@@ -244,7 +233,7 @@ def _signal_all(processes: Sequence[subprocess.Popen[bytes]], number: signal.Sig
                 os.killpg(process.pid, number)
 
 
-#: What a program says once it listens: its ``port``, and perhaps ``phases_ns``.
+#: What a program announces once it listens: its ``port``, and perhaps ``phases_ns``.
 Announcement = Mapping[str, Any]
 Announced = queue.SimpleQueue[Announcement | None]
 
@@ -256,50 +245,48 @@ def announcements(
     read: Callable[[bytes], Announcement | None],
     port: int = 0,
 ) -> Announced:
-    """Return where the program's announcement arrives, and None when it says no more.
+    """Return the queue for the program's announcement; None in it says that its stdout has ended.
 
-    What `read` makes nothing of goes to the log. A program that was told its ``port`` announces nothing itself:
-    it listens once it takes a connection there.
+    Lines for which `read` returns None are written to the log. A program that was given its ``port`` prints no
+    announcement: it listens as soon as it accepts a connection.
     """
-    assert process.stdout
     announced: Announced = queue.SimpleQueue()
-    jobs: dict[str, tuple[Callable[..., None], tuple[object, ...]]] = {
-        "stdout": (_read_lines, (process, log, read, announced)),
-    }
-    if port:
-        jobs["knock"] = (_knock, (process, port, announced))
-    for job, (target, args) in jobs.items():
-        threading.Thread(target=target, args=args, name=f"{name}-{job}", daemon=True).start()
+
+    def read_stdout() -> None:
+        assert process.stdout
+        with process.stdout as stdout, log.open("ab", buffering=0) as file:
+            for line in stdout:
+                said = read(line)
+                if said is None:
+                    file.write(line)
+                else:
+                    announced.put(said)
+        announced.put(None)
+        end_with(process)
+
+    def knock() -> None:
+        while process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as knocked:
+                # Where nobody listens, a connection can by chance be made to its own other end.
+                if knocked.getsockname() != knocked.getpeername():
+                    announced.put({"port": port})
+                    return
+            time.sleep(_KNOCK_S)
+
+    for job in (read_stdout, knock) if port else (read_stdout,):
+        threading.Thread(target=job, name=f"{name}-{job.__name__}", daemon=True).start()
     return announced
 
 
-def _read_lines(
-    process: subprocess.Popen[bytes],
-    log: Path,
-    read: Callable[[bytes], Announcement | None],
-    announced: Announced,
-) -> None:
-    assert process.stdout
-    with process.stdout as stdout, log.open("ab", buffering=0) as file:
-        for line in stdout:
-            said = read(line)
-            if said is None:
-                file.write(line)
-            else:
-                announced.put(said)
-    announced.put(None)
-    end_with(process)
-
-
 def end_with(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a program, and then end what it had started, which could go on to answer in its place.
+    """Wait for a program to end, then kill what it had started, which could go on to answer in its place.
 
-    Where the system lets us, nobody who asks the process meanwhile whether it has ended is kept from the answer, as
-    they are by a thread that waits for it with `Popen.wait`.
+    Where the system has `os.waitid`, other threads can ask for the process's status meanwhile; `Popen.wait` would keep
+    them waiting.
     """
     if hasattr(os, "waitid"):
-        # The number of the group is not given to others as long as nobody has taken note of the end; who has
-        # done so before us has looked after the rest too.
+        # The group's number is not used again until somebody collects the status. If that has happened already, the
+        # thread that did it has killed the rest, too.
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             kill(process)
@@ -308,18 +295,8 @@ def end_with(process: subprocess.Popen[bytes]) -> None:
         kill(process)
 
 
-def _knock(process: subprocess.Popen[bytes], port: int, announced: Announced) -> None:
-    while process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as knocked:
-            # Where nobody listens, a connection can by chance come out at its own other end.
-            if knocked.getsockname() != knocked.getpeername():
-                announced.put({"port": port})
-                return
-        time.sleep(_KNOCK_S)
-
-
 def read_json(line: bytes) -> Announcement | None:
-    """Return what a line of JSON announces; None for every other line."""
+    """Return the announcement in a line of JSON; None for every other line."""
     with contextlib.suppress(ValueError):
         said = json.loads(line)
         if isinstance(said, dict) and isinstance(said.get("port"), int):
@@ -328,23 +305,17 @@ def read_json(line: bytes) -> Announcement | None:
 
 
 def free_port() -> int:
-    """Return a port of loopback that the system has free now."""
+    """Return a port on loopback that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
+        return int(server.getsockname()[1])
 
 
 def how_it_ended(process: subprocess.Popen[bytes]) -> str:
-    """Say how a process ended, for messages."""
+    """Return how a process ended, as a clause for messages."""
     status = process.poll()
     if status is None:
         return "closed its stdout"
     return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-
-
-def ending_by_log(detail: str, said: str) -> Ending:
-    """Tell a host that had not enough memory, by its own last words, from one that failed."""
-    return (out_of_memory if _OUT_OF_MEMORY.search(said) else host_failed)(detail)
 
 
 def tail(log: Path, lines: int = 12) -> str:

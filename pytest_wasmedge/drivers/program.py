@@ -1,25 +1,28 @@
-"""A program that runtimes are made of: described once, found, asked for its versions and refused in one way."""
+"""Programs that runtimes are made of: how one is found, asked for its versions, and refused if it cannot be used."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pytest_wasmedge.drivers.versions import Versions, ask, told, too_old
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import ARGV0, Artifact, Availability, Limits
 from pytest_wasmedge.provision import Found, find, find_system, install_command, installed, remedy
 
 # The WASI shim, a tool that our JavaScript needs.
 _SHIM = "shim"
+_VERSION_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """What a program is started with; the workspace is a private folder."""
+class Launch:
+    """What a program is started with; the workspace is a private folder. Drivers add what they need."""
 
     executable: Path
     artifact: Artifact
@@ -28,19 +31,32 @@ class Started:
 
     @property
     def artifact_link(self) -> Path:
-        """Where the program finds the artifact, whatever characters the path of the user's file is made of."""
+        """A link to the artifact in the workspace, so that the user's path may contain any characters."""
         return self.workspace / ARGV0
 
 
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The version that a program prints, and its engine's version if it prints that.
+
+    ``build`` distinguishes programs that print the same version.
+    """
+
+    version: str
+    engine_version: str = ""
+    build: str = ""
+
+
 class Program:
-    """What a program is, as class attributes; its methods make the rest of them.
+    """A program, described by class attributes.
 
-    It is the pinned ``tool`` (without one, the program of its own ``name``), or the first of ``commands`` on PATH,
-    which people install themselves: by ``remedies``, commands by the name of the system. ``absent`` says that there
-    is none, in other words than usual. ``minimum`` is the first version that will do.
+    The program is the pinned ``tool`` (by default the one called ``name``), or the first of ``commands`` on PATH, which
+    people install themselves: ``remedies`` maps systems to the command that does it. ``absent`` replaces the usual
+    message when no program is found. ``minimum`` is the first version that can be used.
 
-    With ``version_arguments`` it tells its versions in ``version_words``: a regular expression that is whole lines
-    (its groups are the version and the engine's version, one group is both), or the two keys in an object of JSON.
+    ``version_arguments`` make the program print its versions. ``version_words`` is a regular expression that matches
+    whole lines (its groups are the version and the engine's version; a single group is both), or the two keys of a JSON
+    object.
     """
 
     name: str
@@ -59,13 +75,13 @@ class Program:
         return {}
 
     def locate(self) -> Found | None:
-        """Return the program. Raises ProvisionError."""
+        """Return the program, or None. Raises ProvisionError."""
         if self.commands:
             return find_system(self.name, self.commands)
         return find(self.tool or self.name, self.version)
 
     def missing(self) -> str:
-        """Say what else is needed and not there; empty if nothing. Raises ProvisionError."""
+        """Return what else is needed but not installed, as a sentence; empty if nothing. Raises ProvisionError."""
         return "the WASI shim is not installed" if _SHIM in self.tools and not installed(_SHIM) else ""
 
     def how_to_get(self) -> str:
@@ -73,24 +89,55 @@ class Program:
         return remedy(self.remedies) if self.commands else install_command(self.name)
 
     def version_argv(self, executable: Path) -> Sequence[str]:
-        """Return the command line that makes the program tell its versions."""
+        """Return the command line that makes the program print its versions."""
         return [str(executable), *self.version_arguments]
 
     def read_versions(self, said: str) -> Versions:
-        """Find the versions in what the program said. Raises ValueError or LookupError."""
+        """Find the versions in what the program printed. Raises ValueError or LookupError."""
         if isinstance(self.version_words, tuple):
             words = json.loads(said)
             version, engine_version = (words[key] for key in self.version_words)
             return Versions(version, engine_version)
-        line = told(self.version_words, said)
+        line = first_match(self.version_words, said)
         return Versions(line[1], line[line.re.groups], build=line[0])
 
     def versions(self, executable: Path) -> Versions:
-        """Ask the program, once per process. Raises RuntimeUnavailableError if it does not say."""
-        return ask(self.version_argv(executable), self.environment, self.read_versions)
+        """Ask the program for its versions, once per process while the file stays the same.
+
+        Raises RuntimeUnavailableError if it does not run, or prints something else.
+        """
+        try:
+            said = self._ask(executable)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise RuntimeUnavailableError(
+                f"`{executable}` does not tell its version: {_problem(error)}"
+            ) from error
+        try:
+            return self.read_versions(said)
+        except (ValueError, LookupError) as error:
+            raise RuntimeUnavailableError(
+                f"`{executable}` names no version: it printed {said[:80]!r}"
+            ) from error
+
+    def _ask(self, executable: Path) -> str:
+        argv = tuple(self.version_argv(executable))
+        key = (argv, executable.stat().st_mtime_ns)
+        if key not in _printed:
+            with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as folder:
+                done = subprocess.run(
+                    argv,
+                    env=self.environment(Path(folder)),
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=_VERSION_TIMEOUT_S,
+                    check=True,
+                )
+            _printed[key] = done.stdout.decode("utf-8", "backslashreplace")
+        return _printed[key]
 
     def probe(self) -> Availability:
-        """Say whether the program is here and will do, by its own word. Never raises, never installs."""
+        """Return whether the program is installed and can be used, as it says itself. Never raises, never installs."""
         install = self.how_to_get()
         try:
             found, missing = self.locate(), self.missing()
@@ -98,13 +145,12 @@ class Program:
                 return Availability(False, reason=self._absent(), install=install)
             versions = self.versions(found.path)
         except ProvisionError as error:
-            # It says itself what to do.
+            # Its text says what to do.
             return Availability(False, reason=str(error))
         except RuntimeUnavailableError as error:
             return Availability(False, reason=str(error), install=install)
-        called = "version" if self.commands else self.tool or self.name
-        if reason := too_old(found.path, called, versions.version, self.minimum):
-            # Of a version that was asked for there is no newer one to install.
+        if reason := self._too_old(found.path, versions):
+            # A version that was asked for has no newer one to install.
             install = "" if self.version else install
         elif reason := missing:
             install = install_command(self.name)
@@ -114,7 +160,10 @@ class Program:
         )
 
     def executable(self) -> Path:
-        """Return the program. Raises RuntimeUnavailableError if it, or what it needs, is not here, ProvisionError."""
+        """Return the program.
+
+        Raises RuntimeUnavailableError if it, or something that it needs, is not installed, ProvisionError.
+        """
         found, missing = self.locate(), self.missing()
         if found and not missing:
             return found.path
@@ -130,24 +179,53 @@ class Program:
             return f"{' or '.join(self.commands)} is not on PATH"
         return self.absent or f"no {self.tool or self.name} found"
 
+    def _too_old(self, executable: Path, versions: Versions) -> str:
+        """Return that this program is older than the minimum, as a sentence; empty if it is not."""
+        if numbers(versions.version) >= self.minimum:
+            return ""
+        called = "version" if self.commands else self.tool or self.name
+        minimum = ".".join(map(str, self.minimum))
+        return f"{executable} is {called} {versions.version}, at least {minimum} is needed"
 
+
+@dataclass
 class Interpreter(Program):
-    """A tool that runs programs which are runtimes; it is no runtime itself."""
+    """A tool that runs programs which are runtimes; it is not a runtime itself."""
 
-    def __init__(
-        self,
-        tool: str,
-        minimum: tuple[int, ...],
-        version_arguments: tuple[str, ...],
-        version_words: str | tuple[str, str],
-    ) -> None:
-        self.name = self.tool = tool
-        self.minimum = minimum
-        self.version_arguments, self.version_words = version_arguments, version_words
+    name: str
+    minimum: tuple[int, ...]
+    version_arguments: tuple[str, ...]
+    version_words: str | tuple[str, str]
 
     def require(self) -> Path:
-        """Return the program. Raises RuntimeUnavailableError if there is none or it is too old, ProvisionError."""
+        """Return the program. Raises RuntimeUnavailableError if it is missing or too old, ProvisionError."""
         path = self.executable()
-        if reason := too_old(path, self.tool, self.versions(path).version, self.minimum):
+        if reason := self._too_old(path, self.versions(path)):
             raise RuntimeUnavailableError(f"{reason}; get one with `{self.how_to_get()}`.")
         return path
+
+
+def first_match(pattern: str, said: str) -> re.Match[str]:
+    """Return the first whole line (or lines) that the pattern matches; others, such as warnings, are skipped.
+
+    Raises LookupError if no line matches.
+    """
+    found = re.search(rf"^(?:{pattern})$", said, re.MULTILINE)
+    if found is None:
+        raise LookupError(pattern)
+    return found
+
+
+def _problem(error: Exception) -> str:
+    if not isinstance(error, subprocess.CalledProcessError):
+        return f"{type(error).__name__}: {error}"
+    said = error.stderr.decode("utf-8", "backslashreplace").strip().splitlines()
+    return f"it ended with status {error.returncode}, saying: {said[-1] if said else 'nothing'}"
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, for comparisons: (22, 13, 0)."""
+    return tuple(map(int, re.findall(r"\d+", version)))
+
+
+_printed: dict[tuple[tuple[str, ...], int], str] = {}

@@ -1,11 +1,11 @@
-"""The host in an SDK for Python: an HTTP server on loopback that runs each invocation in a sandbox of its own.
+"""The host in a Python SDK: an HTTP server on loopback that runs each invocation in a new sandbox.
 
-A program for `python -I -S`, which imports nothing of ours, and the SDK from the folder that it is given:
+A program for `python -I -S`. It imports nothing of ours, and the SDK from the folder on its command line:
 
-    sdk_server.py versions FOLDER                   prints {"version": …, "engine_version": …}
-    sdk_server.py compile FOLDER CACHE ARTIFACT CODE    leaves the artifact's compiled code in the cache, as CODE
-    sdk_server.py serve FOLDER CACHE                reads one line {secret, artifact, output_bytes} on stdin, prints
-                                                    one line {port, phases_ns}, and exits when stdin closes
+    sdk_server.py versions FOLDER                       prints {"version": …, "engine_version": …}
+    sdk_server.py compile FOLDER CACHE ARTIFACT CODE    writes the artifact's compiled code to the cache, as CODE
+    sdk_server.py serve FOLDER CACHE                    reads one line {secret, artifact, output_bytes} on stdin, prints
+                                                        one line {port, phases_ns}, and exits when stdin closes
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import hmac
 import importlib
 import importlib.metadata
+import itertools
 import json
 import mmap
 import os
@@ -22,89 +23,91 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-#: The module and its distribution.
+#: The SDK's module and its distribution.
 _SDK = "wasmer_sdk"
 SECRET_HEADER = "pytest-wasmedge-secret"
-# The same in every host: model.ARGV0. A guest is called like its command.
+# The same in every host: model.ARGV0. A guest has the name of its command.
 ARGV0 = "artifact.wasm"
 
-# How the SDK words a trap; the rest of its message is a backtrace.
+# The SDK's message for a trap, which a backtrace follows.
 _TRAP = re.compile(
     r"command execution failed: (?:unable to spawn the command: Failed to create the instance - )?"
     r"RuntimeError: ([^\n]*)"
 )
 _CRANELIFT = re.compile(rb"cranelift-codegen-(\d+\.\d+\.\d+)")
-#: How long we wait for the rest of the streams of a guest that trapped; it is there already.
+#: How long we wait for the rest of the streams of a guest that trapped; it should be available at once.
 _REST_S = 5.0
 _WAITING_CONNECTIONS = 128
-#: How often we look whether a compiler is done.
+#: How often we check whether the compiler is done.
 _LOOK_S = 0.05
+
+Result = tuple[bytes, bytes, dict[str, Any]]
 
 
 def ending(kind: str, status: int | None = None, detail: str = "") -> dict[str, Any]:
-    """Return an ending as it goes over HTTP."""
+    """Return an ending in the format of an answer."""
     return {"kind": kind, "status": status, "detail": " ".join(detail.split())}
 
 
 class Guests:
-    """Holds one artifact, and runs it: each time in a new sandbox, which has no network and no folders."""
+    """Holds one artifact and runs it, each time in a new sandbox without network and folders."""
 
     def __init__(self, folder: str, cache: str, output_bytes: int) -> None:
         sys.path.insert(0, folder)
-        self._sdk: Any = importlib.import_module(_SDK)
-        self._client: Any = self._sdk.Wasmer(cache_root=cache, output_bytes=output_bytes)
+        self.sdk: Any = importlib.import_module(_SDK)
+        self._client: Any = self.sdk.Wasmer(cache_root=cache, output_bytes=output_bytes)
         self._output_bytes = output_bytes
         self._package: Any = None
 
-    async def load(self, artifact: bytes) -> None:
-        """Take the artifact as it is; nothing is compiled yet."""
-        sdk = self._sdk
-        command = sdk.PackageCommandDefinition(module=ARGV0)
-        definition = sdk.PackageDefinition(modules={ARGV0: artifact}, commands={ARGV0: command})
+    async def load(self, artifact: Path) -> None:
+        """Load the artifact; nothing is compiled yet."""
+        command = self.sdk.PackageCommandDefinition(module=ARGV0)
+        modules = {ARGV0: artifact.read_bytes()}
+        definition = self.sdk.PackageDefinition(modules=modules, commands={ARGV0: command})
         self._package = await self._client.packages.create(definition)
 
     async def compile(self) -> None:
-        """Compile, which happens when a guest is started: there is one now, and the process had better end."""
+        """Compile by starting a guest; the process should end soon afterwards."""
         sandbox = await self._client.sandboxes.create(packages=[self._package])
         await sandbox.command(self._package).spawn()
 
     async def run(
         self, args: Sequence[str], env: Mapping[str, str], stdin: bytes, timeout_s: float
-    ) -> tuple[bytes, bytes, dict[str, Any]]:
+    ) -> Result:
         """Run the guest to its end; return its stdout, its stderr and how it ended."""
+        limit = self._output_bytes
         async with await self._client.sandboxes.create(packages=[self._package]) as sandbox:
             spawning = sandbox.command(self._package, args, env=env).spawn(
-                timeout=timeout_s, output_bytes=self._output_bytes, stdin="pipe"
+                timeout=timeout_s, output_bytes=limit, stdin="pipe"
             )
             try:
-                # Its own limit does not count what the guest does before it is started.
+                # The SDK's time limit does not cover a guest's start function.
                 process = await asyncio.wait_for(spawning, timeout_s)
             except TimeoutError:
                 return b"", b"", ending("timed_out", detail="it did not get as far as to be started")
-            except self._sdk.WasmerError as error:
-                return b"", b"", self._ending_of(error)
-            streams = _Streams(process, self._output_bytes)
+            except self.sdk.WasmerError as error:
+                return b"", b"", _ending_of(error)
+            streams = _Streams(process, limit)
             feeding = asyncio.create_task(self._feed(process, stdin))
             try:
                 output = await process.wait()
-            except self._sdk.WasmerError as error:
-                # All that a trap leaves of the streams is in the pipes.
-                return *await streams.rest(), self._ending_of(error)
+            except self.sdk.WasmerError as error:
+                # After a trap, the streams are in the pipes alone.
+                return *await streams.rest(), _ending_of(error)
             finally:
                 feeding.cancel()
                 streams.cancel()
-        # The pipes of a guest that was stopped have no end, and what it wrote is here, too.
+        # The pipes of a guest that was stopped do not end, but its output is here, too.
         stdout, stderr = output.stdout.bytes, output.stderr.bytes
-        limit = self._output_bytes
         truncated = output.stdout.truncated or output.stderr.truncated
         if streams.too_much or truncated or len(stdout) + len(stderr) > limit:
-            told = ending("host_failed", detail=f"output limit of {limit} bytes reached")
-            return stdout[:limit], stderr[: max(0, limit - len(stdout))], told
+            too_much = ending("host_failed", detail=f"output limit of {limit} bytes reached")
+            return stdout[:limit], stderr[: max(0, limit - len(stdout))], too_much
         reason = output.reason.value
         if reason == "exited":
             return stdout, stderr, ending("exited", output.exit_code)
@@ -113,19 +116,20 @@ class Guests:
 
     async def _feed(self, process: Any, stdin: bytes) -> None:
         # A guest may end without reading all of it.
-        with contextlib.suppress(self._sdk.WasmerError):
+        with contextlib.suppress(self.sdk.WasmerError):
             if stdin:
                 await process.stdin.write(stdin)
             await process.stdin.close()
 
-    def _ending_of(self, error: Any) -> dict[str, Any]:
-        if trap := _TRAP.match(str(error)):
-            return ending("trapped", detail=trap[1])
-        return ending("host_failed", detail=f"{error.code}: {error}")
+
+def _ending_of(error: Any) -> dict[str, Any]:
+    if trap := _TRAP.match(str(error)):
+        return ending("trapped", detail=trap[1])
+    return ending("host_failed", detail=f"{error.code}: {error}")
 
 
 class _Streams:
-    """Reads both outputs of a guest at once, and stops it when they are too much together."""
+    """Reads both outputs of a guest at once, and stops the guest when they are too long together."""
 
     def __init__(self, process: Any, output_bytes: int) -> None:
         self._process = process
@@ -145,7 +149,7 @@ class _Streams:
                 await self._process.kill()
 
     async def rest(self) -> tuple[bytes, bytes]:
-        """Return all that the guest wrote, once its pipes have ended."""
+        """Return the whole output once the pipes have ended."""
         await asyncio.wait(self._tasks, timeout=_REST_S)
         stdout, stderr = self._written
         return bytes(stdout), bytes(stderr)
@@ -156,34 +160,23 @@ class _Streams:
 
 
 class Server(ThreadingHTTPServer):
-    """Listens on loopback, and hands what comes to the loop in which the guests run."""
+    """Listens on loopback, and passes requests to the event loop that the guests run in."""
 
     daemon_threads = True
     request_queue_size = _WAITING_CONNECTIONS
 
-    def __init__(self, guests: Guests, secret: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, guests: Guests, secret: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.guests, self.secret = guests, secret.encode()
-        self._loop = loop
-        self._lock = threading.Lock()
-        self._invocations = 0
-
-    def number(self) -> int:
-        """Count one more invocation."""
-        with self._lock:
-            self._invocations += 1
-            return self._invocations
-
-    def wait_for(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Have this done in the loop, and return what came of it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        self.loop = asyncio.get_running_loop()
+        self.numbers = itertools.count(1)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Takes one line of JSON and then stdin, answers with one line of JSON and then both outputs."""
+    """Reads one line of JSON and then stdin, answers with one line of JSON and then both outputs."""
 
     protocol_version = "HTTP/1.1"
-    # Head and body are two writes.
+    # Head and body are written separately.
     disable_nagle_algorithm = True
     server: Server
 
@@ -198,16 +191,17 @@ class Handler(BaseHTTPRequestHandler):
             args, env, timeout_s = list(head["args"]), dict(head["env"]), head["timeout_ms"] / 1000
         except (ValueError, LookupError, TypeError):
             return self._answer(400)
-        number = self.server.number()
+        number = next(self.server.numbers)
+        running = self.server.guests.run(args, env, stdin, timeout_s)
         try:
-            stdout, stderr, told = self.server.wait_for(self.server.guests.run(args, env, stdin, timeout_s))
+            stdout, stderr, how = asyncio.run_coroutine_threadsafe(running, self.server.loop).result()
         except Exception as error:
-            # Whatever it is, it is this host's failure, and the next invocation may work.
-            stdout, stderr, told = b"", b"", ending("host_failed", detail=f"{type(error).__name__}: {error}")
+            # Any error is this host's failure, and the next invocation may work.
+            stdout, stderr, how = b"", b"", ending("host_failed", detail=f"{type(error).__name__}: {error}")
         answer = {
             "stdout_bytes": len(stdout),
             "stderr_bytes": len(stderr),
-            "ending": told,
+            "ending": how,
             "invocation": number,
             "phases_ns": {},
         }
@@ -223,7 +217,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the log is for what goes wrong."""
+        """Log no requests: the log is for failures."""
 
 
 def say(what: Mapping[str, object]) -> None:
@@ -233,13 +227,13 @@ def say(what: Mapping[str, object]) -> None:
 
 
 async def serve(folder: str, cache: str) -> None:
-    """Load, listen, and go on until the process is ended by `exit_with_stdin`."""
+    """Load the artifact, listen, and serve until `exit_with_stdin` ends the process."""
     settings = json.loads(sys.stdin.buffer.readline())
     began_ns = time.perf_counter_ns()
     guests = Guests(folder, cache, settings["output_bytes"])
-    await guests.load(Path(settings["artifact"]).read_bytes())
+    await guests.load(Path(settings["artifact"]))
     load_ns = time.perf_counter_ns() - began_ns
-    server = Server(guests, settings["secret"], asyncio.get_running_loop())
+    server = Server(guests, settings["secret"])
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     threading.Thread(target=exit_with_stdin, name="stdin", daemon=True).start()
     say({"port": server.server_port, "phases_ns": {"load": load_ns}})
@@ -247,25 +241,25 @@ async def serve(folder: str, cache: str) -> None:
 
 
 def exit_with_stdin() -> None:
-    """End the process, whatever its guests are doing, once nobody holds the other end of stdin."""
+    """End the process, even while guests run, when the other end of stdin is closed."""
     while sys.stdin.buffer.read(1):
         pass
     os._exit(0)
 
 
 async def compile_into_cache(folder: str, cache: str, artifact: str, code: str) -> None:
-    """Compile, and end the process once the code is there, before the guest that this starts gets far."""
+    """Compile, and end the process as soon as the code exists, since this starts the guest, too."""
     guests = Guests(folder, cache, 0)
-    await guests.load(Path(artifact).read_bytes())
+    await guests.load(Path(artifact))
     compiling = asyncio.create_task(guests.compile())
-    # A guest whose start function loops never gets as far as to be started.
+    # A guest whose start function loops is never started.
     while not compiling.done() and not Path(code).exists():
         await asyncio.wait([compiling], timeout=_LOOK_S)
     try:
         if compiling.done():
             compiling.result()
-    except guests._sdk.WasmerError as error:
-        # One that traps before it is started has been compiled.
+    except guests.sdk.WasmerError as error:
+        # A guest that traps in its start function has been compiled.
         if not _TRAP.match(str(error)):
             sys.stderr.write(f"{error.code}: {error}\n")
             sys.stderr.flush()
@@ -274,27 +268,20 @@ async def compile_into_cache(folder: str, cache: str, artifact: str, code: str) 
 
 
 def versions(folder: str) -> dict[str, str]:
-    """Return what the package and its library say of themselves; the library has to load."""
+    """Return the versions of the package and of its engine; raises if the library cannot be loaded."""
     sys.path.insert(0, folder)
     importlib.import_module(_SDK)
     (library,) = Path(folder).glob(f"{_SDK}/lib{_SDK}_uniffi.*")
     (package,) = importlib.metadata.distributions(name=_SDK, path=[folder])
-    # The library tells no version of its engine, but where its sources lay.
+    # The library has no version of its engine, but the paths of the engine's sources.
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         found = _CRANELIFT.search(content)
-        cranelift = found[1].decode() if found else ""
-    return {"version": package.version, "engine_version": cranelift}
-
-
-def main(mode: str, folder: str, *rest: str) -> None:
-    """Do what the command line says."""
-    if mode == "versions":
-        say(versions(folder))
-    elif mode == "compile":
-        asyncio.run(compile_into_cache(folder, *rest))
-    else:
-        asyncio.run(serve(folder, *rest))
+        return {"version": package.version, "engine_version": found[1].decode() if found else ""}
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    mode, *rest = sys.argv[1:]
+    if mode == "versions":
+        say(versions(*rest))
+    else:
+        asyncio.run((compile_into_cache if mode == "compile" else serve)(*rest))

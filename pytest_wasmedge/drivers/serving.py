@@ -1,45 +1,83 @@
-"""Keeps a process that serves: many invocations at once, each told how it ended, none blamed for another's end."""
+"""Keeps a process that serves many invocations at once; none is blamed for what another one did."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import IO, Generic, TypeVar
 
+from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.drivers.http import Answer, Failure, with_transfer
-from pytest_wasmedge.drivers.process import stop, suspended, tail
-from pytest_wasmedge.drivers.program import Program
+from pytest_wasmedge.drivers.process import how_it_ended, spawn, stop, suspended, tail
+from pytest_wasmedge.drivers.program import Launch, Program
 from pytest_wasmedge.drivers.turns import Turns
-from pytest_wasmedge.errors import HostStartError, UnsupportedError
-from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Outcome, Runtime, Timings
+from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.model import (
+    Artifact,
+    Ending,
+    Host,
+    Invocation,
+    Limits,
+    Outcome,
+    Runtime,
+    Timings,
+    host_failed,
+    out_of_memory,
+    timed_out,
+)
 
 MAX_WORKERS = 32
 START_TIMEOUT_S = 60.0
 
-#: How much later than the time limit a host that keeps the limit itself may answer before we stop it.
+#: A host that keeps the time limit itself may answer this much later before we stop it.
 BACKSTOP_S = 5.0
-#: How long a process may take to end after it failed us, so that its own last words are reported.
+#: How long a process that failed may take to end by itself, so that its last words can be reported.
 DYING_S = 2.0
+
+_OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate memory|allocation failed", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ServingLaunch(Launch):
+    """What a program that serves is started with.
+
+    ``secret`` is what each request to a server carries; ``url`` is where a browser finds its page, and secret, too.
+    """
+
+    secret: str = ""
+    url: str = ""
 
 
 class ServingRuntime(Program, Runtime):
     """A runtime whose program is started once per host.
 
-    ``stops_guests`` says whether a guest has really stopped when the host answers that it ran too long; if not, it
-    would go on to take a core, and the process is replaced as soon as nobody else needs it.
+    ``stops_guests`` says whether a guest has really stopped when the host answers that it ran too long. If not, the
+    guest goes on to take a core, and the process is replaced as soon as nobody else needs it.
     """
 
     stops_guests: bool = True
 
+    @abstractmethod
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
+        """Return the command line; every user of the machine can see it. May write to the workspace."""
+
+    def greeting(self, launch: ServingLaunch) -> bytes:
+        """Return what is written to the program's stdin, which then stays open until the program is stopped."""
+        return b""
+
+    def environment(self, workspace: Path) -> dict[str, str]:
+        return {"HOME": str(workspace), "TMPDIR": str(workspace), "LANG": "C.UTF-8"}
+
 
 class FailedError(Exception):
-    """The process failed an invocation; the text is a clause about it, ``heard`` what had come of both streams."""
+    """The process failed an invocation; the text is a clause about it, ``heard`` is what had come of both streams."""
 
     def __init__(self, failure: Failure, text: str, heard: tuple[bytes, bytes] = (b"", b"")) -> None:
         super().__init__(text)
@@ -48,14 +86,14 @@ class FailedError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One invocation under way; shared if any other was under way at any time of it."""
+    """One invocation under way; ``shared`` if another one was under way at any time of it."""
 
     shared: bool
 
 
 @dataclass(eq=False)
 class Serving:
-    """One started process: ``retired`` when it is to be stopped; ``said`` is the end of its log once it has been."""
+    """One started process; ``retired`` once it is to be stopped, ``said`` is the end of its log after it was."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -66,14 +104,14 @@ class Serving:
     said: str = field(default="", init=False)
 
     def gone(self) -> bool:
-        """True if it takes no invocation any more."""
+        """Return whether it takes no more invocations."""
         return self.process.poll() is not None
 
     def dismantle(self) -> None:
-        """Remove what it alone needed; its process has ended."""
+        """Remove what only this process needed; it has ended."""
 
     def release(self) -> None:
-        """Close what an invocation may use to its end; none is under way any more."""
+        """Close what invocations may use until they end; none is under way any more."""
 
 
 S = TypeVar("S", bound=Serving)
@@ -82,9 +120,12 @@ S = TypeVar("S", bound=Serving)
 class ServingHost(Host, Generic[S]):
     """Owns the process and its end; starts another one when it is gone."""
 
+    runtime: ServingRuntime
+    #: Whether the end of the log shows that memory ran out.
+    _memory_in_log = True
+
     def __init__(self, runtime: ServingRuntime, executable: Path, artifact: Artifact, limits: Limits) -> None:
-        self.runtime: ServingRuntime = runtime
-        self._executable = executable
+        self.runtime, self._executable = runtime, executable
         self.artifact, self.limits = artifact, limits
         self._lock = threading.Lock()
         self._draining: list[S] = []
@@ -104,16 +145,8 @@ class ServingHost(Host, Generic[S]):
     def _ask(self, server: S, body: bytes, timeout_s: float) -> tuple[int, Answer]:
         """Send it; return the nanoseconds until the answer was complete, and the answer. Raises FailedError."""
 
-    @abstractmethod
-    def _ending_of(self, error: FailedError, server: S) -> Ending:
-        """Say how the invocation ended that the process failed, which has been stopped."""
-
     def invoke(self, invocation: Invocation) -> Outcome:
-        if invocation.preopens:
-            raise UnsupportedError(
-                f"{self.runtime.name} cannot give folders to a guest; mark the test with "
-                "runtimes(...) to run it where folders can be given."
-            )
+        check_given(self.runtime.name, invocation, ("arguments", "an environment"))
         timeout_s = self._time_limit_s(invocation)
         body = self._body(invocation, timeout_s)
         with self._slots, self._turns.together():
@@ -127,16 +160,13 @@ class ServingHost(Host, Generic[S]):
         return outcome
 
     def pids(self) -> tuple[int, ...]:
-        serving = (self._server, *self._draining)
-        return tuple(each.process.pid for each in serving if not each.retired)
+        return tuple(process.pid for process in self._processes())
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the process: an engine may go on compiling long after it has answered."""
-        with self._lock:
-            serving = () if self._closed else (self._server, *self._draining)
-            with suspended([each.process for each in serving if not each.retired]):
-                yield
+        """Suspend the process: an engine may go on compiling long after it has answered."""
+        with self._lock, suspended(self._processes()):
+            yield
 
     def close(self) -> None:
         with self._lock:
@@ -145,8 +175,11 @@ class ServingHost(Host, Generic[S]):
                 for server in (self._server, *self._draining):
                     self._retire(server)
 
+    def _processes(self) -> list[subprocess.Popen[bytes]]:
+        return [each.process for each in (self._server, *self._draining) if not each.retired]
+
     def _attempt(self, body: bytes, timeout_s: float, *, alone: bool) -> Outcome | None:
-        """Send the invocation once; None if its outcome says nothing because others may have caused it."""
+        """Send the invocation once; None if another invocation may be the cause of its outcome."""
         server, attempt = self._enter()
         began_ns = time.perf_counter_ns()
         try:
@@ -157,12 +190,12 @@ class ServingHost(Host, Generic[S]):
                 self._replace(server)
         except FailedError as error:
             elapsed_ns = time.perf_counter_ns() - began_ns
-            ours = self._give_up(server, error)
-            if not alone and (not ours or attempt.shared or error.failure == "not received"):
+            first = self._give_up(server, error)
+            if not alone and (not first or attempt.shared or error.failure == "not received"):
                 return None
             answer = Answer(self._ending_of(error, server), *error.heard)
         except BaseException:
-            # A Ctrl-C, or somebody else's time limit: nobody waits for the guest any more, but it runs on.
+            # A Ctrl-C, or a time limit of the test's own: nobody waits for the guest any more, but it runs on.
             self._replace(server)
             raise
         finally:
@@ -170,8 +203,40 @@ class ServingHost(Host, Generic[S]):
         timings = Timings(elapsed_ns, with_transfer(answer.phases_ns, elapsed_ns))
         return self._outcome(answer.stdout, answer.stderr, answer.ending, answer.invocation, timings)
 
+    def _ending_of(self, error: FailedError, server: S) -> Ending:
+        """Return how an invocation ended that the process failed; the process has been stopped."""
+        name = self.runtime.name
+        if error.failure == "late":
+            return timed_out(f"{name} was killed at the limit")
+        how = how_it_ended(server.process) if server.ended_by_itself else str(error)
+        no_memory = self._memory_in_log and _OUT_OF_MEMORY.search(server.said)
+        detail = f"{name} {how} during the invocation; its log ends:\n{server.said}"
+        return (out_of_memory if no_memory else host_failed)(detail)
+
+    def _spawn(
+        self, launch: ServingLaunch, stdout: int | IO[bytes], stderr: int | IO[bytes], **more_env: str
+    ) -> subprocess.Popen[bytes]:
+        """Start the program and write its greeting. Raises HostStartError."""
+        process = spawn(
+            self.runtime.with_flags(self.runtime.argv(launch)),
+            env=self.runtime.environment(launch.workspace) | more_env,
+            cwd=launch.workspace,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        assert process.stdin
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(self.runtime.greeting(launch))
+                process.stdin.flush()
+        except BaseException:
+            end(process)
+            raise
+        return process
+
     def _keep_phases(self, began_ns: int, phases_ns: Mapping[str, int]) -> None:
-        """Note the phases of a start that is over; who tells of more time than there was has told nothing."""
+        """Keep the phases of a start that is over; none if they are longer together than the start was."""
         spawn_ns = time.perf_counter_ns() - began_ns - sum(phases_ns.values())
         self.start_phases_ns = {"spawn": spawn_ns, **phases_ns} if spawn_ns > 0 else {}
 
@@ -206,27 +271,27 @@ class ServingHost(Host, Generic[S]):
             self._retire(server)
 
     def _replace(self, server: S) -> None:
-        """Give this process no more work; it is stopped when what is under way on it has ended."""
+        """Give this process no more work; it is stopped when its last invocation has ended."""
         with self._lock:
             if not server.retired and server not in self._draining:
                 self._draining.append(server)
 
     def _give_up(self, server: S, error: FailedError) -> bool:
-        """Stop the process that failed us; False if somebody else had stopped it already."""
+        """Stop the process that failed; False if another thread had stopped it already."""
         with self._lock:
             if self._closed:
                 raise HostStartError(
                     f"{self.runtime.name}: this host was closed during an invocation."
                 ) from error
-            ours = not server.retired
-            if ours:
+            first = not server.retired
+            if first:
                 self._retire(server, grace_s=0.0 if error.failure == "late" else DYING_S)
-            return ours
+            return first
 
     def _retire(self, server: S, grace_s: float = 0.0) -> None:
-        """Stop the process, once it had time to end by itself, and keep its last words; harmless when said again."""
+        """Stop the process after it had time to end by itself, and keep its last words; harmless when repeated."""
         server.retired = True
-        # Once: afterwards its number may be that of somebody else's process. A wait that was broken off did not count.
+        # Once, since its number may be another process's afterwards; again if a Ctrl-C broke off the first time.
         if not server.stopped:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.process.wait(grace_s)
@@ -240,7 +305,7 @@ class ServingHost(Host, Generic[S]):
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process that has a pipe from us as its stdin."""
+    """Stop a process whose stdin is a pipe from us."""
     assert process.stdin
     with contextlib.suppress(OSError):
         process.stdin.close()

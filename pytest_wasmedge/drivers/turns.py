@@ -1,4 +1,4 @@
-"""Lets many do something together, or one do it alone."""
+"""A lock that many threads can hold together, or one alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class Turns:
-    """Many together or one alone; who wants to be alone goes first."""
+    """A lock for many threads together or one alone; a thread that waits to be alone goes first."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -18,7 +18,7 @@ class Turns:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Wait until nobody is or wants to be alone."""
+        """Hold it with others, once no thread is alone or waits to be."""
         with self._changed:
             self._changed.wait_for(lambda: not self._alone and not self._waiting_alone)
             self._together += 1
@@ -31,7 +31,7 @@ class Turns:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Wait until everybody else has left."""
+        """Hold it alone, once all others have left."""
         with self._changed:
             self._waiting_alone += 1
             try:

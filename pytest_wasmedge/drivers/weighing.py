@@ -1,4 +1,4 @@
-"""Learns the peak memory of a program, by a small process between us and it."""
+"""Measures the peak memory of a program with a small process between us and the program."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-# On Linux a program's peak memory, as told at its end, is at least the peak of the process that started it: for
-# a child of ours, that of all of pytest. So this one starts it, which is small and says how small; then it ends
-# as the program did. Python ignores SIGPIPE, which programs would inherit.
+# On Linux the peak memory of a process is at least that of the process that started it: for our own child, that of
+# all of pytest. So a small process starts the program, and reports its own size, too. Then it ends as the program did.
+# Python ignores SIGPIPE; the program would inherit that.
 _SCALE = """
 import os, re, signal, sys
 pid = os.fork()
@@ -35,26 +35,26 @@ os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
 class Scale:
-    """Wraps one command line so that its peak memory is known when it has ended. Linux only."""
+    """Runs one command line and reports its peak memory. Linux only."""
 
     def __init__(self, folder: Path) -> None:
         handle, name = tempfile.mkstemp(dir=folder, prefix="scale-")
         os.close(handle)
-        self._said = Path(name)
+        self._report = Path(name)
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
-        """Return the command line that runs this one on the scale."""
-        return [sys.executable, "-I", "-S", "-c", _SCALE, str(self._said), *argv]
+        """Return a command line that runs this one and measures it."""
+        return [sys.executable, "-I", "-S", "-c", _SCALE, str(self._report), *argv]
 
     def read(self) -> int | None:
-        """Return the peak in bytes; None if the program was no larger than the scale, or never ended by itself."""
+        """Return the peak in bytes; None if the program was no larger than the scale itself, or was killed."""
         try:
-            own_kib, peak_kib = map(int, self._said.read_text().split())
+            own_kib, peak_kib = map(int, self._report.read_text().split())
         except (OSError, ValueError):
             return None
         return peak_kib << 10 if peak_kib > own_kib else None
 
     def close(self) -> None:
-        """Remove what it wrote."""
+        """Remove the report."""
         with contextlib.suppress(OSError):
-            self._said.unlink()
+            self._report.unlink()

@@ -70,6 +70,7 @@ class RuntimeRecord:
     density_bytes: int | None = None
     unchecked: frozenset[str] = frozenset()
     statuses: str = ""
+    flags: tuple[str, ...] = ()
     wrapped: str = ""
     tools: tuple[Provenance, ...] = ()
     latencies: dict[str, Latency] = field(default_factory=dict)
@@ -138,6 +139,7 @@ class RunRecord:
             availability,
             unchecked=runtime.unchecked,
             statuses=runtime.statuses,
+            flags=runtime.flags,
             wrapped=runtime.wrapped,
             tools=provenances(runtime.tools),
         )

@@ -45,6 +45,8 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
         if row.unchecked and row.ran:
             fields = " and ".join(sorted(row.unchecked))
             lines.append((f"{row.name} does not report {fields}: not checked there", "warn"))
+        if row.flags and row.ran:
+            lines.append((f"{row.name}: started with {' '.join(row.flags)}", "plain"))
         if row.wrapped and row.ran:
             lines.append((f"{row.name}: wrapped, not unchanged ({row.wrapped})", "plain"))
     for note in dict.fromkeys(row.statuses for row in record.runtimes.values() if row.statuses and row.ran):

@@ -1,4 +1,4 @@
-"""What exists in the world: a file is a runtime, its class is ``RUNTIME``; remote.py has one for each URL."""
+"""The built-in runtimes: one per file, whose class is ``RUNTIME``; remote.py makes one for each URL."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-# Every pytest start asks for the names: what only a run of ours needs is imported where it does.
+# This module is imported at every pytest start, so it imports the rest only where that is needed.
 if TYPE_CHECKING:
     from pytest_wasmedge.errors import UnknownRuntimeError
     from pytest_wasmedge.model import Runtime
     from pytest_wasmedge.provision.versions import Resolver
 
 DEFAULT = "wasmtime"
-# It is made for each URL given.
+# Made for each URL, not by its file's name.
 _NOT_FOUND_BY_FILE = "remote"
 
 
 def builtin_names() -> list[str]:
-    """Return the names of the runtimes of this package without importing them; the default one first."""
+    """Return the names of the runtimes of this package without importing them; the default comes first."""
     stems = (module.name for module in pkgutil.iter_modules(__path__) if module.name != _NOT_FOUND_BY_FILE)
     return sorted((stem.replace("_", "-") for stem in stems), key=lambda name: (name != DEFAULT, name))
 
@@ -31,18 +31,18 @@ def builtin_runtimes() -> list[Runtime]:
 
 
 def merge(builtin: Iterable[Runtime], others: Iterable[Runtime]) -> dict[str, Runtime]:
-    """Return all runtimes by name; a later one of the same name takes the place of the earlier."""
+    """Return all runtimes by name; the last one of each name counts."""
     return {runtime.name: runtime for runtime in (*builtin, *others)}
 
 
 def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = None) -> list[Runtime]:
     """Return the runtimes that ``all`` or ``NAME[@VERSION][,NAME[@VERSION]…]`` asks for, each once, in that order.
 
-    ``all`` leaves out what is a yardstick only, and exact versions; those have to be named. A version, or the
-    beginning of one, is found and installed by the resolver.
+    ``all`` leaves out yardsticks and exact versions; those have to be named. The resolver finds and installs a version
+    from its beginning.
 
     Raises UnknownRuntimeError with the known names and the nearest one, UnsupportedError for a runtime that has no
-    versions, ProvisionError for a version that cannot be had.
+    versions, ProvisionError for a version that cannot be installed.
     """
     from pytest_wasmedge.errors import UnknownRuntimeError
     from pytest_wasmedge.model import base_name
@@ -73,7 +73,7 @@ def _unknown(name: str, known: Mapping[str, Runtime]) -> UnknownRuntimeError:
 
 
 def _bound(name: str, known: Mapping[str, Runtime], resolver: Resolver | None) -> Runtime:
-    """Return a known runtime in the version that this name asks for, installed."""
+    """Return a known runtime in the version in this name, after installing it."""
     from pytest_wasmedge.model import base_name
 
     runtime, version = known[base_name(name)], name.partition("@")[2]

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.drivers.program import Versions
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 
 
 class Bun(ServerRuntime):
-    """``bun run server.mjs``; Bun knows no permissions, the guest has only what the glue gives it."""
+    """``bun run server.mjs``. Bun has no permissions, so the guest has what the glue gives it."""
 
     name = "bun"
     engine = "JavaScriptCore"
+    flags_at = 1
     capabilities = frozenset({"concurrent"})
     tool = "bun"
     tools = ("bun", "shim")
@@ -24,30 +26,24 @@ class Bun(ServerRuntime):
     own_key = "server"
     version_arguments = ("-p", "JSON.stringify(process.versions)")
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         server = javascript.glue_folder() / "server.mjs"
-        return [
-            str(launch.executable),
-            "--no-install",
-            "--no-env-file",
-            "--config=/dev/null",
-            "run",
-            str(server),
-        ]
+        options = ["--no-install", "--no-env-file", "--config=/dev/null"]
+        return [str(launch.executable), *options, "run", str(server)]
 
     def environment(self, workspace: Path) -> dict[str, str]:
-        # Without the latter, Bun keeps what it transpiled in the user's cache.
+        # Without the second one, Bun keeps transpiled code in the user's cache.
         return super().environment(workspace) | {
             "DO_NOT_TRACK": "1",
             "BUN_RUNTIME_TRANSPILER_CACHE_PATH": "0",
         }
 
     def read_versions(self, said: str) -> Versions:
-        told = json.loads(said)
-        # Its engine has no number: this is WebKit's commit, as short as git shows it.
-        return Versions(told["bun"], told["webkit"][:12])
+        printed = json.loads(said)
+        # The engine has no version number: this is WebKit's commit, shortened.
+        return Versions(printed["bun"], printed["webkit"][:12])
 
-    def own_argv(self, own: OwnLaunch) -> Sequence[str]:
+    def own_argv(self, own: OwnGlueLaunch) -> Sequence[str]:
         return [str(own.executable), "--no-install", *own.args, "run", str(own.entry)]
 
 

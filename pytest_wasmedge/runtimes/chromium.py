@@ -1,27 +1,26 @@
-"""Chromium and its kin, headless: each invocation in a dedicated worker of a page."""
+"""Chromium, or Chrome, headless: each invocation in a dedicated worker of a page."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch, is_root
-from pytest_wasmedge.drivers.versions import Versions
-from pytest_wasmedge.errors import RuntimeUnavailableError
+from pytest_wasmedge.drivers.browser import BrowserRuntime, is_root
+from pytest_wasmedge.drivers.program import Versions
+from pytest_wasmedge.drivers.serving import ServingLaunch
 
-# The debugging pipe is read from descriptor 3 and answered on 4: here our stdin, and the host's log.
+# Chromium reads its debugging pipe from descriptor 3 and writes to 4. Here these are our stdin and the host's log.
 _SERVE = 'exec "$0" "$@" 3<&0 4>&2 </dev/null'
-_TELL = """printf '{"id":1,"method":"Browser.getVersion"}\\0{"id":2,"method":"Browser.close"}\\0' |
+_VERSION = """printf '{"id":1,"method":"Browser.getVersion"}\\0{"id":2,"method":"Browser.close"}\\0' |
 "$0" "$@" 3<&0 4>&1 </dev/null >&2"""
 _OPTIONS = (
     "--headless",
     "--remote-debugging-pipe",
     "--disable-gpu",
     "--mute-audio",
-    # Nothing of a first run, and nothing that keeps itself up to date.
+    # No first-run pages and no updates.
     "--no-first-run",
     "--no-default-browser-check",
     "--disable-component-update",
@@ -29,18 +28,18 @@ _OPTIONS = (
     "--disable-extensions",
     "--disable-sync",
     "--password-store=basic",
-    # No network but loopback, and no report to anybody.
+    # No network but loopback, and no reports.
     "--no-proxy-server",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
     "--disable-background-networking",
     "--disable-domain-reliability",
     "--disable-breakpad",
-    # With it, a guest that reads outside its memory ends the page's process (seen with headless shell 156).
+    # With this feature a guest that reads outside its memory ends the page's process (headless shell 156).
     "--disable-features=WebAssemblyTrapHandler",
     "--no-pings",
-    # /dev/shm is small in containers, and nobody cleans it up.
+    # /dev/shm is small in containers, and files there would be left behind.
     "--disable-dev-shm-usage",
-    # A page that nobody looks at is as fast as any.
+    # A page in the background is as fast as any other.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
@@ -48,14 +47,15 @@ _OPTIONS = (
 
 
 class Chromium(BrowserRuntime):
-    """``chromium-headless-shell``, which starts faster, else the whole browser without a window.
+    """``chromium-headless-shell``, which starts faster, or else the whole browser without a window.
 
-    It is told where the page is through its debugging pipe: what stands on a command line is visible to every
-    user of the machine, and a debugging port would let any of them in. When the pipe closes, the browser ends.
+    It gets the page's URL through its debugging pipe: every user of the machine can see a command line and connect to
+    a debugging port. When the pipe closes, the browser ends.
     """
 
     name = "chromium"
     engine = "V8"
+    flags_at = 4
     capabilities = frozenset({"memory_limit", "concurrent"})
     tools = ("shim",)
     commands = ("chromium-headless-shell", "chromium", "google-chrome", "chromium-browser")
@@ -68,50 +68,36 @@ class Chromium(BrowserRuntime):
         "alpine": "apk add chromium",
         "macos": "brew install --cask chromium",
     }
-    # The first whose headless mode is the browser itself.
+    # The first whose headless mode is the same browser.
     minimum = (112,)
-    # worker.terminate() leaves a guest in a loop two seconds more (seen with 156), if not longer.
+    # After worker.terminate() a guest in a loop runs on for two seconds or longer (seen with 156).
     stops_guests = False
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         memory = f"--js-flags=--wasm-max-mem-pages={launch.limits.memory_pages}"
-        profile = f"--user-data-dir={launch.profile}"
+        profile = f"--user-data-dir={launch.workspace / 'profile'}"
         return ["/bin/sh", "-c", _SERVE, str(launch.executable), *_options(), memory, profile]
 
-    def greeting(self, launch: Launch) -> bytes:
+    def greeting(self, launch: ServingLaunch) -> bytes:
         command = {"id": 1, "method": "Target.createTarget", "params": {"url": launch.url}}
         return json.dumps(command).encode() + b"\0"
 
     def environment(self, workspace: Path) -> dict[str, str]:
-        # Relative to the workspace, where it is started: the path of a socket must be short.
+        # Relative to the workspace, which it is started in: the path of a socket must be short.
         return super().environment(workspace) | {"TMPDIR": "."}
 
     def version_argv(self, executable: Path) -> Sequence[str]:
-        return ["/bin/sh", "-c", _TELL, str(executable), *_options()]
+        return ["/bin/sh", "-c", _VERSION, str(executable), *_options()]
 
     def read_versions(self, said: str) -> Versions:
         # ``{"id":1,"result":{"product":"HeadlessChrome/156.0.8078.79","jsVersion":"15.6.75.27",…}}``
-        told = json.loads(said.partition("\0")[0])["result"]
-        return Versions(told["product"].partition("/")[2], told["jsVersion"])
-
-    def versions(self, executable: Path) -> Versions:
-        try:
-            return super().versions(executable)
-        except RuntimeUnavailableError as error:
-            why = _why(error.__cause__)
-            raise RuntimeUnavailableError(f"`{executable}` does not tell its version: {why}") from error
+        result = json.loads(said.partition("\0")[0])["result"]
+        return Versions(result["product"].partition("/")[2], result["jsVersion"])
 
 
 def _options() -> list[str]:
-    # Its sandbox does not work for root.
+    # Chromium's sandbox does not work for root.
     return [*_OPTIONS, *(["--no-sandbox"] if is_root() else [])]
-
-
-def _why(error: BaseException | None) -> str:
-    if not isinstance(error, subprocess.CalledProcessError):
-        return f"{type(error).__name__}: {error}"
-    said = error.stderr.decode("utf-8", "backslashreplace").strip().splitlines()
-    return f"it ended with status {error.returncode}, saying: {said[-1] if said else 'nothing'}"
 
 
 RUNTIME = Chromium

@@ -1,4 +1,4 @@
-"""Cloudflare's wrangler: the artifact in a worker as `wrangler dev` runs it, in the workerd that it brings along."""
+"""Cloudflare's wrangler: the artifact in a worker as `wrangler dev` runs it, with the workerd that is part of it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE, Target
 from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.program import Interpreter
-from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 
-#: wrangler asks for 22.12; the next has --permission.
+#: wrangler needs 22.12; the next one has --permission.
 _NODE = Interpreter("node", (22, 13), ("-p", "process.versions.node"), r"(\S+)")
-#: So that wrangler asks neither the network nor a person, and keeps no record.
+#: With these wrangler asks neither the network nor a person, and writes no logs.
 _ALONE = {
     "WRANGLER_SEND_METRICS": "false",
     "CLOUDFLARE_CF_FETCH_ENABLED": "false",
@@ -26,7 +27,7 @@ _ALONE = {
 
 
 class Cloudflare(ServerRuntime):
-    """``node wrangler.mjs``, which has wrangler serve the project in the workspace."""
+    """``node wrangler.mjs``, which makes wrangler serve the project in the workspace."""
 
     name = "cloudflare"
     engine = "V8"
@@ -47,14 +48,14 @@ class Cloudflare(ServerRuntime):
         "`wrangler dev` has none for processor time.",
     )
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         _write_project(launch.workspace)
         return [*self._script(), str(launch.executable.resolve())]
 
     def environment(self, workspace: Path) -> dict[str, str]:
         return super().environment(workspace) | _ALONE
 
-    def greeting(self, launch: Launch) -> bytes:
+    def greeting(self, launch: ServingLaunch) -> bytes:
         settings = {
             "secret": launch.secret,
             "output_bytes": launch.limits.output_bytes,
@@ -63,12 +64,8 @@ class Cloudflare(ServerRuntime):
         return json.dumps(settings).encode() + b"\n"
 
     def version_argv(self, executable: Path) -> Sequence[str]:
-        return [
-            *self._script(),
-            str(executable.resolve()),
-            "versions",
-            str(javascript.GLUE / "nothing.capnp"),
-        ]
+        nothing = str(javascript.GLUE / "nothing.capnp")
+        return [*self._script(), str(executable.resolve()), "versions", nothing]
 
     def _script(self) -> list[str]:
         return [str(_NODE.require()), str(javascript.glue_folder() / "wrangler.mjs")]
@@ -77,14 +74,14 @@ class Cloudflare(ServerRuntime):
         found = re.search(rb"Ready on http://127\.0\.0\.1:(\d+)", line)
         return {"port": int(found[1])} if found else None
 
-    def own_argv(self, own: OwnLaunch) -> Sequence[str]:
-        # Its path among the packages is how it finds them.
+    def own_argv(self, own: OwnGlueLaunch) -> Sequence[str]:
+        # wrangler finds its packages by its own path among them.
         wrangler = [str(_NODE.require()), str(own.executable.resolve())]
         return [*wrangler, "dev", f"--config={own.entry}", "--ip=127.0.0.1", "--port=0", *own.args]
 
 
 def _write_project(folder: Path) -> None:
-    """Write what people write for wrangler; the artifact lies there already."""
+    """Write a project as people write it for wrangler; the artifact is in the folder already."""
     glue = javascript.glue_folder()
     main = "workerd.mjs"
     for name in (main, *javascript.worker_modules()):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE, Target
-from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 
 
 class Deno(ServerRuntime):
@@ -16,6 +17,7 @@ class Deno(ServerRuntime):
 
     name = "deno"
     engine = "V8"
+    flags_at = 2
     capabilities = frozenset({"memory_limit", "concurrent"})
     tool = "deno"
     tools = ("deno", "shim")
@@ -34,13 +36,13 @@ class Deno(ServerRuntime):
     )
     version_words = r"deno (\S+).*\nv8 (\S+)"
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         glue = javascript.glue_folder()
         return [
             str(launch.executable),
             "run",
             "--quiet",
-            # Its folder is new each time: writing a cache into it only delays the start.
+            # DENO_DIR is new for each host: writing a cache into it would only delay the start.
             "--no-code-cache",
             "--no-prompt",
             "--no-config",
@@ -48,9 +50,9 @@ class Deno(ServerRuntime):
             "--no-remote",
             "--no-npm",
             f"--allow-read={glue},{launch.artifact_link}",
-            # To listen on; it may connect to nothing.
+            # To listen; it may not connect to anything.
             "--allow-net=127.0.0.1:0",
-            # For the permissions of workers.
+            # Workers have permissions of their own.
             "--unstable-worker-options",
             f"--v8-flags=--wasm-max-mem-pages={launch.limits.memory_pages}",
             str(glue / "server.mjs"),
@@ -60,15 +62,15 @@ class Deno(ServerRuntime):
         private = {"DENO_DIR": str(workspace / "deno"), "DENO_NO_UPDATE_CHECK": "1"}
         return super().environment(workspace) | private
 
-    def own_told_port(self, port: int) -> Mapping[str, str]:
-        # The last also tells `deno serve`, and `Deno.serve` wherever a script wants to listen.
-        return {**super().own_told_port(port), "DENO_SERVE_ADDRESS": f"tcp:127.0.0.1:{port}"}
+    def own_port_environment(self, port: int) -> Mapping[str, str]:
+        # `deno serve` and `Deno.serve` take the address from the last one, whatever the script says.
+        return {**super().own_port_environment(port), "DENO_SERVE_ADDRESS": f"tcp:127.0.0.1:{port}"}
 
-    def own_argv(self, own: OwnLaunch) -> Sequence[str]:
+    def own_argv(self, own: OwnGlueLaunch) -> Sequence[str]:
         text = own.entry.read_text(encoding="utf-8", errors="replace")
         return [
             str(own.executable),
-            # A module with a default export, or a script that serves.
+            # `serve` takes a module with a default export, `run` a script that serves.
             "serve" if re.search(r"\bexport\s+default\b|\bas\s+default\b", text) else "run",
             "--quiet",
             "--no-prompt",

@@ -11,25 +11,26 @@ from pytest_wasmedge.errors import UnsupportedError
 
 
 class DenoWasi(NodeWasiRuntime):
-    """``deno run nodewasi.mjs``; its WASI asks for Deno's permissions too, so each folder is granted twice.
+    """``deno run nodewasi.mjs``. Deno's WASI checks Deno's permissions, too, so each folder is granted twice.
 
-    It tells every guest that the standard streams are terminals, pipes or not: Ruby colours its SyntaxErrors.
+    Every guest sees its standard streams as terminals, even if they are pipes: Ruby colours its SyntaxErrors.
     """
 
     name = "deno-wasi"
+    flags_at = 2
     tool = "deno"
     tools = ("deno",)
-    # The first with more of node:wasi than its name.
+    # The first with a node:wasi that works.
     minimum = (2, 8)
     version_words = r"deno (\S+).*\nv8 (\S+)"
 
     def options(self, script: Script) -> Sequence[str]:
-        # A preopened folder is opened by its path without links.
+        # Deno opens a preopened folder by its path without links.
         folders = {path for folder in script.folders for path in (folder, folder.resolve())}
         if any("," in str(folder) for folder in folders):
             raise UnsupportedError(
-                f"{self.name}: cannot grant {', '.join(map(str, script.folders))}: Deno takes a comma in a path for "
-                "the end of it. Use a folder without commas."
+                f"{self.name}: cannot grant {', '.join(map(str, script.folders))}: for Deno a comma "
+                "ends a path. Use a folder without commas."
             )
         return [
             "run",
@@ -46,7 +47,7 @@ class DenoWasi(NodeWasiRuntime):
         ]
 
     def environment(self, workspace: Path) -> dict[str, str]:
-        # It keeps nothing where it cannot: a cache would have to be removed while a killed process still writes it.
+        # No cache: we would have to remove it while a killed process still writes to it.
         return {"DENO_DIR": os.devnull, "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
 
 

@@ -1,4 +1,4 @@
-"""edge-runtime, in which Vercel's tools run edge functions: a sandbox of Node.js, stopped by a kill alone."""
+"""edge-runtime, in which Vercel's tools run edge functions: a sandbox in Node.js that only a kill can stop."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.program import Interpreter
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime
-from pytest_wasmedge.drivers.versions import numbers
+from pytest_wasmedge.drivers.program import Interpreter, numbers
+from pytest_wasmedge.drivers.server import ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 
 #: The first with --permission.
 _NODE = Interpreter("node", (22, 13), ("-p", "process.versions.node"), r"(\S+)")
 
 
 class EdgeRuntime(ServerRuntime):
-    """``node edgeruntime.mjs``, which puts the worker and the compiled artifact into the sandbox and serves it."""
+    """``node edgeruntime.mjs``, which loads the worker and the compiled artifact into the sandbox and serves it."""
 
     name = "edge-runtime"
     engine = "V8"
+    flags_at = 1
     capabilities = frozenset({"memory_limit"})
     tool = "edge-runtime"
     tools = ("node", "shim", "edge-runtime")
@@ -26,17 +27,17 @@ class EdgeRuntime(ServerRuntime):
     version_words = ("version", "engine_version")
     limits_itself = False
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         glue, node = javascript.glue_folder(), _NODE.require()
         return [
             str(node),
             "--permission",
-            # Before 25 the permission model knew nothing of the network, nor this option.
+            # Before 25 the permission model did not cover the network, and this option did not exist.
             *(["--allow-net"] if numbers(_NODE.versions(node).version) >= (25,) else []),
             f"--allow-fs-read={glue}",
             f"--allow-fs-read={_packages(launch.executable)}",
             f"--allow-fs-read={launch.artifact_link}",
-            # For modules inside of the sandbox.
+            # For modules in the sandbox.
             "--experimental-vm-modules",
             "--disable-warning=ExperimentalWarning",
             f"--wasm-max-mem-pages={launch.limits.memory_pages}",
@@ -50,7 +51,7 @@ class EdgeRuntime(ServerRuntime):
 
 
 def _packages(executable: Path) -> Path:
-    """Return the outermost ``node_modules`` that it lies in, where what it depends on is too."""
+    """Return the outermost ``node_modules`` around the program: its dependencies are in there, too."""
     resolved = executable.resolve()
     around = [folder for folder in resolved.parents if folder.name == "node_modules"]
     return around[-1] if around else resolved.parents[2]

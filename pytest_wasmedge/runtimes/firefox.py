@@ -7,24 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch
+from pytest_wasmedge.drivers.browser import BrowserRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 
 _PREFERENCES: Mapping[str, bool | int | str] = {
-    # Nothing of a first run, nothing to be asked.
+    # No first-run pages and no questions.
     "browser.aboutwelcome.enabled": False,
     "browser.shell.checkDefaultBrowser": False,
     "browser.startup.homepage_override.mstone": "ignore",
     "datareporting.policy.dataSubmissionEnabled": False,
     "termsofuse.bypassNotification": True,
     "browser.warnOnQuit": False,
-    # No network but loopback: no name is ever resolved.
+    # No network but loopback: no name is resolved.
     "network.dns.disabled": True,
     "network.proxy.type": 0,
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
     "network.prefetch-next": False,
     "network.http.speculative-parallel-limit": 0,
-    # Nothing that keeps itself up to date, and no report to anybody.
+    # No updates and no reports.
     "app.normandy.enabled": False,
     "app.update.disabledForTesting": True,
     "browser.newtabpage.enabled": False,
@@ -43,14 +44,14 @@ _PREFERENCES: Mapping[str, bool | int | str] = {
     "signon.autofillForms": False,
     "toolkit.telemetry.enabled": False,
     "toolkit.telemetry.server": "data:,",
-    # One page is all there is.
+    # There is only one page.
     "browser.sessionstore.resume_from_crash": False,
     "browser.tabs.unloadOnLowMemory": False,
     "browser.pagethumbnails.capturing_disabled": True,
     "dom.ipc.processCount": 1,
     "dom.ipc.processPrelaunch.enabled": False,
     "extensions.enabledScopes": 0,
-    # A guest may compute for as long as its time limit allows.
+    # A guest may compute until its time limit.
     "dom.max_script_run_time": 0,
     "dom.ipc.processHangMonitor": False,
     "dom.ipc.reportProcessHangs": False,
@@ -59,10 +60,11 @@ _PREFERENCES: Mapping[str, bool | int | str] = {
 
 
 class Firefox(BrowserRuntime):
-    """``firefox --headless`` with a profile of ours; its WebAssembly memory cannot be limited."""
+    """``firefox --headless`` with a new profile. Its WebAssembly memory cannot be limited."""
 
     name = "firefox"
     engine = "SpiderMonkey"
+    flags_at = 1
     capabilities = frozenset({"concurrent"})
     tools = ("shim",)
     commands = ("firefox-esr", "firefox")
@@ -75,19 +77,21 @@ class Firefox(BrowserRuntime):
         "alpine": "apk add firefox",
         "macos": "brew install --cask firefox",
     }
-    # The first with workers that are modules.
+    # The first whose workers can be modules.
     minimum = (114,)
     # ``Mozilla Firefox 153.7.0esr``; its engine bears the same number.
     version_words = r"Mozilla Firefox ((\d[\w.]*?)(?:esr)?)(?: .*)?"
 
-    def argv(self, launch: Launch) -> Sequence[str]:
-        # The page is the profile's home page, since a command line is visible to every user of the machine.
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
+        # The URL is in the profile, as home page, since every user of the machine can see the command line.
         preferences = {**_PREFERENCES, "browser.startup.page": 1, "browser.startup.homepage": launch.url}
         lines = (
             f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in preferences.items()
         )
-        (launch.profile / "user.js").write_text("".join(lines), encoding="utf-8")
-        return [str(launch.executable), "--headless", "--no-remote", "--profile", str(launch.profile)]
+        profile = launch.workspace / "profile"
+        profile.mkdir()
+        (profile / "user.js").write_text("".join(lines), encoding="utf-8")
+        return [str(launch.executable), "--headless", "--no-remote", "--profile", str(profile)]
 
     def environment(self, workspace: Path) -> dict[str, str]:
         return super().environment(workspace) | {"MOZ_CRASHREPORTER_DISABLE": "1"}

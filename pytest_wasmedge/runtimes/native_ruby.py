@@ -1,4 +1,4 @@
-"""The machine's own Ruby: the same programs without any WebAssembly, to compare with."""
+"""The machine's own Ruby, which runs the same programs without any WebAssembly, to compare with."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Ended, Launch
-from pytest_wasmedge.errors import UnsupportedError
+from pytest_wasmedge.drivers.command import CommandHost, CommandLaunch, CommandRuntime, Ended, Wrap
+from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Outcome, exited, host_failed
 
-#: What the built-in artifact calls the program on its stdin: file names stand in messages.
+#: The built-in artifact's name for the program on its stdin; Ruby's messages contain it.
 _SCRIPT = "main.rb"
 
-#: The artifact has no gems either, and nothing that they add to messages; a RUBYOPT of the guest's is data.
+#: The artifact has no gems either, nor what they add to messages. RUBYOPT, set by an invocation, is data.
 _OPTIONS = ("--disable=gems,rubyopt", "-E", "UTF-8")
 
 
 class NativeRuby(CommandRuntime):
-    """``ruby`` with the program on its stdin, a new process and an empty folder per invocation.
+    """``ruby`` with the program on its stdin, in a new process and an empty folder per invocation.
 
-    A yardstick, and no sandbox: the program has all the rights of the user. It runs no artifact, so its outcomes carry
-    no digest. No memory limit: what a system limits, the addresses of a process, is not what a program uses.
+    It is a yardstick, not a sandbox: the program has all the rights of the user. Its outcomes have no digest, since no
+    artifact runs. Memory is not limited: a system limits a process's addresses, not the memory that it uses.
     """
 
     name = "native-ruby"
@@ -38,7 +38,7 @@ class NativeRuby(CommandRuntime):
     }
     absent = "no ruby command found"
     version_arguments = (*_OPTIONS, "-e", 'puts RUBY_VERSION, "#{RUBY_ENGINE} #{RUBY_ENGINE_VERSION}"')
-    # Its engine has a name: ``3.1.2`` and ``ruby 3.1.2``, where another one has its own.
+    # ``3.1.2`` and ``ruby 3.1.2``; other engines print their own name and version.
     version_words = r"(\d+\.\d+\.\d+\S*)\n(\w+ \d.*)"
     yardstick = True
     wrapped = "runs no artifact: the machine's own Ruby runs the program"
@@ -46,12 +46,10 @@ class NativeRuby(CommandRuntime):
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         return NativeRubyHost(self, artifact, limits)
 
-    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
-        if invocation.preopens:
-            raise UnsupportedError(
-                f"{self.name} cannot give folders: it shows a program all that there is. "
-                "Run what needs preopened folders on another runtime."
-            )
+    def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
+        check_given(
+            self.name, invocation, ("arguments", "an environment"), "a program sees all folders anyway"
+        )
         launch.folder.mkdir()
         (launch.folder / _SCRIPT).symlink_to("/dev/stdin")
         ruby = [str(launch.executable), *_OPTIONS, "-C", str(launch.folder), _SCRIPT, *invocation.args]
@@ -60,20 +58,17 @@ class NativeRuby(CommandRuntime):
         pairs = [f"{name}={value}" for name, value in invocation.env.items()]
         return [shutil.which("env") or "/usr/bin/env", "-i", *pairs, *ruby]
 
-    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+    def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         if ended.status < 0:
             return ended.stdout, ended.stderr, host_failed(f"ruby was ended by signal {-ended.status}")
         return ended.stdout, ended.stderr, exited(ended.status)
 
 
 class NativeRubyHost(CommandHost):
-    """What its process answers is no outcome of the artifact."""
+    """Runs programs whose outcomes are not the artifact's."""
 
-    def invoke(self, invocation: Invocation) -> Outcome:
-        return replace(super().invoke(invocation), artifact_sha256="")
-
-    def weigh(self, invocation: Invocation) -> Outcome:
-        return replace(super().weigh(invocation), artifact_sha256="")
+    def _invoke(self, invocation: Invocation, wrap: Wrap = list) -> Outcome:
+        return replace(super()._invoke(invocation, wrap), artifact_sha256="")
 
 
 RUNTIME = NativeRuby

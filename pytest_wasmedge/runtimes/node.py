@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
-from pytest_wasmedge.drivers.versions import numbers
+from pytest_wasmedge.drivers.program import numbers
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 
 
 class Node(ServerRuntime):
@@ -14,6 +15,7 @@ class Node(ServerRuntime):
 
     name = "node"
     engine = "V8"
+    flags_at = 1
     capabilities = frozenset({"memory_limit", "concurrent"})
     tool = "node"
     tools = ("node", "shim")
@@ -23,24 +25,24 @@ class Node(ServerRuntime):
     version_arguments = ("-p", "JSON.stringify(process.versions)")
     version_words = ("node", "v8")
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         glue = javascript.glue_folder()
-        # Before 25 the permission model knew nothing of the network, nor this option.
-        knows_network = numbers(self.versions(launch.executable).version) >= (25,)
+        # Before 25 the permission model did not cover the network, and this option did not exist.
+        has_network = numbers(self.versions(launch.executable).version) >= (25,)
         return [
             str(launch.executable),
             "--permission",
             f"--allow-fs-read={glue}",
             f"--allow-fs-read={launch.artifact_link}",
             "--allow-worker",
-            # It would warn of --allow-worker once per worker; the workers run nothing but our glue.
+            # Node would warn about --allow-worker once per worker; workers run our glue alone.
             "--disable-warning=SecurityWarning",
-            *(["--allow-net"] if knows_network else []),
+            *(["--allow-net"] if has_network else []),
             f"--wasm-max-mem-pages={launch.limits.memory_pages}",
             str(glue / "server.mjs"),
         ]
 
-    def own_argv(self, own: OwnLaunch) -> Sequence[str]:
+    def own_argv(self, own: OwnGlueLaunch) -> Sequence[str]:
         return [str(own.executable), *own.args, str(own.entry)]
 
 

@@ -8,9 +8,10 @@ from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime, Script
 
 
 class NodeWasi(NodeWasiRuntime):
-    """``node nodewasi.mjs``; the permission model knows WASI or no WASI, so folders are granted by preopens alone."""
+    """``node nodewasi.mjs``. Node's permission for WASI covers no folders: those are granted by preopens alone."""
 
     name = "node-wasi"
+    flags_at = 1
     tool = "node"
     tools = ("node",)
     # The first with --permission.
@@ -26,7 +27,7 @@ class NodeWasi(NodeWasiRuntime):
             f"--allow-fs-read={script.file}",
             f"--allow-fs-write={script.file}",
             "--allow-wasi",
-            # That WASI is experimental, and that --allow-wasi allows it.
+            # Warnings that WASI is experimental, and of --allow-wasi.
             "--no-warnings",
             f"--wasm-max-mem-pages={script.memory_pages}",
         ]

@@ -7,14 +7,20 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pytest_wasmedge.drivers.command import Ended, Launch
-from pytest_wasmedge.drivers.compiled import CompiledHost, CompiledRuntime, RefusedError, run_compiler
-from pytest_wasmedge.drivers.preopens import granted
-from pytest_wasmedge.drivers.versions import numbers
+from pytest_wasmedge.drivers.command import CommandLaunch, Ended, Wrap
+from pytest_wasmedge.drivers.compiled import (
+    CompiledHost,
+    CompiledRuntime,
+    RefusedError,
+    compile_phase,
+    run_compiler,
+)
+from pytest_wasmedge.drivers.grants import granted
+from pytest_wasmedge.drivers.program import numbers
 from pytest_wasmedge.errors import UnsupportedError
 from pytest_wasmedge.model import (
     Artifact,
@@ -29,64 +35,59 @@ from pytest_wasmedge.model import (
     trapped,
 )
 
-#: Artifacts up to this size are compiled beforehand, larger ones interpreted: its compiler is LLVM on one thread.
+#: Larger artifacts are interpreted, not compiled: the compiler is LLVM on a single thread.
 COMPILED_BYTES = 128 << 10
 
-#: From here on compiled code is interpreted unless it is asked for (WasmEdge issue 5169).
+#: From this version on, compiled code runs only with `--run-mode aot` (WasmEdge issue 5169).
 _RUN_MODES = (0, 17)
 
 _TRAP_STATUS = 134
 _PAGE_BYTES = 1 << 16
 
-#: A line of the engine's log, which stands wherever it was written between what the guest wrote.
+#: A line of the engine's log, anywhere in the guest's output.
 _RECORD = re.compile(rb"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.\d{3}\] \[(\w+)\] ([^\n]*)\n")
-#: The clock may be set, and is read before the process starts and after it has ended.
+#: We read the clock before the process starts and after it has ended, and somebody may set it.
 _TOLERANCE_S = 2.0
 
 
 class WasmEdge(CompiledRuntime):
     """``wasmedge run``: small artifacts compiled ahead of time, all others (a Ruby, say) interpreted.
 
-    Its log goes to stdout, where the guest writes, too. Each line begins with the local time, so the process gets a
-    time zone that nobody knows, an offset of random seconds: a line that tells our time in it is the engine's, and is
-    taken off. A guest cannot see the zone; to write such a line it would have to guess one of 170,000.
+    WasmEdge writes its log to stdout, as the guest does. Each line of the log begins with the local time, so we give
+    the process a secret time zone: an offset of random seconds. A line with the current time in that zone is the
+    engine's, and is removed. A guest cannot see the zone; to write such a line it would have to guess one of 170,000.
 
-    Two things it grants that cannot be taken away: its own socket functions, and as much of the machine's memory as a
-    guest's call stack takes. Its ``--time-limit`` is not used: it stops neither a guest that sleeps nor compiled code,
-    and our own does.
+    Every guest gets two things that cannot be taken away: WasmEdge's own socket functions, and as much memory of the
+    machine as its call stack needs. ``--time-limit`` is not used, since it stops neither a guest that sleeps nor
+    compiled code.
     """
 
     name = "wasmedge"
     engine = "WasmEdge"
-    statuses = "the low 8 bits of an exit status are all that it passes on: its 0 may be a 256"
+    flags_at = 2
+    statuses = "it passes on only the low 8 bits of an exit status: its 0 may be a 256"
     capabilities = frozenset({"memory_limit", "preopens"})
     tools = ("wasmedge",)
     absent = "no wasmedge command found"
-    # The first with the subcommands run and compile; the options that we give them are older.
+    # The first with the subcommands run and compile; our options for them are older.
     minimum = (0, 13)
-    # ``/usr/bin/wasmedge version 0.14.1``, and more lines for plugins.
+    # ``/usr/bin/wasmedge version 0.14.1``, followed by lines about plugins.
     version_words = r"\S.*wasmedge version (\d+\.\d+\.\d+\S*) *"
 
     def __init__(self) -> None:
-        # A day to either side is what every C library takes; a quarter of an hour is what real zones are made of.
-        self._zone_s = random.SystemRandom().randrange(-95, 96) * 900 + random.SystemRandom().randrange(
-            1, 900
-        )
+        # Every C library accepts a day to either side; real zones are multiples of a quarter of an hour.
+        secret = random.SystemRandom()
+        self._zone_s = secret.randrange(-95, 96) * 900 + secret.randrange(1, 900)
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
-        """Start a host; ``compile`` is among its phases if there was no compiled code of a small artifact yet."""
-        compile_ns = 0
-        kept = self.kept_code(artifact)
-        if kept and not kept.exists():
-            began_ns = time.perf_counter_ns()
-            self.code_of(self.executable(), artifact)
-            compile_ns = time.perf_counter_ns() - began_ns
+        """Start a host; its phases contain ``compile`` if a small artifact had no compiled code yet."""
+        phases_ns = compile_phase(self.kept_code(artifact), lambda: self.code_of(self.executable(), artifact))
         host = WasmEdgeHost(self, artifact, limits)
-        host.start_phases_ns = {"compile": compile_ns} if compile_ns else {}
+        host.start_phases_ns = phases_ns
         return host
 
     def compiles(self, artifact: Artifact) -> bool:
-        # Its compiler has no exceptions; its interpreter has.
+        # WasmEdge's compiler has no exceptions, its interpreter has.
         return artifact.size_bytes <= COMPILED_BYTES and "exception handling" not in artifact.proposals
 
     def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
@@ -95,7 +96,7 @@ class WasmEdge(CompiledRuntime):
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
         began_s = time.time()
-        # Generic, since people take their cache folder from machine to machine.
+        # Generic, since people copy their cache folder to other machines.
         argv = [str(executable), "compile", "--generic-binary", *_proposal_flags(artifact)]
         argv += [str(artifact.path.absolute()), "code.wasm"]
         run_compiler(
@@ -107,8 +108,8 @@ class WasmEdge(CompiledRuntime):
         )
         path.write_bytes((workspace / "code.wasm").read_bytes())
 
-    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
-        # Writes to files of the machine that the guest names.
+    def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
+        # This plugin would write to any file of the machine that the guest names.
         options = ["--forbidden-plugin", "wasi_logging", *_proposal_flags(launch.artifact)]
         version = self.versions(launch.executable).version
         if self.compiles(launch.artifact) and numbers(version) >= _RUN_MODES:
@@ -120,8 +121,8 @@ class WasmEdge(CompiledRuntime):
         for guest_path, folder in granted(self.name, invocation):
             if ":" in guest_path or ":" in str(folder):
                 raise UnsupportedError(
-                    f"{self.name}: cannot grant {folder} as {guest_path}: it takes both in one word with a colon "
-                    "between. Use a folder and a guest path without colons."
+                    f"{self.name}: cannot grant {folder} as {guest_path}: both are one argument, "
+                    "separated by a colon. Use a folder and a guest path without colons."
                 )
             options += ["--dir", f"{guest_path}:{folder}"]
         return [str(launch.executable), "run", *options, "--", str(launch.artifact_link), *invocation.args]
@@ -132,16 +133,16 @@ class WasmEdge(CompiledRuntime):
         sign = "-" if self._zone_s > 0 else "+"
         return {"TZ": f"OUR{sign}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"}
 
-    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+    def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         stdout, errors = self._split(ended.stdout, launch.began_s)
         refused = next((each for each in errors if each.startswith("loading failed: ")), "")
-        # The compiler has loaded the artifact itself.
+        # The artifact itself is not to blame: the compiler has loaded it.
         if refused and self.compiles(launch.artifact):
             raise RefusedError(refused)
         return stdout, ended.stderr, _ending(ended.status, errors)
 
     def _split(self, stdout: bytes, began_s: float) -> tuple[bytes, list[str]]:
-        """Return what the guest wrote, and the errors among the lines that the engine wrote."""
+        """Return the guest's output, and the errors in the engine's log."""
         if b"] [" not in stdout:
             return stdout, []
         earliest_s, latest_s = began_s - _TOLERANCE_S, time.time() + _TOLERANCE_S
@@ -162,29 +163,27 @@ class WasmEdge(CompiledRuntime):
 
 
 class WasmEdgeHost(CompiledHost):
-    """Runs as many guests at once as there are processors; the others wait, and their time begins when they start.
+    """Runs as many guests at once as the machine has processors; the others wait before their time begins.
 
-    An interpreter takes a processor for itself: more of them would only use up each other's time limit.
+    An interpreter takes a whole processor: more of them would only use up each other's time limit.
     """
 
     def __init__(self, runtime: WasmEdge, artifact: Artifact, limits: Limits) -> None:
         super().__init__(runtime, artifact, limits)
         self._processors = threading.Semaphore(max(2, os.cpu_count() or 2))
 
-    def _invoke(
-        self, invocation: Invocation, wrap: Callable[[Sequence[str]], Sequence[str]] | None = None
-    ) -> Outcome:
+    def _invoke(self, invocation: Invocation, wrap: Wrap = list) -> Outcome:
         with self._processors:
             return super()._invoke(invocation, wrap)
 
 
 def _proposal_flags(artifact: Artifact) -> tuple[str, ...]:
-    """Return what lets it take proposals that it has and leaves off, for an artifact that needs any."""
+    """Return the options that enable all proposals, for an artifact that needs any."""
     return ("--enable-all",) if artifact.proposals else ()
 
 
 def _wording(errors: Sequence[str]) -> str:
-    """Return the line that says what went wrong; those after it say where."""
+    """Return the error that says what went wrong; the errors after it say where."""
     return next((each for each in errors if " failed: " in each), errors[0] if errors else "")
 
 
@@ -194,12 +193,12 @@ def _ending(status: int, errors: Sequence[str]) -> Ending:
         return host_failed(f"wasmedge was ended by signal {-status}")
     refused = next((each for each in errors if each.startswith("Memory Instance: Limited")), "")
     if refused:
-        # It goes on with less memory than the artifact asks for, and the guest may not have noticed.
+        # WasmEdge goes on with less memory than the artifact asks for, perhaps unnoticed by the guest.
         return out_of_memory(f"wasmedge: {refused}")
-    # What else it says, such as that the memory did not grow, is the guest's to live with.
+    # Other errors, such as a memory that did not grow, are for the guest to handle.
     if " failed: " not in wording:
         return exited(status)
-    # Its codes of execution errors, whatever the status: a segment that does not fit is found before the guest runs.
+    # By its codes for execution errors, since a segment that does not fit is found before the guest runs.
     is_trap = status == _TRAP_STATUS or re.search(r"^execution failed: .*Code: 0x4", wording)
     return (trapped if is_trap else host_failed)(f"wasmedge: {wording}")
 

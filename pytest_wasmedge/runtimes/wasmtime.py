@@ -1,19 +1,22 @@
-"""wasmtime through its Python bindings: the engine lives in this process, nothing else to install."""
+"""wasmtime through its Python bindings: the engine runs in this process, with nothing else to install."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import importlib.metadata
+import os
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_wasmedge.artifacts.wasi import WASI
-from pytest_wasmedge.drivers.compiled import compiled, place_of
+from pytest_wasmedge.drivers.compiled import RefusedError, compiled, place_of, renewing, run_compiler
+from pytest_wasmedge.drivers.grants import granted
 from pytest_wasmedge.drivers.inprocess import InProcessHost, Run, Ticker, ticks
-from pytest_wasmedge.drivers.preopens import granted
+from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import HostStartError, ProvisionError, UnsupportedError
 from pytest_wasmedge.model import (
     ARGV0,
@@ -35,12 +38,14 @@ if TYPE_CHECKING:
 
 #: Error numbers of WASI preview 1.
 _EFAULT, _EINVAL = 21, 28
-#: Sizes of WASI preview 1's records for ``poll_oneoff``, and how many of them a guest may give at once.
+#: Sizes of the records of ``poll_oneoff`` in WASI preview 1, and the most that a guest may pass at once.
 _SUBSCRIPTION_BYTES, _EVENT_BYTES, _SUBSCRIPTIONS = 48, 32, 1024
+#: Artifacts from this size on are compiled in a process of their own.
+_LARGE_BYTES = 1 << 20
 
 
 class Wasmtime(Runtime):
-    """The wasmtime engine as a library. Compiling Ruby takes 10-23 s once, so the compiled code is kept."""
+    """The wasmtime engine as a library. Compiled code is kept, since compiling Ruby takes 10-23 s."""
 
     name = "wasmtime"
     engine = "Cranelift"
@@ -52,9 +57,8 @@ class Wasmtime(Runtime):
         try:
             version = importlib.metadata.version("wasmtime")
         except importlib.metadata.PackageNotFoundError:
-            return Availability(
-                False, reason="the Python package wasmtime is missing", install="pip install wasmtime"
-            )
+            reason, install = "the Python package wasmtime is missing", "pip install wasmtime"
+            return Availability(False, reason=reason, install=install)
         return Availability(True, version, version, path="Python package")
 
     def at(self, version: str) -> Runtime:
@@ -74,11 +78,22 @@ class Wasmtime(Runtime):
         except ProvisionError:
             return None
 
+    def environment(self, workspace: Path) -> dict[str, str]:
+        """Return the environment of the process that compiles: it imports what this one imports."""
+        return {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def compile_beside(self, artifact: Artifact, path: Path) -> None:
+        """Compile in a process of its own, whose memory is given back: a Ruby takes 740 MB. Raises HostStartError."""
+        script = f"import sys; from {__name__} import compile_file; compile_file(*sys.argv[1:])"
+        argv = [sys.executable, "-c", script, str(artifact.path.absolute()), str(path), *artifact.proposals]
+        with Workspace.create() as workspace:
+            run_compiler(self, argv, workspace.path, f"wasmtime cannot compile {artifact.name}")
+
 
 class WasmtimeHost(InProcessHost):
-    """One engine with one compiled module; each invocation gets a store, and so a memory, of its own.
+    """One engine with one compiled module; each invocation gets its own store, and so its own memory.
 
-    Its start is ``load`` (engine, code from disk, linking), and ``compile`` if there was no code yet.
+    The phases of its start are ``load`` (engine, code from disk, linking), and ``compile`` if it was compiled.
     """
 
     def __init__(self, runtime: Wasmtime, artifact: Artifact, limits: Limits) -> None:
@@ -88,42 +103,37 @@ class WasmtimeHost(InProcessHost):
         self.runtime, self.artifact, self.limits = runtime, artifact, limits
         phases_ns = {}
         began_ns = time.perf_counter_ns()
-        config = wasmtime.Config()
-        config.epoch_interruption = True
-        # What it has, and does not do unless it is asked to.
-        config.shared_memory = config.wasm_custom_page_sizes = bool(artifact.proposals)
-        self._engine = wasmtime.Engine(config)
+        self._engine = _engine(artifact.proposals)
 
         def compile_to(path: Path) -> None:
             compile_began_ns = time.perf_counter_ns()
-            path.write_bytes(wasmtime.Module.from_file(self._engine, artifact.path).serialize())
+            if artifact.size_bytes < _LARGE_BYTES:
+                compile_file(artifact.path, path, *artifact.proposals)
+            else:
+                runtime.compile_beside(artifact, path)
             phases_ns["compile"] = time.perf_counter_ns() - compile_began_ns
 
         version = importlib.metadata.version("wasmtime")
 
         def load() -> wasmtime.Module:
             code = compiled(artifact, *_key(version, artifact), compile_to)
-            with suppress(wasmtime.WasmtimeError):
-                return wasmtime.Module.deserialize_file(self._engine, str(code))
-            # Damaged, or compiled for another processor: people take their cache folder from machine to machine.
-            code.unlink(missing_ok=True)
-            code = compiled(artifact, *_key(version, artifact), compile_to)
             try:
                 return wasmtime.Module.deserialize_file(self._engine, str(code))
             except wasmtime.WasmtimeError as error:
-                raise HostStartError(
-                    f"wasmtime {version} cannot load what it has just compiled of {artifact.name}: "
-                    f"{' '.join(str(error).split())}. Run it on another runtime, and tell those who make this one."
-                ) from error
+                raise RefusedError(" ".join(str(error).split())) from error
+
+        def discard() -> None:
+            place_of(artifact, *_key(version, artifact)).unlink(missing_ok=True)
 
         try:
-            with load() as module, wasmtime.Linker(self._engine) as linker:
+            module = renewing(load, discard, f"wasmtime {version}", artifact)
+            with module, wasmtime.Linker(self._engine) as linker:
                 linker.define_wasi()
                 self._bound_sleep(linker)
                 self._ready = linker.instantiate_pre(module)
         except wasmtime.WasmtimeError as error:
             raise HostStartError(
-                f"wasmtime {version} cannot load {artifact.name}: {_first_line(error)}. "
+                f"wasmtime {version} cannot load {artifact.name}: {_lines(error)[0]}. "
                 "A validator takes the file: try another version of this runtime, or build the file otherwise."
             ) from error
         phases_ns["load"] = time.perf_counter_ns() - began_ns - phases_ns.get("compile", 0)
@@ -134,7 +144,7 @@ class WasmtimeHost(InProcessHost):
         import wasmtime
 
         config = self._wasi_config(run)
-        # The store carries the run to what the guest calls in it.
+        # The store holds the run for the functions that the guest calls.
         store = wasmtime.Store(self._engine, run)
         try:
             store.set_wasi(config)
@@ -173,25 +183,20 @@ class WasmtimeHost(InProcessHost):
         return config
 
     def _bound_sleep(self, linker: wasmtime.Linker) -> None:
-        """Replace ``poll_oneoff``: wasmtime's own blocks in the host, where no epoch can end it."""
+        """Replace wasmtime's ``poll_oneoff``, which blocks in the host, where no epoch can end it."""
         import wasmtime
 
         i32 = wasmtime.ValType.i32()
+        signature = wasmtime.FuncType([i32] * 4, [i32])
         linker.allow_shadowing = True
-        linker.define_func(
-            WASI,
-            "poll_oneoff",
-            wasmtime.FuncType([i32] * 4, [i32]),
-            self._poll_oneoff,
-            access_caller=True,
-        )
+        linker.define_func(WASI, "poll_oneoff", signature, self._poll_oneoff, access_caller=True)
 
     def _poll_oneoff(self, caller: Any, subscriptions: int, events: int, count: int, result: int) -> int:
         """Sleep for the shortest clock subscription, but never past the deadline.
 
-        Layouts are those of WASI preview 1's witx. Descriptors are always ready: stdin is all there, stdout and
-        stderr never block. An exception must not leave from here: the bindings keep it in one place for all
-        threads, so that another guest's run could be the one that raises it.
+        The layouts are from the witx of WASI preview 1. Descriptors are always ready: all of stdin is available, stdout
+        and stderr never block. This must not raise: the bindings keep an exception in one place for all threads, so
+        that it could be raised in another guest's run.
         """
         import wasmtime
 
@@ -213,7 +218,9 @@ class WasmtimeHost(InProcessHost):
                 ready.append((userdata, tag))
                 continue
             clock, wait_ns = int.from_bytes(record[16:20], "little"), int.from_bytes(record[24:32], "little")
-            if record[40] & 1:  # a point in time, by the guest's clock: wasmtime's monotonic one begins at 0
+            if (
+                record[40] & 1
+            ):  # a point in time, by the guest's clock: wasmtime's monotonic clock starts at 0
                 now_ns = time.monotonic_ns() - run.clock_zero_ns if clock else time.time_ns()
                 wait_ns = max(0, wait_ns - now_ns)
             clocks.append((wait_ns, userdata))
@@ -221,10 +228,8 @@ class WasmtimeHost(InProcessHost):
             shortest_ns = min(wait_ns for wait_ns, _ in clocks)
             _sleep(run, shortest_ns / 1e9)
             ready = [(userdata, 0) for wait_ns, userdata in clocks if wait_ns == shortest_ns]
-        for index, (userdata, tag) in enumerate(ready):
-            memory.write(
-                caller, userdata + bytes(2) + bytes([tag]) + bytes(21), events + _EVENT_BYTES * index
-            )
+        records = b"".join(userdata + bytes((0, 0, tag)) + bytes(21) for userdata, tag in ready)
+        memory.write(caller, records, events)
         memory.write(caller, len(ready).to_bytes(4, "little"), result)
         return 0
 
@@ -236,25 +241,42 @@ class WasmtimeHost(InProcessHost):
     def close(self) -> None:
         super().close()
         self._ticker.close()
-        # The compiled code, 60 MB of a Ruby: now, not when the garbage collector finds this host.
+        # Frees the compiled code (60 MB for Ruby) now, not when this host is garbage collected.
         self._ready.close()
 
 
+def _engine(proposals: Collection[str]) -> wasmtime.Engine:
+    import wasmtime
+
+    config = wasmtime.Config()
+    config.epoch_interruption = True
+    # wasmtime has these proposals, but disables them by default.
+    config.shared_memory = config.wasm_custom_page_sizes = bool(proposals)
+    return wasmtime.Engine(config)
+
+
+def compile_file(artifact: str | Path, path: str | Path, *proposals: str) -> None:
+    """Write an artifact's compiled code to a file. Raises wasmtime.WasmtimeError."""
+    import wasmtime
+
+    Path(path).write_bytes(wasmtime.Module.from_file(_engine(proposals), artifact).serialize())
+
+
 def _sleep(run: Run, duration_s: float) -> None:
-    """Sleep, at most until the deadline; a guest woken by it is over, though it may run on to its epoch."""
+    """Sleep, at most until the deadline; a guest that it wakes has ended, though it may run on to its epoch."""
     left_s = run.deadline_s - time.monotonic()
     if run.stopping.wait(max(0.0, min(duration_s, left_s))) or duration_s > left_s:
         run.overslept = True
 
 
 def _key(version: str, artifact: Artifact) -> tuple[str, str]:
-    """Return engine and settings, by which compiled code is kept."""
+    """Return engine and settings, which name the compiled code."""
     settings = ", ".join(("epoch-interruption", *artifact.proposals))
     return f"wasmtime-py {version}", settings
 
 
 def _set_stdin(config: wasmtime.WasiConfig, stdin: bytes) -> None:
-    """Give the guest these bytes; the bindings have this call of the C API, but no property for it yet."""
+    """Give the guest these bytes. The bindings have this function of the C API, but no property for it yet."""
     from wasmtime import _ffi
 
     vector = _ffi.wasm_byte_vec_t()
@@ -263,12 +285,13 @@ def _set_stdin(config: wasmtime.WasiConfig, stdin: bytes) -> None:
     _ffi.wasi_config_set_stdin_bytes(config.ptr(), ctypes.byref(vector))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _lines(error: Exception) -> list[str]:
+    """Return the lines of the message, at least one."""
+    return (str(error).strip() or type(error).__name__).splitlines()
 
 
 def _ending(error: Exception) -> Ending:
-    """Translate what the bindings raise; the one table for this driver."""
+    """Return the ending that an exception of the bindings means."""
     import wasmtime
 
     if isinstance(error, wasmtime.ExitTrap):
@@ -276,14 +299,16 @@ def _ending(error: Exception) -> Ending:
     if isinstance(error, wasmtime.Trap):
         if error.trap_code is wasmtime.TrapCode.INTERRUPT:
             return timed_out("wasmtime: interrupt")
-        name = error.trap_code.name.lower() if error.trap_code else _first_line(error)
+        name = error.trap_code.name.lower() if error.trap_code else _lines(error)[0]
         return trapped(f"wasmtime: {name}")
     text = str(error)
+    kind = host_failed
     if "memory minimum size" in text or "failed to allocate" in text:
-        return out_of_memory(f"wasmtime: {text.strip().splitlines()[-1].strip()}")
-    # A pointer that the guest gave to WASI: its own fault, as one that it had followed itself.
-    kind = trapped if "Pointer out of bounds" in text else host_failed
-    return kind(f"wasmtime: {text.strip().splitlines()[-1].strip()}")
+        kind = out_of_memory
+    elif "Pointer out of bounds" in text:
+        # A pointer that the guest passed to WASI is its own fault, as if it had used the pointer itself.
+        kind = trapped
+    return kind(f"wasmtime: {_lines(error)[-1].strip()}")
 
 
 RUNTIME = Wasmtime

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers import wasi_http
-from pytest_wasmedge.drivers.compiled import KeepsCode, run_compiler
+from pytest_wasmedge.drivers.compiled import KeepsCode, RefusedError, renewing, run_compiler
 from pytest_wasmedge.drivers.http import Answer, Framed, Served, pieces
 from pytest_wasmedge.drivers.process import Announcement
-from pytest_wasmedge.drivers.server import Launch, ServerRuntime
+from pytest_wasmedge.drivers.server import ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
@@ -25,18 +26,19 @@ from pytest_wasmedge.model import (
     trapped,
 )
 
-#: The log tells of a trap before the answer breaks off, but it comes to us another way.
+#: The log reports a trap before the answer breaks off, but reaches us by another way, perhaps later.
 _LOG_S = 2.0
 _LOOK_S = 0.002
 _MOST_MEMORY_BYTES = 1 << 32
 
-#: What the compiled component is called where the program finds it.
 _MOST_MEMORIES = 16
+
+#: The compiled component in the workspace.
 _CODE = "component.cwasm"
 
 
 class Wire(Framed):
-    """How the component is asked. An invocation's number is the path of its request, by which the log knows it."""
+    """The component's format. An invocation's number is the path of its request, which the log shows."""
 
     def body(self, name: str, invocation: Invocation, timeout_s: float) -> bytes:
         return wasi_http.request_body(invocation)
@@ -87,10 +89,11 @@ class Wire(Framed):
 
 
 class WasmtimeServe(KeepsCode, ServerRuntime):
-    """``wasmtime serve``, which knows no time limit per request: a guest that does not end costs its process."""
+    """``wasmtime serve``. It has no time limit per request: a guest that does not end is killed with the process."""
 
     name = "wasmtime-serve"
     engine = "Cranelift"
+    flags_at = 2
     capabilities = frozenset({"memory_limit", "concurrent"})
     cache_state = "code-cache"
     tool = "wasmtime"
@@ -102,22 +105,25 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
     wire = Wire()
     limits_itself = False
     announces_in_log = True
-    # Older ones were not tried: they need exceptions, and --header.
+    # It needs exceptions and --header. Older versions were not tried.
     minimum = (49,)
     version_words = r"wasmtime(?:-cli)? (\d+\.\d+\.\d+\S*)(?: .*)?"
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
-        try:
-            return super().start(artifact, limits)
-        except HostStartError as error:
-            kept = self.kept_code(artifact)
-            # The log speaks of the code if it is damaged, or was compiled for another processor.
-            if _CODE not in str(error) or not kept or not kept.exists():
-                raise
-            kept.unlink()
-        return super().start(artifact, limits)
+        start = super().start
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+        def run() -> Host:
+            try:
+                return start(artifact, limits)
+            except HostStartError as error:
+                # The log names the code if it is damaged, or was compiled for another processor.
+                if _CODE in str(error):
+                    raise RefusedError(str(error)) from error
+                raise
+
+        return renewing(run, lambda: self.discard_code(self.executable(), artifact), self.name, artifact)
+
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         headers = launch.workspace / "headers"
         headers.touch(mode=0o600)
         headers.write_text(f"{wasi_http.EXPECTED_HEADER}: {launch.secret}\n", encoding="ascii")
@@ -132,18 +138,18 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
             f"--header=@{headers}",
             f"-Wmax-memory-size={launch.limits.memory_bytes}",
             *_proposal_flags(launch.artifact),
-            # Or it would refuse to start with a guest that needs more.
+            # Otherwise it does not start with a guest that needs more.
             f"-Opooling-max-memory-size={_MOST_MEMORY_BYTES}",
             f"-Opooling-max-memories-per-module={_MOST_MEMORIES}",
             str(component),
         ]
 
     def environment(self, workspace: Path) -> dict[str, str]:
-        # Its log has to name the requests.
-        said = {"WASMTIME_LOG": "wasmtime_cli::commands::serve=info", "RUST_BACKTRACE": "0"}
-        return super().environment(workspace) | said
+        # The log has to show the requests.
+        log = {"WASMTIME_LOG": "wasmtime_cli::commands::serve=info", "RUST_BACKTRACE": "0"}
+        return super().environment(workspace) | log
 
-    def greeting(self, launch: Launch) -> bytes:
+    def greeting(self, launch: ServingLaunch) -> bytes:
         return b""
 
     def announcement(self, line: bytes) -> Announcement | None:
@@ -151,31 +157,37 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
         return {"port": int(found[1])} if found else None
 
     def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
-        # Another component of ours is another key; and 49.0.4 calls itself 49.0.3.
+        # A change of our component changes the key, too. 49.0.4 prints the version 49.0.3.
         build = self.versions(executable).build
-        return (
-            f"wasmtime-serve {build}, {executable.stat().st_size} bytes",
-            f"{wasi_http.fingerprint()}{' '.join(_proposal_flags(artifact))}",
-        )
+        settings = " ".join((wasi_http.fingerprint(), *_proposal_flags(artifact), *self.flags))
+        return f"wasmtime-serve {build}, {executable.stat().st_size} bytes", settings
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
         wrapped = workspace / "component.wasm"
         wrapped.write_bytes(wasi_http.wrap(artifact.path.read_bytes()))
         run_compiler(
             self,
-            [str(executable), "compile", *_proposal_flags(artifact), "-o", str(path), str(wrapped)],
+            [
+                str(executable),
+                "compile",
+                *_proposal_flags(artifact),
+                *self.flags,
+                "-o",
+                str(path),
+                str(wrapped),
+            ],
             workspace,
             f"{self.name} could not start with {artifact.name}: wasmtime cannot compile it inside its component",
         )
 
 
 def _proposal_flags(artifact: Artifact) -> tuple[str, ...]:
-    """Return what lets wasmtime take proposals that it has and leaves off, for an artifact that needs any."""
+    """Return the options that enable all proposals, for an artifact that needs any."""
     return ("-W", "all-proposals=y") if artifact.proposals else ()
 
 
 def _ending_in(log: Path, number: int) -> Ending | None:
-    """Wait for what the log tells of this invocation's end, and return it; None if it tells nothing in time."""
+    """Wait until the log says how this invocation ended, and return that; None if it does not in time."""
     deadline_s = time.monotonic() + _LOG_S
     while True:
         whole = time.monotonic() > deadline_s
@@ -186,10 +198,10 @@ def _ending_in(log: Path, number: int) -> Ending | None:
 
 
 def read_log(log: str, number: int, *, whole: bool) -> Ending | None:
-    """Return how an invocation that was alone ended, by the words of the engine; None if it has said nothing of it.
+    """Return how an invocation ended, from the engine's report; None if the log has no report yet.
 
-    The engine's report does not say of which request it speaks: it is the first after the request came. What is
-    no trap is taken for the host's failure once the log is ``whole``: the rest may be on the way.
+    The invocation has to be alone: a report does not name its request, and is the first one after it. A report that is
+    no trap counts as the host's failure once the log is ``whole``; before that, the rest of it may still come.
     """
     _, came, since = log.partition(f": POST /{number}\n")
     failed = re.search(r"^(?:worker failed|error): (.*)", since, re.DOTALL | re.MULTILINE)
@@ -199,7 +211,7 @@ def read_log(log: str, number: int, *, whole: bool) -> Ending | None:
     if trap := re.search(r"wasm trap: (.*)\n|(thrown Wasm exception)\n", report):
         return trapped(f"wasmtime: {trap[1] or trap[2]}")
     if report.startswith("instantiation error: error while executing at wasm backtrace:\n    0:"):
-        # It names no cause of a trap in a start function.
+        # wasmtime names no cause for a trap in a start function.
         return trapped("wasmtime: trap while it was instantiated")
     if unmade := re.search(r"(memory minimum size .*)\n", report):
         return out_of_memory(f"wasmtime: {unmade[1]}")

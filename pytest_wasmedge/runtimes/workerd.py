@@ -1,4 +1,4 @@
-"""workerd, the engine of Cloudflare Workers: all invocations in one isolate, which only a kill can stop."""
+"""workerd, the program behind Cloudflare Workers: all invocations in one isolate, which only a kill can stop."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from string import Template
 
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE, Target
-from pytest_wasmedge.drivers.server import Launch, OwnLaunch, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions, told
+from pytest_wasmedge.drivers.program import Versions, first_match
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 
 _TEMPLATE = javascript.GLUE / "config.capnp"
-#: A configuration of nothing, for `workerd bench`.
+#: An empty configuration, for `workerd bench`.
 _NOTHING = javascript.GLUE / "nothing.capnp"
-# Of nothing to measure it says which V8 it has; older ones know no `bench`.
+# With nothing to measure, `workerd bench` prints which V8 it has; older versions have no `bench`.
 _TELL = '"$0" --version && { "$0" bench "$1" 2>&1 || true; }'
 
 
 class Workerd(ServerRuntime):
-    """``workerd serve`` with a configuration in the workspace, where embedded files must lie beside it."""
+    """``workerd serve`` with a configuration in the workspace, which the files that it embeds must be in, too."""
 
     name = "workerd"
     engine = "V8"
+    flags_at = 2
     capabilities = frozenset({"memory_limit"})
     tool = "workerd"
     tools = ("workerd", "shim")
@@ -41,7 +43,7 @@ class Workerd(ServerRuntime):
         "the limits are those of your machine; its config.capnp gives a guest 1 GiB of memory",
     )
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         link = launch.workspace / "glue"
         link.unlink(missing_ok=True)
         link.symlink_to(javascript.glue_folder())
@@ -61,7 +63,7 @@ class Workerd(ServerRuntime):
         )
         return [str(launch.executable), "serve", "--control-fd=1", str(config)]
 
-    def greeting(self, launch: Launch) -> bytes:
+    def greeting(self, launch: ServingLaunch) -> bytes:
         return b""
 
     def version_argv(self, executable: Path) -> Sequence[str]:
@@ -69,17 +71,17 @@ class Workerd(ServerRuntime):
 
     def read_versions(self, said: str) -> Versions:
         v8 = re.search(r"^workerd .*, V8 (\d[\d.]*)", said, re.MULTILINE)
-        return Versions(told(r"workerd (\d\S*)", said)[1], v8[1] if v8 else "")
+        return Versions(first_match(r"workerd (\d\S*)", said)[1], v8[1] if v8 else "")
 
-    def own_argv(self, own: OwnLaunch) -> Sequence[str]:
-        # Its one socket is moved to a port of the system's choice.
+    def own_argv(self, own: OwnGlueLaunch) -> Sequence[str]:
+        # Its only socket is moved to a port that the system chooses.
         socket = _socket(own.entry.read_text(encoding="utf-8", errors="replace"))
         where = f"--socket-addr={socket}=127.0.0.1:0"
         return [str(own.executable), "serve", "--control-fd=1", where, *own.args, str(own.entry)]
 
 
 def _socket(config: str) -> str:
-    """Return the name of the socket that a configuration listens on. Raises ValueError."""
+    """Return the name of the only socket in a configuration. Raises ValueError if that is not found."""
     without_comments = re.sub(r"#.*", "", config)
     sockets = re.search(r"\bsockets\s*=\s*\[(.*?)\]", without_comments, re.DOTALL)
     names: list[str] = re.findall(r'\(\s*name\s*=\s*"([^"]+)"', sockets[1]) if sockets else []
@@ -92,7 +94,7 @@ def _socket(config: str) -> str:
 
 
 def _text(value: str) -> str:
-    """Quote for Cap'n Proto, whose strings are those of JSON as far as our names and secrets go."""
+    """Return a string of Cap'n Proto; for our names and secrets it is the same as in JSON."""
     return json.dumps(value)
 
 

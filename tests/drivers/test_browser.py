@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from pytest_wasmedge.drivers import browser
-from pytest_wasmedge.drivers.browser import BrowserRuntime, Launch
+from pytest_wasmedge.drivers.browser import BrowserRuntime
 from pytest_wasmedge.drivers.pages import PageLostError, PageServer
-from pytest_wasmedge.drivers.versions import Versions, ask
+from pytest_wasmedge.drivers.program import Versions
+from pytest_wasmedge.drivers.serving import ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Limits, exited
 from tests import wat
@@ -197,12 +198,14 @@ class Odd(BrowserRuntime):
     def __init__(self, program: str, glue: Path) -> None:
         self._program, self._glue = program, glue
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         return [str(launch.executable), "-c", self._program]
 
-    def versions(self, executable: Path) -> Versions:
-        argv = [str(executable), "-c", self._program]
-        return ask(argv, self.environment, lambda said: Versions(said.split()[1]))
+    def version_argv(self, executable: Path) -> Sequence[str]:
+        return [str(executable), "-c", self._program]
+
+    def read_versions(self, said: str) -> Versions:
+        return Versions(said.split()[1])
 
     def glue(self) -> Path:
         return self._glue
@@ -316,7 +319,7 @@ while head := stream.read(8):
 class Player(Odd):
     """Python that plays the page, too."""
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         return [*super().argv(launch), launch.url]
 
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from pytest_wasmedge.drivers import command
-from pytest_wasmedge.drivers.command import CommandHost, CommandRuntime, Ended, Launch
+from pytest_wasmedge.drivers.command import CommandHost, CommandLaunch, CommandRuntime, Ended
 from pytest_wasmedge.drivers.process import spawn
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
@@ -41,7 +41,7 @@ class Script(CommandRuntime):
     name = "script"
     engine = "none"
 
-    def __init__(self, program: str, prepare: Callable[[Launch], None] = lambda launch: None) -> None:
+    def __init__(self, program: str, prepare: Callable[[CommandLaunch], None] = lambda launch: None) -> None:
         self.program = program
         self._prepare = prepare
 
@@ -51,13 +51,13 @@ class Script(CommandRuntime):
     def executable(self) -> Path:
         return Path(sys.executable)
 
-    def prepare(self, launch: Launch) -> None:
+    def prepare(self, launch: CommandLaunch) -> None:
         self._prepare(launch)
 
-    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+    def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
         return [str(launch.executable), "-I", "-c", self.program, *invocation.args]
 
-    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+    def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         ending = exited(ended.status) if ended.status >= 0 else host_failed(f"signal {-ended.status}")
         return ended.stdout, ended.stderr, ending
 
@@ -250,7 +250,7 @@ def test_a_host_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     """A host's folder lives as long as the host; a host that cannot be prepared leaves none."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    def fail(launch: Launch) -> None:
+    def fail(launch: CommandLaunch) -> None:
         assert launch.workspace.parent == tmp_path
         raise HostStartError("no")
 
@@ -306,12 +306,12 @@ def test_closing_just_before_a_program_runs(monkeypatch: pytest.MonkeyPatch) -> 
 class Collecting(Script):
     """Puts its invocation's number, and what it was given, where the outcome is read."""
 
-    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+    def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
         launch.folder.mkdir()
         (launch.folder / "given").write_bytes(invocation.stdin)
         return super().argv(launch, invocation)
 
-    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+    def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         return (launch.folder / "given").read_bytes(), str(launch.began_s).encode(), exited(0)
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.drivers.program import Interpreter, Program
-from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.drivers.program import Interpreter, Program, Versions
 from pytest_wasmedge.errors import RuntimeUnavailableError
 
 

@@ -18,8 +18,9 @@ import pytest
 from pytest_wasmedge.drivers import server as driver
 from pytest_wasmedge.drivers import serving
 from pytest_wasmedge.drivers.http import Plain, read_phases, with_transfer
-from pytest_wasmedge.drivers.server import Launch, ServerHost, ServerRuntime
-from pytest_wasmedge.drivers.versions import Versions
+from pytest_wasmedge.drivers.program import Versions
+from pytest_wasmedge.drivers.server import ServerHost, ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Invocation, Limits, exited, host_failed
 from pytest_wasmedge.provision import Found
@@ -134,7 +135,7 @@ class Described(ServerRuntime):
     def locate(self) -> Found | None:
         return Found(Path(sys.executable), "the tests")
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         return [str(launch.executable), "-I", "-S", str(self.program), self.mode]
 
     def version_argv(self, executable: Path) -> Sequence[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.drivers.command import CommandRuntime, Ended, Launch
+from pytest_wasmedge.drivers.command import CommandLaunch, CommandRuntime, Ended
 from pytest_wasmedge.errors import HostStartError, LatencyError
 from pytest_wasmedge.latency.sampling import Answer, Sample, cold_once, median_phases, refresh_code, warm_once
 from pytest_wasmedge.model import (
@@ -93,13 +93,13 @@ class Heavy(CommandRuntime):
     def executable(self) -> Path:
         return Path(sys.executable)
 
-    def argv(self, launch: Launch, invocation: Invocation) -> Sequence[str]:
+    def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
         program = (
             "import os, sys; bytearray(b'x') * (64 << 20); print(os.getppid(), file=open(sys.argv[1], 'a'))"
         )
         return [str(launch.executable), "-I", "-c", program, str(self._parents)]
 
-    def outcome(self, launch: Launch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+    def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         return ended.stdout, ended.stderr, exited(ended.status)
 
 

@@ -131,7 +131,7 @@ def test_a_crash_of_the_runtime_is_its_failure(host: CommandHost, number: signal
 
     outcome = spinning.result()
     assert outcome.ending == host_failed()
-    assert f"ended by signal {number.value} and did not tell" in outcome.ending.detail
+    assert f"ended by signal {number.value} and did not report" in outcome.ending.detail
     assert host.run(act("exits", 5)).ending == exited(5)
 
 

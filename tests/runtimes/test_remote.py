@@ -20,7 +20,8 @@ import pytest
 
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
-from pytest_wasmedge.drivers.server import Launch, ServerHost
+from pytest_wasmedge.drivers.server import ServerHost
+from pytest_wasmedge.drivers.serving import ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, exited
 from pytest_wasmedge.runtimes import builtin_names
@@ -131,15 +132,15 @@ def test_names() -> None:
         ("=https://edge.example", "'' cannot be a name: use a-z, 0-9 and - only"),
         (
             "deno=https://edge.example",
-            "the name 'deno' is taken already; give https://edge.example/ another one",
+            "the name 'deno' is already in use; give https://edge.example/ another one",
         ),
         (
             "all=https://edge.example",
-            "the name 'all' is taken already; give https://edge.example/ another one",
+            "the name 'all' is already in use; give https://edge.example/ another one",
         ),
         (
             "one=https://edge.example",
-            "the name 'one' is taken already; give https://edge.example/ another one",
+            "the name 'one' is already in use; give https://edge.example/ another one",
         ),
     ],
 )
@@ -238,7 +239,7 @@ def test_nothing_is_taken_for_told_before_the_probe() -> None:
         (
             failing(caused(httpx.ConnectError("x"), ssl.SSLCertVerificationError("self-signed"))),
             "no TLS connection to https://edge.example/run (('self-signed',)): "
-            "check its certificate, or whether it speaks http only",
+            "check its certificate, and that it speaks https",
         ),
         (
             failing(httpx.ConnectTimeout("slow")),
@@ -271,7 +272,7 @@ def test_nothing_is_taken_for_told_before_the_probe() -> None:
         ),
         (
             answering(status=429),
-            "https://edge.example/run answered HTTP 429: it limits how often it is asked; wait",
+            "https://edge.example/run answered HTTP 429: it limits the rate of requests; wait",
         ),
         (
             answering(b"\xff" * 9999, 500),
@@ -279,13 +280,13 @@ def test_nothing_is_taken_for_told_before_the_probe() -> None:
         ),
         (
             answering(status=302, headers={"location": "https://me:pw@other.example/?key=1"}),
-            "https://edge.example/run answered HTTP 302, a redirect to …@other.example/?…: "
-            "give the URL of what answers",
+            "https://edge.example/run answered HTTP 302 (a redirect to …@other.example/?…): "
+            "give the URL that it leads to",
         ),
         (
             answering(headers={WIRE_HEADER: "9"}),
             "https://edge.example/run speaks version '9' of our format, not 1: "
-            "deploy it anew with this version of pytest-wasmedge",
+            "deploy it again with this version of pytest-wasmedge",
         ),
     ],
 )
@@ -358,7 +359,7 @@ def test_a_token_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
     reason = remote(answering()).probe().reason
 
-    assert "holds a space or another character" in reason
+    assert "contains a space or another character" in reason
     assert "hunter2" not in reason
 
 
@@ -434,7 +435,7 @@ def test_the_number_says_cold_or_warm(told: str | None, number: int, kind: Kind,
         (
             answering(status=307, headers={"location": "/elsewhere"}),
             "host_failed",
-            "a redirect to /elsewhere: give",
+            "a redirect to /elsewhere): give",
         ),
         (answering(headers={WIRE_HEADER: "1"}), "host_failed", "has changed since its probe"),
     ],
@@ -617,7 +618,7 @@ class Deployed(Workerd):
     def __init__(self, worker: str) -> None:
         self.worker = worker
 
-    def argv(self, launch: Launch) -> Sequence[str]:
+    def argv(self, launch: ServingLaunch) -> Sequence[str]:
         argv = super().argv(launch)
         source = self.worker.replace("DIGEST", launch.artifact.sha256)
         (launch.workspace / "deployed.mjs").write_text(source, encoding="utf-8")
