@@ -112,10 +112,15 @@ def lines(exported: Exported) -> Iterator[tuple[str, str]]:
         f"cd {shlex.quote(str(exported.folder))}",
         target.try_it,
         target.deploy,
-        "curl --data-binary @program.rb URL",
+        f"curl --data-binary @{_input(artifact)} URL",
         "PYTEST_WASMEDGE_REMOTE_TOKEN=SECRET pytest --wasm-remote=URL --wasm-artifact=artifact.wasm --wasm-conformance",
     ):
         yield f"  {command}", ""
+
+
+def _input(artifact: Artifact) -> str:
+    """Return the name of a file that this guest could be sent: we know only what the built-in one reads."""
+    return "program.rb" if artifact.builtin else "input"
 
 
 def _limits(exported: Exported, total_bytes: int, gzip_bytes: int) -> Iterator[tuple[str, str]]:
@@ -153,6 +158,7 @@ def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
         "artifact": artifact.name,
         "sha256": artifact.sha256,
         "target": name,
+        "input": _input(artifact),
         "version": __version__,
         "modules": "\n".join(
             f"    (name = {json.dumps(module)}, esModule = embed {json.dumps(module)})," for module in modules

@@ -130,9 +130,10 @@ class Measurement:
             lines.append("phases: " + ", ".join(f"{name} {_ms(value)}" for name, value in phases.items()))
         if self.floor and self.samples:
             floor_ns = statistics.median(sample.elapsed_ns for sample in self.floor)
+            over_ns = self.median_ns - floor_ns
+            costs = f"costs {_ms(over_ns)} on top" if over_ns > 0 else "costs nothing on top that can be seen"
             lines.append(
-                f"floor (an artifact that does nothing, n={len(self.floor)}): {_ms(floor_ns)}; "
-                f"the artifact costs {_ms(self.median_ns - floor_ns)} on top"
+                f"floor (an artifact that does nothing, n={len(self.floor)}): {_ms(floor_ns)}; the artifact {costs}"
             )
         lines.append(self._remedy())
         return lines

@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -58,16 +59,18 @@ def session(config: pytest.Config) -> WasmSession:
             merged,
             [root for roots in corpora for root in roots],
             contract_in=config.rootpath,
-            resolver=Resolver(told.get(VERSIONS), _say),
+            resolver=Resolver(told.get(VERSIONS), partial(_say, config)),
             edges=remotes(merged, read),
             promised=told.get(PROMISED, ()),
         )
     return config.stash[_SESSION]
 
 
-def _say(text: str) -> None:
-    """Tell what takes long before pytest has a reporter; on stderr, since stdout may be read by a program."""
-    sys.stderr.write(f"pytest-wasmedge: {text}\n")
+def _say(config: pytest.Config, text: str) -> None:
+    """Say something at once: on stderr, since a program may read stdout, and past the capture of a test's output."""
+    capture: Any = config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        sys.stderr.write(f"pytest-wasmedge: {text}\n")
 
 
 def forget(item: pytest.Item) -> None:
@@ -116,7 +119,10 @@ def _samples_folder(config: pytest.Config) -> Path | None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return place
     except OSError as error:
-        _say(f"raw samples are not kept, pytest's cache folder cannot be written: {error.strerror or error}")
+        _say(
+            config,
+            f"raw samples are not kept, pytest's cache folder cannot be written: {error.strerror or error}",
+        )
         return None
 
 
@@ -127,21 +133,21 @@ def quiet(config: pytest.Config) -> Quiet | None:
         from pytest_wasmedge.latency.quiet import Quiet
         from pytest_wasmedge.provision.cache import folder
 
-        capture: Any = config.pluginmanager.get_plugin("capturemanager")
-
-        def tell(whom: str) -> None:
-            # On stderr, which a worker of pytest-xdist has as well.
-            with capture.global_and_fixture_disabled() if capture else nullcontext():
-                _say(f"waiting for {whom}")
-
         try:
-            config.stash[_QUIET] = Quiet(folder("locks"), tell, session(config).pools.paused)
+            config.stash[_QUIET] = Quiet(
+                folder("locks"),
+                lambda whom: _say(config, f"waiting for {whom}"),
+                session(config).pools.paused,
+            )
         except ProvisionError:
             # Whatever needs the cache folder says so itself, and better.
             config.stash[_QUIET] = None
         except OSError as error:
             # A cache that can only be read: everything in it can be used all the same.
-            _say(f"measurements and tests of other runs are not kept apart here: {error.strerror or error}")
+            _say(
+                config,
+                f"measurements and tests of other runs are not kept apart here: {error.strerror or error}",
+            )
             config.stash[_QUIET] = None
     return config.stash[_QUIET]
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.drivers.inprocess import Ticker
+from pytest_wasmedge.drivers.inprocess import InProcessHost, Run, Ticker
 from pytest_wasmedge.errors import HostStartError
-from tests.waiting import DEADLINE_S
+from pytest_wasmedge.model import Artifact, Ending, Limits, exited, timed_out
+from pytest_wasmedge.testing import FakeRuntime
+from tests import wat
+from tests.waiting import DEADLINE_S, until
 
 
 def started(tick: Callable[[], None]) -> tuple[Ticker, threading.Thread]:
@@ -42,3 +46,45 @@ def test_a_closed_clock_takes_no_guest() -> None:
     assert not thread.is_alive()
     with pytest.raises(HostStartError, match="closed"), ticker:
         pass
+
+
+def test_time_that_was_slept_through_is_made_up_for() -> None:
+    """Beside busy processes a sleep takes many times as long: a guest's epochs go by the clock all the same."""
+    now_s = [100.0]
+    ticks_seen: list[float] = []
+    ticker = Ticker(lambda: ticks_seen.append(now_s[0]), clock=lambda: now_s[0])
+    with ticker:
+        now_s[0] += 2.005
+        until(lambda: len(ticks_seen) >= 200, "two seconds have been ticked")
+        assert len(ticks_seen) == 200
+        # A guest that comes now is not charged for what was before it.
+        now_s[0] += 1.0
+        with ticker:
+            before = len(ticks_seen)
+    ticker.close()
+
+    assert before >= 300
+
+
+class Late(InProcessHost):
+    """A host whose guests end by themselves, whatever their time limit."""
+
+    runtime = FakeRuntime("late")
+    limits = Limits()
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__()
+        self.artifact = artifact
+
+    def _execute(self, run: Run) -> Ending:
+        return exited(0)
+
+    def _stop_guest(self, run: Run) -> None:
+        raise AssertionError("it has ended")
+
+
+def test_an_end_that_comes_too_late(tmp_path: Path) -> None:
+    """A guest that ended after its time limit, before anybody stopped it, has timed out."""
+    with Late(wat.artifact(tmp_path, wat.ECHO)) as host:
+        assert host.run().ending == exited(0)
+        assert host.run(timeout_s=1e-9).ending == timed_out()

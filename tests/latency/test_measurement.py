@@ -68,6 +68,16 @@ def test_a_failure_is_explained() -> None:
     assert lines[3].startswith("what to do: find the phase that grew")
 
 
+def test_an_artifact_that_costs_nothing() -> None:
+    """Where the floor is no lower than the artifact's own starts, no cost below zero is told."""
+    measurement = measured(STEADY, floor_ms=21)
+    assert not measurement.median < ms(15)
+
+    assert measurement.explanation()[2].endswith(
+        "21.0 ms; the artifact costs nothing on top that can be seen"
+    )
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_undecided_passes_unless_strict(strict: bool) -> None:
     """A median right at its ceiling is undecided; that holds, or not if everything must be decided."""
