@@ -213,7 +213,7 @@ def _runtimes(spec: str) -> list[ServerRuntime]:
 def compare(runtimes: Sequence[ServerRuntime], rounds: int, runs: int) -> list[Clocks]:
     """Let both clocks time every runtime in every round, and print the table."""
     artifact = open_artifact(BUILTIN_ARTIFACT, Path.cwd())
-    with Workspace.create() as workspace:
+    with Workspace() as workspace:
         outside = Outside(workspace.path)
         stages = [Stage(runtime, artifact, outside, workspace.path / runtime.name) for runtime in runtimes]
         for stage in stages:

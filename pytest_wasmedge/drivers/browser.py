@@ -75,7 +75,7 @@ class BrowserHost(ServingHost["_Browser"]):
     def _start(self) -> _Browser:
         began_ns = time.perf_counter_ns()
         with contextlib.ExitStack() as undo:
-            workspace = undo.enter_context(Workspace.create()).path
+            workspace = undo.enter_context(Workspace()).path
             page = PageServer(self.runtime.glue(), self.artifact.path, self.limits.output_bytes)
             undo.callback(page.close)
             launch = ServingLaunch(self._executable, self.artifact, self.limits, workspace, url=page.url)

@@ -28,6 +28,7 @@ from pytest_wasmedge.model import (
     Outcome,
     Runtime,
     Timings,
+    exited,
     host_failed,
     timed_out,
 )
@@ -57,6 +58,12 @@ class Ended:
     status: int
     stdout: bytes
     stderr: bytes
+
+    def ending(self, program: str) -> Ending:
+        """Return the guest's ending for a program that ends with the guest's own status."""
+        if self.status < 0:
+            return host_failed(f"{program} was ended by signal {-self.status}")
+        return exited(self.status)
 
 
 class CommandRuntime(Program, Runtime):
@@ -88,7 +95,7 @@ class CommandHost(Host):
     def __init__(self, runtime: CommandRuntime, artifact: Artifact, limits: Limits) -> None:
         self.runtime, self.artifact, self.limits = runtime, artifact, limits
         self._numbers = itertools.count(1)
-        self._workspace = Workspace.create()
+        self._workspace = Workspace()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         try:

@@ -7,14 +7,15 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.model import Ending, EndingKind, Invocation, exited, host_failed
 
 if TYPE_CHECKING:
     import httpx
+
+    from pytest_wasmedge.drivers.server import Server
 
 SECRET_HEADER = "pytest-wasmedge-secret"
 #: An answer may carry the invocation's number in this header.
@@ -47,15 +48,6 @@ class Answer:
     by_log: bool = False
 
 
-class Served(Protocol):
-    """What a wire needs of a started server; ``numbers`` are for requests that carry one."""
-
-    client: httpx.Client
-    url: str
-    log: Path
-    numbers: Iterator[int]
-
-
 class Framed:
     """Our own format, in which the whole outcome comes back."""
 
@@ -64,7 +56,7 @@ class Framed:
         return request_body(invocation, timeout_s)
 
     def ask(
-        self, name: str, server: Served, body: bytes, timeout_s: float, output_bytes: int
+        self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int
     ) -> tuple[int, Answer]:
         """Post once; return the nanoseconds until the answer was complete, and the answer.
 
@@ -88,7 +80,7 @@ class Plain(Framed):
         return invocation.stdin
 
     def ask(
-        self, name: str, server: Served, body: bytes, timeout_s: float, output_bytes: int
+        self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int
     ) -> tuple[int, Answer]:
         import httpx
 

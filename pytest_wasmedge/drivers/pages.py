@@ -20,8 +20,8 @@ from pytest_wasmedge.drivers.http import read_phases
 
 #: A client that has not sent the secret yet may keep its connection this long.
 _STRANGER_S = 10.0
-#: How often we write to a stream without jobs: sooner than a browser closes a silent stream (300 s were seen), and while
-#: a result is awaited soon enough to learn that the page is gone, since one browser closes the connection of a page whose
+#: How often we write to a stream without jobs: before a browser closes a silent stream (300 s were seen), and while a
+#: result is awaited soon enough to see that the page is gone. One browser closes the connection of a page whose
 #: process has died only when it has something to pass on.
 _SIGN_OF_LIFE_S, _BUSY_SIGN_OF_LIFE_S = 60.0, 1.0
 _HEAD = struct.Struct(">II")

@@ -100,15 +100,9 @@ _KNOCK_S = 0.002
 class Workspace(contextlib.AbstractContextManager["Workspace"]):
     """A temporary folder that only this user can read; it is removed at the latest when this process ends."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def create(cls) -> Workspace:
-        """Return a new folder, with mode 0700."""
-        path = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-"))
-        _reaper.add(f"d{path}")
-        return cls(path)
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-")).resolve()
+        _reaper.add(f"d{self.path}")
 
     def close(self) -> None:
         """Remove the folder; harmless when called again.

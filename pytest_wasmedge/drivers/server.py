@@ -88,6 +88,7 @@ class ServerRuntime(ServingRuntime):
             "artifact": str(launch.artifact_link),
             "output_bytes": launch.limits.output_bytes,
             "max_workers": MAX_WORKERS,
+            "memory_pages": launch.limits.memory_pages,
         }
         return json.dumps(settings).encode() + b"\n"
 
@@ -110,14 +111,14 @@ class ServerRuntime(ServingRuntime):
         return ServerHost(self, self.executable(), artifact, limits)
 
 
-class ServerHost(ServingHost["_Server"]):
+class ServerHost(ServingHost["Server"]):
     """Sends invocations to the process over HTTP; its folder lives as long as the host."""
 
     runtime: ServerRuntime
 
     def __init__(self, runtime: ServerRuntime, executable: Path, artifact: Artifact, limits: Limits) -> None:
         with contextlib.ExitStack() as undo:
-            self._workspace = undo.enter_context(Workspace.create())
+            self._workspace = undo.enter_context(Workspace())
             super().__init__(runtime, executable, artifact, limits)
             undo.pop_all()
 
@@ -128,7 +129,7 @@ class ServerHost(ServingHost["_Server"]):
     def _body(self, invocation: Invocation, timeout_s: float) -> bytes:
         return self.runtime.wire.body(self.runtime.name, invocation, timeout_s)
 
-    def _ask(self, server: _Server, body: bytes, timeout_s: float) -> tuple[int, Answer]:
+    def _ask(self, server: Server, body: bytes, timeout_s: float) -> tuple[int, Answer]:
         import httpx
 
         patience_s = timeout_s + BACKSTOP_S if self.runtime.limits_itself else timeout_s
@@ -142,7 +143,7 @@ class ServerHost(ServingHost["_Server"]):
             streams = (bytes(heard.stdout), bytes(heard.stderr)) if heard else (b"", b"")
             raise FailedError(failure_of(error), problem, streams) from error
 
-    def _start(self) -> _Server:
+    def _start(self) -> Server:
         secret = secrets.token_urlsafe(24)
         launch = ServingLaunch(
             self._executable, self.artifact, self.limits, self._workspace.path, secret=secret
@@ -175,7 +176,7 @@ class ServerHost(ServingHost["_Server"]):
             else:
                 if announcement is not None:
                     self._keep_phases(began_ns, read_phases(announcement.get("phases_ns")))
-                    return _Server(process, log, client, f"http://127.0.0.1:{announcement['port']}/")
+                    return Server(process, log, client, f"http://127.0.0.1:{announcement['port']}/")
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(DYING_S)
                 problem = f"{how_it_ended(process)} before it listened"
@@ -186,7 +187,7 @@ class ServerHost(ServingHost["_Server"]):
 
 
 @dataclass(eq=False)
-class _Server(Serving):
+class Server(Serving):
     """One started process and the way to it; ``numbers`` are for requests that carry one."""
 
     client: httpx.Client

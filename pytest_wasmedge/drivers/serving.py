@@ -17,7 +17,6 @@ from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.drivers.http import Answer, Failure, with_transfer
 from pytest_wasmedge.drivers.process import how_it_ended, spawn, stop, suspended, tail
 from pytest_wasmedge.drivers.program import Launch, Program
-from pytest_wasmedge.drivers.turns import Turns
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
@@ -112,6 +111,46 @@ class Serving:
 
     def release(self) -> None:
         """Close what invocations may use until they end; none is under way any more."""
+
+
+class Turns:
+    """A lock for many threads together or one alone; a thread that waits to be alone goes first."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._together = 0
+        self._waiting_alone = 0
+        self._alone = False
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Hold it with others, once no thread is alone or waits to be."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone and not self._waiting_alone)
+            self._together += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._together -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold it alone, once all others have left."""
+        with self._changed:
+            self._waiting_alone += 1
+            try:
+                self._changed.wait_for(lambda: not self._alone and not self._together)
+                self._alone = True
+            finally:
+                self._waiting_alone -= 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+                self._changed.notify_all()
 
 
 S = TypeVar("S", bound=Serving)

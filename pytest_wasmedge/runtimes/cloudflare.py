@@ -49,19 +49,17 @@ class Cloudflare(ServerRuntime):
     )
 
     def argv(self, launch: ServingLaunch) -> Sequence[str]:
-        _write_project(launch.workspace)
+        # A project as people write it for wrangler; the artifact is in the workspace already.
+        glue, main = javascript.glue_folder(), "workerd.mjs"
+        for name in (main, *javascript.worker_modules()):
+            (launch.workspace / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(glue / name, launch.workspace / name)
+        project = {"name": "artifact", "main": main, "compatibility_date": "2026-01-01"}
+        (launch.workspace / "wrangler.json").write_text(json.dumps(project), encoding="utf-8")
         return [*self._script(), str(launch.executable.resolve())]
 
     def environment(self, workspace: Path) -> dict[str, str]:
         return super().environment(workspace) | _ALONE
-
-    def greeting(self, launch: ServingLaunch) -> bytes:
-        settings = {
-            "secret": launch.secret,
-            "output_bytes": launch.limits.output_bytes,
-            "memory_pages": launch.limits.memory_pages,
-        }
-        return json.dumps(settings).encode() + b"\n"
 
     def version_argv(self, executable: Path) -> Sequence[str]:
         nothing = str(javascript.GLUE / "nothing.capnp")
@@ -78,17 +76,6 @@ class Cloudflare(ServerRuntime):
         # wrangler finds its packages by its own path among them.
         wrangler = [str(_NODE.require()), str(own.executable.resolve())]
         return [*wrangler, "dev", f"--config={own.entry}", "--ip=127.0.0.1", "--port=0", *own.args]
-
-
-def _write_project(folder: Path) -> None:
-    """Write a project as people write it for wrangler; the artifact is in the folder already."""
-    glue = javascript.glue_folder()
-    main = "workerd.mjs"
-    for name in (main, *javascript.worker_modules()):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(glue / name, folder / name)
-    project = {"name": "artifact", "main": main, "compatibility_date": "2026-01-01"}
-    (folder / "wrangler.json").write_text(json.dumps(project), encoding="utf-8")
 
 
 RUNTIME = Cloudflare

@@ -140,11 +140,6 @@ class Remote(Runtime):
         self._framed = False
         self._sha256 = ""
 
-    @property
-    def artifact_verified(self) -> bool:
-        """Whether the worker sends the digest of its artifact, which `start` and each invocation compare."""
-        return bool(self._sha256)
-
     def cannot_check(self) -> str:
         """Return what we cannot check on this worker, beyond its ``unchecked``; empty if nothing."""
         return "" if self._sha256 else f"artifact not verified (it sends no {ARTIFACT_HEADER})"

@@ -89,7 +89,7 @@ class Wasmer(ServerRuntime):
     def _compile(self, package: Path, artifact: Artifact) -> None:
         """Write compiled code to the cache, in another process, since this starts the guest, too."""
         code = self._code(package, artifact)
-        with Workspace.create() as workspace:
+        with Workspace() as workspace:
             paths = (self._cache(package), artifact.path.absolute(), code)
             argv = _command("compile", package, *map(str, paths))
             run_compiler(self, argv, workspace.path, f"wasmer cannot compile {artifact.name}")

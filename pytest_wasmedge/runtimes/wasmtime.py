@@ -113,7 +113,11 @@ class WasmtimeHost(InProcessHost):
             module = renewing(load, discard, f"wasmtime {version}", artifact)
             with module, wasmtime.Linker(self._engine) as linker:
                 linker.define_wasi()
-                self._bound_sleep(linker)
+                # Replaces wasmtime's poll_oneoff, which blocks in the host, where no epoch can end it.
+                i32 = wasmtime.ValType.i32()
+                signature = wasmtime.FuncType([i32] * 4, [i32])
+                linker.allow_shadowing = True
+                linker.define_func(WASI, "poll_oneoff", signature, self._poll_oneoff, access_caller=True)
                 self._ready = linker.instantiate_pre(module)
         except wasmtime.WasmtimeError as error:
             raise HostStartError(
@@ -165,15 +169,6 @@ class WasmtimeHost(InProcessHost):
         config.stdout_custom = lambda data: None if run.write(run.stdout, data) else -errno.EIO
         config.stderr_custom = lambda data: None if run.write(run.stderr, data) else -errno.EIO
         return config
-
-    def _bound_sleep(self, linker: wasmtime.Linker) -> None:
-        """Replace wasmtime's ``poll_oneoff``, which blocks in the host, where no epoch can end it."""
-        import wasmtime
-
-        i32 = wasmtime.ValType.i32()
-        signature = wasmtime.FuncType([i32] * 4, [i32])
-        linker.allow_shadowing = True
-        linker.define_func(WASI, "poll_oneoff", signature, self._poll_oneoff, access_caller=True)
 
     def _poll_oneoff(self, caller: Any, subscriptions: int, events: int, count: int, result: int) -> int:
         """Sleep for the shortest clock subscription, but never past the deadline.

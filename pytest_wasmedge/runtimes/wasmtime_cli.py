@@ -13,7 +13,6 @@ from pytest_wasmedge.model import (
     Artifact,
     Ending,
     Invocation,
-    exited,
     host_failed,
     out_of_memory,
     trapped,
@@ -68,13 +67,15 @@ class WasmtimeCli(CompiledRuntime):
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         at = ended.stderr.rfind(_REPORT + str(launch.artifact_link).encode())
         stderr = ended.stderr if at < 0 else ended.stderr[:at]
-        if ended.status < 0:
-            return ended.stdout, stderr, host_failed(f"wasmtime was ended by signal {-ended.status}")
-        if at < 0:
+        if at < 0 or ended.status < 0:
             # Written before the guest runs, which cannot know this path.
-            if stderr.startswith(b"Error: ") and str(launch.artifact_link).encode() in stderr:
+            if (
+                ended.status >= 0
+                and stderr.startswith(b"Error: ")
+                and str(launch.artifact_link).encode() in stderr
+            ):
                 raise RefusedError(" ".join(stderr.decode("utf-8", "backslashreplace").split())[:400])
-            return ended.stdout, stderr, exited(ended.status)
+            return ended.stdout, stderr, ended.ending("wasmtime")
         report = ended.stderr[at:].decode("utf-8", "backslashreplace")
         wording = report.strip().splitlines()[-1].strip().lstrip("0123456789: ")
         # An uncaught exception and a pointer outside the guest's memory, passed to WASI, are the guest's own faults.
