@@ -14,10 +14,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
 from pytest_wasmedge.drivers.program import Launch, Program
-from pytest_wasmedge.drivers.weighing import Scale
+from pytest_wasmedge.drivers.weighing import measured, read_peak
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
@@ -115,12 +116,10 @@ class CommandHost(Host):
         """
         if sys.platform != "linux" or self._closed:
             return self.invoke(invocation)
-        scale = Scale(self._workspace.path)
-        try:
-            outcome = self._invoke(invocation, scale.wrap)
-            timings = replace(outcome.timings, cpu_ns=None, peak_memory_bytes=scale.read())
-        finally:
-            scale.close()
+        with TemporaryDirectory(dir=self._workspace.path, ignore_cleanup_errors=True) as folder:
+            report = Path(folder) / "peak"
+            outcome = self._invoke(invocation, lambda argv: measured(argv, report))
+            timings = replace(outcome.timings, cpu_ns=None, peak_memory_bytes=read_peak(report))
         return replace(outcome, timings=timings)
 
     def _invoke(self, invocation: Invocation, wrap: Wrap = list) -> Outcome:

@@ -48,6 +48,10 @@ class Answer:
     by_log: bool = False
 
 
+#: The nanoseconds until an answer was complete, and the answer.
+Timed = tuple[int, Answer]
+
+
 class Framed:
     """Our own format, in which the whole outcome comes back."""
 
@@ -55,10 +59,8 @@ class Framed:
         """Return the body of the request. Raises UnsupportedError for what the format has no place for."""
         return request_body(invocation, timeout_s)
 
-    def ask(
-        self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int
-    ) -> tuple[int, Answer]:
-        """Post once; return the nanoseconds until the answer was complete, and the answer.
+    def ask(self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int) -> Timed:
+        """Post once.
 
         Raises httpx.HTTPError; the part of an answer that came before is ``heard`` in its request's extensions.
         """
@@ -79,9 +81,7 @@ class Plain(Framed):
         check_given(name, invocation, why="its own glue takes stdin alone")
         return invocation.stdin
 
-    def ask(
-        self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int
-    ) -> tuple[int, Answer]:
+    def ask(self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int) -> Timed:
         import httpx
 
         began_ns = time.perf_counter_ns()

@@ -71,7 +71,7 @@ def _files() -> dict[str, bytes]:
     if shim is None:
         command = install_command("shim")
         raise RuntimeUnavailableError(f"the WASI shim is not installed; get it with `{command}`.")
-    ours = {path.name: path.read_bytes() for path in sorted(GLUE.glob("*.mjs"))}
-    theirs = {f"shim/{path.name}": path.read_bytes() for path in sorted((shim / "dist").glob("*.js"))}
+    modules = {path.name: path.read_bytes() for path in sorted(GLUE.glob("*.mjs"))}
+    shims = {f"shim/{path.name}": path.read_bytes() for path in sorted((shim / "dist").glob("*.js"))}
     # Without this, Node does not load .js files as ES modules.
-    return {"package.json": b'{"type":"module"}\n', **ours, **theirs}
+    return {"package.json": b'{"type":"module"}\n', **modules, **shims}

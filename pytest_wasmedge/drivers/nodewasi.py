@@ -6,6 +6,7 @@ import json
 import signal
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ class NodeWasiRuntime(CommandRuntime):
         return [str(launch.executable), *self.options(launch, folders), *files]
 
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
-        report = _read(report_file(launch))
+        report: dict[str, Any] = {}
+        with suppress(OSError, ValueError):
+            report = json.loads(report_file(launch).read_bytes())
         if ended.status == -signal.SIGKILL and (ending := read_ending(report)):
             return ended.stdout, ended.stderr, replace(ending, detail=" ".join(ending.detail.split()))
         how = f"with status {ended.status}" if ended.status >= 0 else f"by signal {-ended.status}"
@@ -65,12 +68,3 @@ class NodeWasiRuntime(CommandRuntime):
 def report_file(launch: CommandLaunch) -> Path:
     """Return the file with what the invocation gives to the guest, and afterwards with how the guest ended."""
     return launch.folder / "invocation.json"
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Return the object in the file; an empty one if the file is not complete."""
-    try:
-        report = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return report if isinstance(report, dict) else {}

@@ -152,7 +152,7 @@ class _Server(ThreadingHTTPServer):
     page: PageServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report nothing: whoever waits for an answer learns from the stream that it broke."""
+        """Report nothing: the end of the stream shows that the connection broke."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import os
 import queue
 import select
@@ -139,13 +138,7 @@ def spawn(
     """
     try:
         process = subprocess.Popen(
-            argv,
-            env=dict(env),
-            cwd=cwd,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,
+            argv, env=dict(env), cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
         )
     except OSError as error:
         raise HostStartError(
@@ -287,15 +280,6 @@ def end_with(process: subprocess.Popen[bytes]) -> None:
     else:
         process.wait()
         kill(process)
-
-
-def read_json(line: bytes) -> Announcement | None:
-    """Return the announcement in a line of JSON; None for every other line."""
-    with contextlib.suppress(ValueError):
-        said = json.loads(line)
-        if isinstance(said, dict) and isinstance(said.get("port"), int):
-            return said
-    return None
 
 
 def free_port() -> int:

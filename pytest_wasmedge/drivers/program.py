@@ -1,4 +1,4 @@
-"""Programs that runtimes are made of: how one is found, asked for its versions, and refused if it cannot be used."""
+"""A program that a runtime consists of: finds it, asks for its versions, and refuses it if it cannot be used."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Program:
         Raises RuntimeUnavailableError if it does not run, or prints something else.
         """
         argv = tuple(self.version_argv(executable))
-        # A script of ours for the shell is too long for a message.
+        # Our scripts for the shell are too long for a message.
         command = f"`{executable if argv[0] == '/bin/sh' else ' '.join(argv)}`"
         try:
             said = self._ask(argv, executable.stat().st_mtime_ns)

@@ -14,16 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_wasmedge.drivers.http import Answer, Framed, failure_of, open_client, read_phases
+from pytest_wasmedge.drivers.http import Framed, Timed, failure_of, open_client, read_phases
 from pytest_wasmedge.drivers.javascript import Target
-from pytest_wasmedge.drivers.process import (
-    Announcement,
-    Workspace,
-    announcements,
-    free_port,
-    how_it_ended,
-    read_json,
-)
+from pytest_wasmedge.drivers.process import Announcement, Workspace, announcements, free_port, how_it_ended
 from pytest_wasmedge.drivers.serving import (
     BACKSTOP_S,
     DYING_S,
@@ -76,7 +69,11 @@ class ServerRuntime(ServingRuntime):
 
     def announcement(self, line: bytes) -> Announcement | None:
         """Return what a line of the program's stdout announces, with its ``port``; None if it is for the log."""
-        return read_json(line)
+        with contextlib.suppress(ValueError):
+            said = json.loads(line)
+            if isinstance(said, dict) and isinstance(said.get("port"), int):
+                return said
+        return None
 
     def port_environment(self, port: int) -> Mapping[str, str]:
         """Return the environment that makes the program listen on this port; empty if it announces its own."""
@@ -129,7 +126,7 @@ class ServerHost(ServingHost["Server"]):
     def _body(self, invocation: Invocation, timeout_s: float) -> bytes:
         return self.runtime.wire.body(self.runtime.name, invocation, timeout_s)
 
-    def _ask(self, server: Server, body: bytes, timeout_s: float) -> tuple[int, Answer]:
+    def _ask(self, server: Server, body: bytes, timeout_s: float) -> Timed:
         import httpx
 
         patience_s = timeout_s + BACKSTOP_S if self.runtime.limits_itself else timeout_s
@@ -161,11 +158,7 @@ class ServerHost(ServingHost["Server"]):
             process = self._spawn(launch, subprocess.PIPE, stderr, **port_environment)
         try:
             announced = announcements(
-                self.runtime.name,
-                process,
-                log,
-                self.runtime.announcement,
-                port if port_environment else 0,
+                self.runtime.name, process, log, self.runtime.announcement, port if port_environment else 0
             )
             # Takes time, so it is done while the process boots.
             client = open_client(secret)

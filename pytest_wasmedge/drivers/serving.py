@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Generic, TypeVar
 
 from pytest_wasmedge.drivers.grants import check_given
-from pytest_wasmedge.drivers.http import Answer, Failure, with_transfer
+from pytest_wasmedge.drivers.http import Answer, Failure, Timed, with_transfer
 from pytest_wasmedge.drivers.process import how_it_ended, spawn, stop, suspended, tail
 from pytest_wasmedge.drivers.program import Launch, Program
 from pytest_wasmedge.errors import HostStartError
@@ -181,8 +181,8 @@ class ServingHost(Host, Generic[S]):
         """Return what is sent for an invocation. Raises UnsupportedError."""
 
     @abstractmethod
-    def _ask(self, server: S, body: bytes, timeout_s: float) -> tuple[int, Answer]:
-        """Send it; return the nanoseconds until the answer was complete, and the answer. Raises FailedError."""
+    def _ask(self, server: S, body: bytes, timeout_s: float) -> Timed:
+        """Send it and return the answer. Raises FailedError."""
 
     def invoke(self, invocation: Invocation) -> Outcome:
         check_given(self.runtime.name, invocation, ("arguments", "an environment"))

@@ -59,20 +59,13 @@ def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = 
     for name in names:
         if name == "all":
             named += usual
+        elif name in known:
+            named.append(known[name])
         else:
-            named.append(known[name] if name in known else _bound(name, known, resolver))
+            runtime, version = known[base_name(name)], name.partition("@")[2]
+            if runtime.tool:
+                from pytest_wasmedge.provision.versions import Resolver
+
+                version = (resolver or Resolver()).provide(runtime.tool, version, runtime.tools)
+            named.append(known.get(f"{runtime.name}@{version}") or runtime.at(version))
     return list({runtime.name: runtime for runtime in named}.values())
-
-
-def _bound(name: str, known: Mapping[str, Runtime], resolver: Resolver | None) -> Runtime:
-    """Return a known runtime in the version in this name, after installing it."""
-    from pytest_wasmedge.model import base_name
-
-    runtime, version = known[base_name(name)], name.partition("@")[2]
-    if runtime.tool:
-        if resolver is None:
-            from pytest_wasmedge.provision.versions import Resolver
-
-            resolver = Resolver()
-        version = resolver.provide(runtime.tool, version, runtime.tools)
-    return known.get(f"{runtime.name}@{version}") or runtime.at(version)

@@ -17,13 +17,6 @@ from pytest_wasmedge.drivers.serving import ServingLaunch
 
 #: wrangler needs 22.12; the next one has --permission.
 _NODE = Interpreter("node", (22, 13), ("-p", "process.versions.node"), r"(\S+)")
-#: With these wrangler asks neither the network nor a person, and writes no logs.
-_ALONE = {
-    "WRANGLER_SEND_METRICS": "false",
-    "CLOUDFLARE_CF_FETCH_ENABLED": "false",
-    "WRANGLER_WRITE_LOGS": "false",
-    "CI": "1",
-}
 
 
 class Cloudflare(ServerRuntime):
@@ -59,7 +52,13 @@ class Cloudflare(ServerRuntime):
         return [*self._script(), str(launch.executable.resolve())]
 
     def environment(self, workspace: Path) -> dict[str, str]:
-        return super().environment(workspace) | _ALONE
+        # With these wrangler asks neither the network nor a person, and writes no logs.
+        return super().environment(workspace) | {
+            "WRANGLER_SEND_METRICS": "false",
+            "CLOUDFLARE_CF_FETCH_ENABLED": "false",
+            "WRANGLER_WRITE_LOGS": "false",
+            "CI": "1",
+        }
 
     def version_argv(self, executable: Path) -> Sequence[str]:
         nothing = str(javascript.GLUE / "nothing.capnp")

@@ -8,15 +8,7 @@ from pathlib import Path
 from pytest_wasmedge.drivers.command import CommandLaunch, Ended
 from pytest_wasmedge.drivers.compiled import CompiledRuntime, RefusedError, run_compiler
 from pytest_wasmedge.drivers.grants import granted
-from pytest_wasmedge.model import (
-    ARGV0,
-    Artifact,
-    Ending,
-    Invocation,
-    host_failed,
-    out_of_memory,
-    trapped,
-)
+from pytest_wasmedge.model import ARGV0, Artifact, Ending, Invocation, host_failed, out_of_memory, trapped
 
 #: wasmtime's report on the guest's stderr begins with this, followed by a path that no guest can know.
 _REPORT = b"Error: failed to run main module `"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers import wasi_http
 from pytest_wasmedge.drivers.compiled import KeepsCode, RefusedError, renewing, run_compiler
-from pytest_wasmedge.drivers.http import Answer, Framed, pieces
+from pytest_wasmedge.drivers.http import Answer, Framed, Timed, pieces
 from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.server import Server, ServerRuntime
 from pytest_wasmedge.drivers.serving import ServingLaunch
@@ -43,9 +43,7 @@ class Wire(Framed):
     def body(self, name: str, invocation: Invocation, timeout_s: float) -> bytes:
         return wasi_http.request_body(invocation)
 
-    def ask(
-        self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int
-    ) -> tuple[int, Answer]:
+    def ask(self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int) -> Timed:
         import httpx
 
         number = next(server.numbers)
@@ -94,7 +92,7 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
     tool = "wasmtime"
     tools = ("wasmtime",)
     wrapped = (
-        "the artifact lies in a component of ours that gives it preview 1 on top of wasi:http, "
+        "the artifact is inside our component, which gives it preview 1 on top of wasi:http, "
         "unchanged but for the names of functions that it imports twice"
     )
     wire = Wire()

@@ -11,7 +11,7 @@ import vm from "node:vm";
 import { stopwatch } from "./phases.mjs";
 import { firstLine } from "./stdin.mjs";
 
-const [path, asked] = process.argv.slice(2);
+const [path, mode] = process.argv.slice(2);
 // The program is in edge-runtime/dist/cli, the modules to import are two folders above.
 const require = createRequire(path);
 
@@ -61,7 +61,7 @@ async function main() {
   });
 }
 
-if (asked === "versions") {
+if (mode === "versions") {
   const { version } = require("../../package.json");
   process.stdout.write(`${JSON.stringify({ version, engine_version: process.versions.v8 })}\n`);
 } else {

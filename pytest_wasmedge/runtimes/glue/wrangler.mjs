@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import process from "node:process";
 import { firstLine } from "./stdin.mjs";
 
-const [path, asked, nothing] = process.argv.slice(2);
+const [path, mode, nothing] = process.argv.slice(2);
 // The program is in wrangler/bin, the modules to import are one folder above.
 const require = createRequire(path);
 
@@ -52,7 +52,7 @@ async function main() {
   process.stdout.write(`${JSON.stringify({ port: Number(port) })}\n`);
 }
 
-if (asked === "versions") {
+if (mode === "versions") {
   const { version } = require("../package.json");
   // workerd finds no benchmark in it, and prints which V8 it has.
   const { stdout, stderr } = spawnSync(require("workerd").default, ["bench", nothing], { encoding: "utf8" });
