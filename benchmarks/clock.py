@@ -23,8 +23,7 @@ from pathlib import Path
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.drivers.http import open_client, request_body
 from pytest_wasmedge.drivers.process import Workspace, spawn, stop, tail
-from pytest_wasmedge.drivers.server import ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import cold_once

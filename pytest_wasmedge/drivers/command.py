@@ -128,14 +128,11 @@ class CommandHost(Host):
         folder = self._workspace.path / f"invocation-{number}"
         try:
             launch = replace(self._launch, folder=folder, began_s=time.time())
-            stdout, stderr, ending, timings = self._run(launch, invocation, wrap)
+            return self._run(launch, invocation, wrap, number)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return self._outcome(stdout, stderr, ending, number, timings)
 
-    def _run(
-        self, launch: CommandLaunch, invocation: Invocation, wrap: Wrap
-    ) -> tuple[bytes, bytes, Ending, Timings]:
+    def _run(self, launch: CommandLaunch, invocation: Invocation, wrap: Wrap, number: int) -> Outcome:
         timeout_s = self._time_limit_s(invocation)
         started_ns = time.perf_counter_ns()
         process = spawn(
@@ -166,8 +163,8 @@ class CommandHost(Host):
         timings = Timings(elapsed_ns, cpu_ns=cpu_ns)
         ended = Ended(process.returncode, bytes(streams.stdout), bytes(streams.stderr))
         if cut_short:
-            return ended.stdout, ended.stderr, cut_short, timings
-        return *self.runtime.outcome(launch, ended), timings
+            return self._outcome(ended.stdout, ended.stderr, cut_short, number, timings)
+        return self._outcome(*self.runtime.outcome(launch, ended), number, timings)
 
     def close(self) -> None:
         with self._lock:

@@ -180,8 +180,7 @@ def stop_measured(process: subprocess.Popen[bytes]) -> int | None:
     """Stop as `stop` does, and return the CPU time of the process and its children in nanoseconds.
 
     This is user and system time together; None if the process was already waited for. Only for processes that a single
-    thread waits for. The system's number for peak memory is of no use: on Linux it is at least that of the process that
-    started this one, because it is carried over from before the program was loaded.
+    thread waits for. The system's peak memory is of no use here: see weighing.py.
     """
     kill(process)
     cpu_ns = None

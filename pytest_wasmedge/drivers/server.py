@@ -25,10 +25,10 @@ from pytest_wasmedge.drivers.serving import (
     FailedError,
     Serving,
     ServingHost,
-    ServingLaunch,
     ServingRuntime,
     end,
 )
+from pytest_wasmedge.drivers.serving import ServingLaunch as ServingLaunch
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits
 
 if TYPE_CHECKING:

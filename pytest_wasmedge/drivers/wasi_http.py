@@ -127,20 +127,18 @@ class Heard:
 
     def feed(self, data: bytes) -> None:
         """Add the next bytes; output over the limit of both streams together is not kept."""
-        self._rest += data
-        at = 0
-        while len(self._rest) - at >= _FRAME.size and not self.too_much:
-            kind, number = _FRAME.unpack_from(self._rest, at)
+        rest = self._rest
+        rest += data
+        while len(rest) >= _FRAME.size and not self.too_much:
+            kind, number = _FRAME.unpack_from(rest)
+            end = _FRAME.size + (0 if kind == _EXIT else number)
+            if len(rest) < end:
+                return
             if kind == _EXIT:
                 self.status = number
-                at += _FRAME.size
-                continue
-            if len(self._rest) - at - _FRAME.size < number:
-                break
-            at += _FRAME.size
-            room = self._most_bytes - len(self.stdout) - len(self.stderr)
-            stream = self.stdout if kind == _STDOUT else self.stderr
-            stream += self._rest[at : at + min(number, room)]
-            self.too_much = number > room
-            at += number
-        del self._rest[:at]
+            else:
+                stream = self.stdout if kind == _STDOUT else self.stderr
+                room = self._most_bytes - len(self.stdout) - len(self.stderr)
+                stream += rest[_FRAME.size : min(end, _FRAME.size + room)]
+                self.too_much = number > room
+            del rest[:end]

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE, Target
 from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.program import Interpreter
-from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, ServingLaunch
 
 #: wrangler needs 22.12; the next one has --permission.
 _NODE = Interpreter("node", (22, 13), ("-p", "process.versions.node"), r"(\S+)")
@@ -31,13 +29,13 @@ class Cloudflare(ServerRuntime):
     version_words = ("version", "engine_version")
     limits_itself = False
     own_key = "config"
-    export = Target(
+    export = javascript.Target(
         "Cloudflare Workers",
         ("worker.mjs", "wrangler.jsonc"),
         ("cloudflare-workers-free", "cloudflare-workers-paid"),
         "npx wrangler dev",
         "npx wrangler deploy",
-        f"`npx wrangler secret put {SECRET_VARIABLE}`",
+        f"`npx wrangler secret put {javascript.SECRET_VARIABLE}`",
         "`wrangler dev` has none for processor time.",
     )
 

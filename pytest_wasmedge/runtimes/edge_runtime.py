@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.program import Interpreter, numbers
-from pytest_wasmedge.drivers.server import ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import ServerRuntime, ServingLaunch
 
 #: The first with --permission.
 _NODE = Interpreter("node", (22, 13), ("-p", "process.versions.node"), r"(\S+)")

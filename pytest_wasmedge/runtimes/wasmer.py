@@ -12,8 +12,7 @@ from pathlib import Path
 from pytest_wasmedge import drivers
 from pytest_wasmedge.drivers.compiled import KEPT_FILES, compile_phase, run_compiler
 from pytest_wasmedge.drivers.process import Workspace
-from pytest_wasmedge.drivers.server import ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Host, Limits
 from pytest_wasmedge.provision import Found, installed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import importlib.metadata
+import struct
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
 #: Error numbers of WASI preview 1.
 _EFAULT, _EINVAL = 21, 28
-#: Sizes of the records of ``poll_oneoff`` in WASI preview 1, and the most that a guest may pass at once.
-_SUBSCRIPTION_BYTES, _EVENT_BYTES, _SUBSCRIPTIONS = 48, 32, 1024
+#: Records of ``poll_oneoff`` in WASI preview 1: user data, type, and of a clock its number, timeout and flags; and user
+#: data and type. A guest may pass so many of the former at once.
+_SUBSCRIPTION, _EVENT = struct.Struct("<8sB7xI4xQ8xB7x"), struct.Struct("<8s2xB21x")
+_SUBSCRIPTIONS = 1024
 
 
 class Wasmtime(Runtime):
@@ -184,22 +187,17 @@ class WasmtimeHost(InProcessHost):
         if not isinstance(memory, wasmtime.Memory) or not 0 < count <= _SUBSCRIPTIONS:
             return _EINVAL
         subscriptions, events, result = (each & 0xFFFFFFFF for each in (subscriptions, events, result))
-        size = memory.data_len(caller)
-        if max(subscriptions + _SUBSCRIPTION_BYTES * count, events + _EVENT_BYTES * count, result + 4) > size:
+        end = subscriptions + _SUBSCRIPTION.size * count
+        if max(end, events + _EVENT.size * count, result + 4) > memory.data_len(caller):
             return _EFAULT
         clocks: list[tuple[int, bytes]] = []
         ready: list[tuple[bytes, int]] = []
-        for index in range(count):
-            at = subscriptions + _SUBSCRIPTION_BYTES * index
-            record = bytes(memory.read(caller, at, at + _SUBSCRIPTION_BYTES))
-            userdata, tag = record[:8], record[8]
+        records = _SUBSCRIPTION.iter_unpack(memory.read(caller, subscriptions, end))
+        for userdata, tag, clock, wait_ns, flags in records:
             if tag:
                 ready.append((userdata, tag))
                 continue
-            clock, wait_ns = int.from_bytes(record[16:20], "little"), int.from_bytes(record[24:32], "little")
-            if (
-                record[40] & 1
-            ):  # a point in time, by the guest's clock: wasmtime's monotonic clock starts at 0
+            if flags & 1:  # a point in time, by the guest's clock: wasmtime's monotonic clock starts at 0
                 now_ns = time.monotonic_ns() - run.clock_zero_ns if clock else time.time_ns()
                 wait_ns = max(0, wait_ns - now_ns)
             clocks.append((wait_ns, userdata))
@@ -207,8 +205,8 @@ class WasmtimeHost(InProcessHost):
             shortest_ns = min(wait_ns for wait_ns, _ in clocks)
             _sleep(run, shortest_ns / 1e9)
             ready = [(userdata, 0) for wait_ns, userdata in clocks if wait_ns == shortest_ns]
-        records = b"".join(userdata + bytes((0, 0, tag)) + bytes(21) for userdata, tag in ready)
-        memory.write(caller, records, events)
+        happened = b"".join(_EVENT.pack(userdata, tag) for userdata, tag in ready)
+        memory.write(caller, happened, events)
         memory.write(caller, len(ready).to_bytes(4, "little"), result)
         return 0
 

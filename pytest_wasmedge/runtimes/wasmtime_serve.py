@@ -11,8 +11,7 @@ from pytest_wasmedge.drivers import wasi_http
 from pytest_wasmedge.drivers.compiled import KeepsCode, RefusedError, renewing, run_compiler
 from pytest_wasmedge.drivers.http import Answer, Framed, Timed, pieces
 from pytest_wasmedge.drivers.process import Announcement
-from pytest_wasmedge.drivers.server import Server, ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import Server, ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,

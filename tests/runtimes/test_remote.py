@@ -20,8 +20,7 @@ import pytest
 
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
-from pytest_wasmedge.drivers.server import ServerHost
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import ServerHost, ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, exited
 from pytest_wasmedge.runtimes import builtin_names
