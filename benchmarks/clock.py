@@ -23,8 +23,7 @@ from pathlib import Path
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.drivers.http import open_client, request_body
 from pytest_wasmedge.drivers.process import Workspace, spawn, stop, tail
-from pytest_wasmedge.drivers.server import ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import cold_once
@@ -213,7 +212,7 @@ def _runtimes(spec: str) -> list[ServerRuntime]:
 def compare(runtimes: Sequence[ServerRuntime], rounds: int, runs: int) -> list[Clocks]:
     """Let both clocks time every runtime in every round, and print the table."""
     artifact = open_artifact(BUILTIN_ARTIFACT, Path.cwd())
-    with Workspace.create() as workspace:
+    with Workspace() as workspace:
         outside = Outside(workspace.path)
         stages = [Stage(runtime, artifact, outside, workspace.path / runtime.name) for runtime in runtimes]
         for stage in stages:

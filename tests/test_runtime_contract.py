@@ -535,7 +535,7 @@ def adoption() -> Iterator[Callable[[], set[int]]]:
     Some programs detach what they start; so none of it escapes us.
     """
     # Whoever needs a folder first starts the reaper, which stays: it is none of the children to wait for.
-    Workspace.create().close()
+    Workspace().close()
     before = {each.pid for each in psutil.Process().children()}
 
     def adopted() -> set[int]:

@@ -42,7 +42,7 @@ def variant(name: str, progress: Progress, say: Progress) -> Artifact:
     kept = place / f"ruby-worker-{name}-{recipe.fingerprint(name)}.wasm"
     if not kept.exists():
         began_s = time.monotonic()
-        with Workspace.create() as work:
+        with Workspace() as work:
             tools = recipe.Tools(**build_tools(progress))
             built = recipe.build(name, work.path, tools, lambda text: progress(f"{name}: {text}"))
             # It may come from another disk, so it cannot just be renamed.

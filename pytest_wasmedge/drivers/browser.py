@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import threading
 import time
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.http import Answer, read_answer, request_body
+from pytest_wasmedge.drivers.http import Timed, read_answer, request_body
 from pytest_wasmedge.drivers.pages import PageLostError, PageServer
 from pytest_wasmedge.drivers.process import Workspace, end_with, how_it_ended
 from pytest_wasmedge.drivers.serving import (
@@ -36,10 +35,7 @@ class BrowserRuntime(ServingRuntime):
 
     def environment(self, workspace: Path) -> dict[str, str]:
         # No services to talk to, and none to start, which could outlive the browser.
-        return super().environment(workspace) | {
-            "DBUS_SESSION_BUS_ADDRESS": "disabled:",
-            "NO_AT_BRIDGE": "1",
-        }
+        return super().environment(workspace) | {"DBUS_SESSION_BUS_ADDRESS": "disabled:", "NO_AT_BRIDGE": "1"}
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         return BrowserHost(self, self.executable(), artifact, limits)
@@ -54,7 +50,7 @@ class BrowserHost(ServingHost["_Browser"]):
     def _body(self, invocation: Invocation, timeout_s: float) -> bytes:
         return request_body(invocation, timeout_s)
 
-    def _ask(self, server: _Browser, body: bytes, timeout_s: float) -> tuple[int, Answer]:
+    def _ask(self, server: _Browser, body: bytes, timeout_s: float) -> Timed:
         began_ns = time.perf_counter_ns()
         try:
             content = server.page.post(body).result(timeout_s + BACKSTOP_S)
@@ -75,7 +71,7 @@ class BrowserHost(ServingHost["_Browser"]):
     def _start(self) -> _Browser:
         began_ns = time.perf_counter_ns()
         with contextlib.ExitStack() as undo:
-            workspace = undo.enter_context(Workspace.create()).path
+            workspace = undo.enter_context(Workspace()).path
             page = PageServer(self.runtime.glue(), self.artifact.path, self.limits.output_bytes)
             undo.callback(page.close)
             launch = ServingLaunch(self._executable, self.artifact, self.limits, workspace, url=page.url)
@@ -117,8 +113,3 @@ def _watch(process: subprocess.Popen[bytes], page: PageServer) -> None:
     """Wait for the browser's first process to end: its other processes are of no use without it."""
     end_with(process)
     page.lose(how_it_ended(process))
-
-
-def is_root() -> bool:
-    """Return whether this user is root, for whom browsers refuse their sandbox."""
-    return hasattr(os, "geteuid") and os.geteuid() == 0

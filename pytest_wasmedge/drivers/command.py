@@ -14,10 +14,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
 from pytest_wasmedge.drivers.program import Launch, Program
-from pytest_wasmedge.drivers.weighing import Scale
+from pytest_wasmedge.drivers.weighing import measured, read_peak
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
@@ -28,6 +29,7 @@ from pytest_wasmedge.model import (
     Outcome,
     Runtime,
     Timings,
+    exited,
     host_failed,
     timed_out,
 )
@@ -57,6 +59,12 @@ class Ended:
     status: int
     stdout: bytes
     stderr: bytes
+
+    def ending(self, program: str) -> Ending:
+        """Return the guest's ending for a program that ends with the guest's own status."""
+        if self.status < 0:
+            return host_failed(f"{program} was ended by signal {-self.status}")
+        return exited(self.status)
 
 
 class CommandRuntime(Program, Runtime):
@@ -88,7 +96,7 @@ class CommandHost(Host):
     def __init__(self, runtime: CommandRuntime, artifact: Artifact, limits: Limits) -> None:
         self.runtime, self.artifact, self.limits = runtime, artifact, limits
         self._numbers = itertools.count(1)
-        self._workspace = Workspace.create()
+        self._workspace = Workspace()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         try:
@@ -108,12 +116,10 @@ class CommandHost(Host):
         """
         if sys.platform != "linux" or self._closed:
             return self.invoke(invocation)
-        scale = Scale(self._workspace.path)
-        try:
-            outcome = self._invoke(invocation, scale.wrap)
-            timings = replace(outcome.timings, cpu_ns=None, peak_memory_bytes=scale.read())
-        finally:
-            scale.close()
+        with TemporaryDirectory(dir=self._workspace.path, ignore_cleanup_errors=True) as folder:
+            report = Path(folder) / "peak"
+            outcome = self._invoke(invocation, lambda argv: measured(argv, report))
+            timings = replace(outcome.timings, cpu_ns=None, peak_memory_bytes=read_peak(report))
         return replace(outcome, timings=timings)
 
     def _invoke(self, invocation: Invocation, wrap: Wrap = list) -> Outcome:
@@ -122,14 +128,11 @@ class CommandHost(Host):
         folder = self._workspace.path / f"invocation-{number}"
         try:
             launch = replace(self._launch, folder=folder, began_s=time.time())
-            stdout, stderr, ending, timings = self._run(launch, invocation, wrap)
+            return self._run(launch, invocation, wrap, number)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return self._outcome(stdout, stderr, ending, number, timings)
 
-    def _run(
-        self, launch: CommandLaunch, invocation: Invocation, wrap: Wrap
-    ) -> tuple[bytes, bytes, Ending, Timings]:
+    def _run(self, launch: CommandLaunch, invocation: Invocation, wrap: Wrap, number: int) -> Outcome:
         timeout_s = self._time_limit_s(invocation)
         started_ns = time.perf_counter_ns()
         process = spawn(
@@ -160,8 +163,8 @@ class CommandHost(Host):
         timings = Timings(elapsed_ns, cpu_ns=cpu_ns)
         ended = Ended(process.returncode, bytes(streams.stdout), bytes(streams.stderr))
         if cut_short:
-            return ended.stdout, ended.stderr, cut_short, timings
-        return *self.runtime.outcome(launch, ended), timings
+            return self._outcome(ended.stdout, ended.stderr, cut_short, number, timings)
+        return self._outcome(*self.runtime.outcome(launch, ended), number, timings)
 
     def close(self) -> None:
         with self._lock:

@@ -160,7 +160,7 @@ class KeepsCode(Program, ABC):
         """Return the file with the compiled code, after compiling if there is none. Raises HostStartError."""
 
         def compile_to(path: Path) -> None:
-            with Workspace.create() as workspace:
+            with Workspace() as workspace:
                 self.compile_to(path, executable, artifact, workspace.path)
 
         return compiled(artifact, *self.code_key(executable, artifact), compile_to)

@@ -65,19 +65,14 @@ class Reply:
 class Edge:
     """A client for one worker; several threads may use it. Raises EdgeError if the token cannot be sent."""
 
-    def __init__(
-        self,
-        url: httpx.URL,
-        transport: Transport | None = None,
-        more_headers: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, url: httpx.URL, transport: Transport | None, more_headers: Mapping[str, str]) -> None:
         self.url = url
         self._token = os.environ.get(TOKEN_VARIABLE, "").strip()
         headers = {
             "user-agent": "pytest-wasmedge",
             "accept-encoding": "identity",
             "content-type": "application/octet-stream",
-            **(more_headers or {}),
+            **more_headers,
         }
         local = _is_loopback(url.host)
         if self._token:

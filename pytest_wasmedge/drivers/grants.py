@@ -1,4 +1,4 @@
-"""What an invocation asks for beside stdin, and a host may be unable to grant."""
+"""Checks what an invocation gives to the guest besides stdin: not every host can do it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pytest_wasmedge.model import Invocation
 
 
 def check_given(runtime: str, invocation: Invocation, possible: Collection[str] = (), why: str = "") -> None:
-    """Raise UnsupportedError if the invocation asks for anything but what is possible.
+    """Raise UnsupportedError if the invocation gives the guest more than is ``possible``.
 
-    That is any of "arguments", "an environment" and "folders"; ``why`` is the reason for the rest.
+    ``possible`` holds any of "arguments", "an environment" and "folders"; ``why`` says why the others are not.
     """
-    asked = {
+    requested = {
         "folders": invocation.preopens,
         "arguments": invocation.args,
         "an environment": invocation.env,
     }
-    refused = [what for what, given in asked.items() if given and what not in possible]
+    refused = [what for what, given in requested.items() if given and what not in possible]
     if refused:
         raise UnsupportedError(
             f"{runtime} cannot give {' or '.join(refused)} to a guest{why and f': {why}'}; "

@@ -7,14 +7,15 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.model import Ending, EndingKind, Invocation, exited, host_failed
 
 if TYPE_CHECKING:
     import httpx
+
+    from pytest_wasmedge.drivers.server import Server
 
 SECRET_HEADER = "pytest-wasmedge-secret"
 #: An answer may carry the invocation's number in this header.
@@ -47,13 +48,8 @@ class Answer:
     by_log: bool = False
 
 
-class Served(Protocol):
-    """What a wire needs of a started server; ``numbers`` are for requests that carry one."""
-
-    client: httpx.Client
-    url: str
-    log: Path
-    numbers: Iterator[int]
+#: The nanoseconds until an answer was complete, and the answer.
+Timed = tuple[int, Answer]
 
 
 class Framed:
@@ -63,10 +59,8 @@ class Framed:
         """Return the body of the request. Raises UnsupportedError for what the format has no place for."""
         return request_body(invocation, timeout_s)
 
-    def ask(
-        self, name: str, server: Served, body: bytes, timeout_s: float, output_bytes: int
-    ) -> tuple[int, Answer]:
-        """Post once; return the nanoseconds until the answer was complete, and the answer.
+    def ask(self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int) -> Timed:
+        """Post once.
 
         Raises httpx.HTTPError; the part of an answer that came before is ``heard`` in its request's extensions.
         """
@@ -87,9 +81,7 @@ class Plain(Framed):
         check_given(name, invocation, why="its own glue takes stdin alone")
         return invocation.stdin
 
-    def ask(
-        self, name: str, server: Served, body: bytes, timeout_s: float, output_bytes: int
-    ) -> tuple[int, Answer]:
+    def ask(self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int) -> Timed:
         import httpx
 
         began_ns = time.perf_counter_ns()

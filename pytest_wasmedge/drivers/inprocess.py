@@ -1,4 +1,4 @@
-"""Drives an engine that lives in this Python process: counting, timing, deadlines, and a Ctrl-C that is heard."""
+"""Drives an engine in this Python process: numbers, times, deadlines, and a Ctrl-C that works."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from pytest_wasmedge.errors import HostStartError
@@ -21,10 +22,10 @@ _HEARING_S = 0.1
 
 
 class Ticker:
-    """Calls ``tick`` once for each 10 ms that pass while guests run, for engines that stop guests at an epoch.
+    """Calls ``tick`` once per 10 ms while guests run, for engines that stop guests at an epoch.
 
-    It goes by the monotonic clock: beside busy processes a sleep of 10 ms takes many times as long, and what was
-    missed is made up for. A context manager, entered before a guest is given its deadline.
+    It makes up for late ticks by the monotonic clock: beside busy processes a sleep of 10 ms takes many times as long.
+    Enter this context manager before setting a guest's deadline.
     """
 
     def __init__(self, tick: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +41,7 @@ class Ticker:
             if self._closed:
                 raise HostStartError("this host was closed a moment ago; start another one.")
             if self._guests:
-                # Time before it came is not counted against the new guest.
+                # The new guest's ticks begin now.
                 self._catch_up()
             else:
                 self._ticked_s = self._clock()
@@ -52,7 +53,7 @@ class Ticker:
             self._guests -= 1
 
     def close(self) -> None:
-        """Let the thread end once no guest runs."""
+        """End the thread once no guest runs."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -62,7 +63,7 @@ class Ticker:
             with self._changed:
                 while not self._guests and not self._closed:
                     self._changed.wait()
-                # Who closes a host in mid-run leaves a guest that only its time limit ends.
+                # If a host is closed during a run, the guest still has to reach its time limit.
                 if not self._guests:
                     return
             time.sleep(TICK_S)
@@ -76,16 +77,16 @@ class Ticker:
 
 
 def ticks(timeout_s: float) -> int:
-    """Return how many ticks from now a guest may run; never cut short by the tick that is under way."""
+    """Return the number of ticks that a guest may run; one more, since the present tick has begun already."""
     return math.ceil(timeout_s / TICK_S) + 1
 
 
 @dataclass(slots=True)
 class Run:
-    """One invocation under way: what the guest wrote so far, and when it must end.
+    """One invocation under way: the guest's output so far, and its deadline.
 
-    ``clock_zero_ns`` is when the guest's monotonic clock began. ``stopping`` ends its sleep early. ``overslept`` is
-    set when it was woken by that or by its deadline: what it does afterwards is not its outcome.
+    ``clock_zero_ns`` is the start of the guest's monotonic clock. ``stopping`` ends its sleep early. ``overslept`` is
+    set when that or the deadline ended a sleep: what the guest does afterwards does not count.
     """
 
     invocation: Invocation
@@ -100,7 +101,7 @@ class Run:
     phases_ns: dict[str, int] = field(default_factory=dict)
 
     def write(self, stream: bytearray, data: bytes) -> bool:
-        """Keep what the guest wrote; False once it has written more than the limit, or is over."""
+        """Keep the output; return False if it is over the limit, or comes after ``overslept``."""
         if self.overslept:
             return False
         self.output_bytes_left -= len(data)
@@ -111,7 +112,7 @@ class Run:
 
 
 class InProcessHost(Host):
-    """A host in this process. A subclass says how one run is done and how a running guest is stopped."""
+    """A host in this process; subclasses run and stop a guest."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -120,11 +121,11 @@ class InProcessHost(Host):
 
     @abstractmethod
     def _execute(self, run: Run) -> Ending:
-        """Run the guest in a fresh instance, filling ``run``; may be called from several threads at once."""
+        """Run the guest in a fresh instance and fill ``run``; several threads may call this at once."""
 
     @abstractmethod
     def _stop_guest(self, run: Run) -> None:
-        """Stop this guest now, and if the engine cannot tell them apart, all others with it."""
+        """Stop this guest now, or all guests if the engine cannot stop a single one."""
 
     def invoke(self, invocation: Invocation) -> Outcome:
         self._check_open()
@@ -141,42 +142,38 @@ class InProcessHost(Host):
         if run.output_bytes_left < 0:
             ending = host_failed(f"output limit of {self.limits.output_bytes} bytes reached")
         elif elapsed_ns > timeout_s * 1e9:
-            # It came to an end before it was stopped, but too late all the same.
+            # It ended by itself, but too late.
             ending = timed_out(ending.detail or f"ended after {elapsed_ns / 1e9:.1f} s")
         timings = Timings(elapsed_ns, run.phases_ns)
         return self._outcome(bytes(run.stdout), bytes(run.stderr), ending, number, timings)
 
     def _execute_beside(self, run: Run) -> Ending:
-        # Python handles Ctrl-C in the main thread only, and not while that thread is inside the engine: so the
-        # guest runs on a helper thread and the main thread waits, which can be interrupted.
+        # Python handles Ctrl-C only in the main thread, and not inside the engine. So the guest runs on a helper thread
+        # while the main thread waits, which can be interrupted.
         if self._helper is None:
             self._helper = threading.Thread(target=self._serve, name="pytest-wasmedge-guest", daemon=True)
             self._helper.start()
-        done = threading.Event()
-        result: list[Ending | BaseException] = []
+        ending: Future[Ending] = Future()
 
         def job() -> None:
             try:
-                result.append(self._execute(run))
+                ending.set_result(self._execute(run))
             except BaseException as error:
-                result.append(error)
-            done.set()
+                ending.set_exception(error)
 
         try:
             self._jobs.put(job)
-            # In short waits: a signal that comes just before a wait is heard only when that wait ends.
-            while not done.wait(_HEARING_S):
+            # In short waits, since a signal that comes just before a wait is handled after it.
+            while not wait([ending], _HEARING_S).done:
                 pass
         except BaseException:
-            # More than once: a guest that is only now starting sets itself a deadline that lies ahead.
+            # More than once: a guest that is only now starting sets its deadline afterwards.
             for _ in range(_STOP_ATTEMPTS):
                 self._stop_guest(run)
-                if done.wait(_STOP_PAUSE_S):
+                if wait([ending], _STOP_PAUSE_S).done:
                     break
             raise
-        if isinstance(result[0], BaseException):
-            raise result[0]
-        return result[0]
+        return ending.result()
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:

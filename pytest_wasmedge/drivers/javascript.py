@@ -1,4 +1,4 @@
-"""Puts our glue and the WASI shim together in one folder that every JavaScript host can load as it is."""
+"""Puts our glue and the WASI shim into one folder that every JavaScript host can load."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pytest_wasmedge.errors import RuntimeUnavailableError
 from pytest_wasmedge.provision import install_command, installed
 from pytest_wasmedge.provision.cache import folder
 
-#: Our JavaScript, as it ships.
+#: Our JavaScript in this package.
 GLUE = Path(__file__).parents[1] / "runtimes" / "glue"
-#: Where deployed glue finds its secret.
+#: Deployed glue reads its secret from this variable.
 SECRET_VARIABLE = "PYTEST_WASMEDGE_SECRET"
-#: What a worker needs of ours, beside the module that serves.
+#: Our modules that a worker needs, besides the one that serves.
 _WORKER = ("guest.mjs", "wire.mjs")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A place to deploy our glue to: its files, its published limits or why there are none, its commands."""
+    """A place to deploy our glue to: its files, its presets or why there are none, and its commands."""
 
     title: str
     files: tuple[str, ...]
@@ -35,7 +35,7 @@ class Target:
 
 
 def glue_folder() -> Path:
-    """Return the folder with our modules and, in ``shim/``, the shim's; made when its content is new.
+    """Return the folder with our modules and, in ``shim/``, the shim's; new content makes a new folder.
 
     Raises RuntimeUnavailableError if the shim is not installed, ProvisionError if the cache cannot be used.
     """
@@ -53,7 +53,7 @@ def glue_folder() -> Path:
                 (work / name).write_bytes(content)
             work.rename(place)
         except OSError:
-            # Another process was faster: a folder that is not empty cannot be replaced.
+            # Another process made it first: a folder that is not empty cannot be replaced.
             if not place.is_dir():
                 raise
         finally:
@@ -62,17 +62,16 @@ def glue_folder() -> Path:
 
 
 def worker_modules() -> list[str]:
-    """Return the names of the modules that a worker is made of, beside the one that serves."""
+    """Return the names of a worker's modules, besides the one that serves."""
     return [*_WORKER, *(name for name in _files() if name.startswith("shim/"))]
 
 
 def _files() -> dict[str, bytes]:
     shim = installed("shim")
     if shim is None:
-        raise RuntimeUnavailableError(
-            f"the WASI shim is not installed; get it with `{install_command('shim')}`."
-        )
-    ours = {path.name: path.read_bytes() for path in sorted(GLUE.glob("*.mjs"))}
-    theirs = {f"shim/{path.name}": path.read_bytes() for path in sorted((shim / "dist").glob("*.js"))}
-    # Node takes a .js file for an ES module only where this says so.
-    return {"package.json": b'{"type":"module"}\n', **ours, **theirs}
+        command = install_command("shim")
+        raise RuntimeUnavailableError(f"the WASI shim is not installed; get it with `{command}`.")
+    modules = {path.name: path.read_bytes() for path in sorted(GLUE.glob("*.mjs"))}
+    shims = {f"shim/{path.name}": path.read_bytes() for path in sorted((shim / "dist").glob("*.js"))}
+    # Without this, Node does not load .js files as ES modules.
+    return {"package.json": b'{"type":"module"}\n', **modules, **shims}

@@ -6,7 +6,8 @@ import json
 import signal
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,8 @@ from pytest_wasmedge.drivers.grants import granted
 from pytest_wasmedge.drivers.http import read_ending
 from pytest_wasmedge.model import ARGV0, Ending, Invocation, host_failed
 
-_SCRIPT = javascript.GLUE / "nodewasi.mjs"
-#: Holds what the invocation gives to the guest, and afterwards how the guest ended.
-_FILE = "invocation.json"
+SCRIPT = "nodewasi.mjs"
 _LAST_WORDS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """The files of one process, without links in their paths, and the folders granted; it writes ``file``, too."""
-
-    script: Path
-    artifact: Path
-    file: Path
-    folders: tuple[Path, ...]
-    memory_pages: int
 
 
 class NodeWasiRuntime(CommandRuntime):
@@ -40,12 +28,12 @@ class NodeWasiRuntime(CommandRuntime):
     capabilities = frozenset({"memory_limit", "preopens"})
 
     @abstractmethod
-    def options(self, script: Script) -> Sequence[str]:
-        """Return the program's options, which grant exactly what the script needs."""
+    def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
+        """Return the program's options: it may read the glue and the artifact, use `report_file` and the folders."""
 
     def prepare(self, launch: CommandLaunch) -> None:
         # In our own folder, so that the paths of the package and of the artifact may contain any characters.
-        (launch.workspace / _SCRIPT.name).write_bytes(_SCRIPT.read_bytes())
+        (launch.workspace / SCRIPT).write_bytes((javascript.GLUE / SCRIPT).read_bytes())
         launch.artifact_link.symlink_to(launch.artifact.path.absolute())
 
     def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
@@ -56,20 +44,15 @@ class NodeWasiRuntime(CommandRuntime):
             "preopens": {guest_path: str(folder) for guest_path, folder in preopens},
         }
         launch.folder.mkdir()
-        workspace = launch.workspace.resolve()
-        script = Script(
-            workspace / _SCRIPT.name,
-            workspace / ARGV0,
-            workspace / launch.folder.name / _FILE,
-            tuple(folder for _, folder in preopens),
-            launch.limits.memory_pages,
-        )
-        script.file.write_text(json.dumps(given))
-        files = map(str, (script.script, script.artifact, script.file))
-        return [str(launch.executable), *self.options(script), *files]
+        report_file(launch).write_text(json.dumps(given))
+        files = map(str, (launch.workspace / SCRIPT, launch.artifact_link, report_file(launch)))
+        folders = [folder for _, folder in preopens]
+        return [str(launch.executable), *self.options(launch, folders), *files]
 
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
-        report = _read(launch.folder / _FILE)
+        report: dict[str, Any] = {}
+        with suppress(OSError, ValueError):
+            report = json.loads(report_file(launch).read_bytes())
         if ended.status == -signal.SIGKILL and (ending := read_ending(report)):
             return ended.stdout, ended.stderr, replace(ending, detail=" ".join(ending.detail.split()))
         how = f"with status {ended.status}" if ended.status >= 0 else f"by signal {-ended.status}"
@@ -82,10 +65,6 @@ class NodeWasiRuntime(CommandRuntime):
         return b"", b"", host_failed(never_started)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """Return the object in the file; an empty one if the file is not complete."""
-    try:
-        report = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return report if isinstance(report, dict) else {}
+def report_file(launch: CommandLaunch) -> Path:
+    """Return the file with what the invocation gives to the guest, and afterwards with how the guest ended."""
+    return launch.folder / "invocation.json"

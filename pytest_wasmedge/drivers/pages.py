@@ -20,9 +20,9 @@ from pytest_wasmedge.drivers.http import read_phases
 
 #: A client that has not sent the secret yet may keep its connection this long.
 _STRANGER_S = 10.0
-#: How often we write to a stream without jobs: sooner than a browser closes a silent stream (300 s were seen), and
-#: while a result is awaited soon enough to learn that the page is gone: one browser closes the connection of a page
-#: whose process has died only when it has something to pass on.
+#: How often we write to a stream without jobs: before a browser closes a silent stream (300 s were seen), and while a
+#: result is awaited soon enough to see that the page is gone. One browser closes the connection of a page whose
+#: process has died only when it has something to pass on.
 _SIGN_OF_LIFE_S, _BUSY_SIGN_OF_LIFE_S = 60.0, 1.0
 _HEAD = struct.Struct(">II")
 _INDEX = """<!doctype html><html lang="en" data-output-bytes="%d"><meta charset="utf-8">
@@ -152,7 +152,7 @@ class _Server(ThreadingHTTPServer):
     page: PageServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report nothing: whoever waits for an answer learns from the stream that it broke."""
+        """Report nothing: the end of the stream shows that the connection broke."""
 
 
 class _Handler(BaseHTTPRequestHandler):

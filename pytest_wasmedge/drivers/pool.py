@@ -1,4 +1,4 @@
-"""Started hosts, at most one of each runtime, shared by the tests of one process."""
+"""Started hosts, at most one per runtime, shared by the tests of one process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_wasmedge.model import Artifact, Availability, Host, Invocation, Limi
 
 
 class HostPool:
-    """Starts hosts when they are first asked for, and closes them when the last user has let go."""
+    """Starts a host when it is first acquired, and closes it when its last user releases it."""
 
     def __init__(self, artifact: Artifact, limits: Limits | None = None) -> None:
         self.artifact = artifact
@@ -25,7 +25,7 @@ class HostPool:
         self._availability: dict[str, Availability] = {}
 
     def availability(self, runtime: Runtime) -> Availability:
-        """Return what the runtime's probe says, asked once, and which proposals it lacks that the artifact needs."""
+        """Return whether the runtime can run the artifact, with the proposals that it lacks; probes it once."""
         if runtime.name not in self._availability:
             found = probe(runtime)
             if found.available and self.artifact.proposals and not runtime.deployed:
@@ -36,9 +36,9 @@ class HostPool:
         return self._availability[runtime.name]
 
     def acquire(self, runtime: Runtime) -> Host:
-        """Return the runtime's host, started if need be.
+        """Return the runtime's host, after starting it if necessary.
 
-        Raises RuntimeUnavailableError if it cannot run here, HostStartError if it should but does not.
+        Raises RuntimeUnavailableError if it cannot run here, HostStartError if it fails to start.
         """
         if runtime.name not in self._hosts:
             availability = self.availability(runtime)
@@ -46,20 +46,20 @@ class HostPool:
                 raise RuntimeUnavailableError(explain(runtime, availability))
             host = runtime.start(self.artifact, self.limits)
             self._hosts[runtime.name] = host
-            # After the start, so that no cold start pays for it: the bytes loaded were the artifact's.
+            # Checks that the loaded bytes are the artifact's; afterwards, so that it is in no cold start.
             self.artifact.verify()
         self._users[runtime.name] = self._users.get(runtime.name, 0) + 1
         return self._hosts[runtime.name]
 
     def release(self, runtime: Runtime) -> None:
-        """Say that one user is done; the last one's host is closed."""
+        """Release the host for one user; close it after the last one."""
         self._users[runtime.name] -= 1
         if not self._users[runtime.name]:
             self._hosts.pop(runtime.name).close()
 
     @contextmanager
     def paused(self, but: Host | None = None) -> Iterator[None]:
-        """Keep all hosts, or all but this one, from using the machine; nobody invokes them meanwhile."""
+        """Suspend all hosts, or all but this one; nobody may invoke them meanwhile."""
         with ExitStack() as pauses:
             for host in self._hosts.values():
                 if host is not but:
@@ -67,7 +67,7 @@ class HostPool:
             yield
 
     def close(self) -> None:
-        """Close every host, the last started first, also if one of them fails to."""
+        """Close every host, the last one first, even if one of them fails to close."""
         with ExitStack() as closing:
             for host in self._hosts.values():
                 closing.callback(host.close)
@@ -79,7 +79,7 @@ def probe(runtime: Runtime) -> Availability:
     """Return whether this runtime can run here; a probe that raises counts as no."""
     try:
         return runtime.probe()
-    except Exception as error:  # a runtime of another package may break the rule, and must not end the run
+    except Exception as error:  # a runtime of another package may raise, which must not end the run
         return Availability(False, reason=f"its probe failed: {type(error).__name__}: {error}")
 
 
@@ -108,6 +108,6 @@ def _runs(runtime: Runtime, data: bytes | None, *proposals: str) -> bool:
 
 
 def explain(runtime: Runtime, availability: Availability) -> str:
-    """Say in one sentence why a runtime cannot run here and how to get it."""
+    """Return why a runtime cannot run here and how to get it, as one sentence."""
     remedy = f"; get it with `{availability.install}`" if availability.install else ""
     return f"{runtime.name}: {availability.reason or 'cannot run here'}{remedy}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import os
 import queue
 import select
@@ -100,15 +99,9 @@ _KNOCK_S = 0.002
 class Workspace(contextlib.AbstractContextManager["Workspace"]):
     """A temporary folder that only this user can read; it is removed at the latest when this process ends."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def create(cls) -> Workspace:
-        """Return a new folder, with mode 0700."""
-        path = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-"))
-        _reaper.add(f"d{path}")
-        return cls(path)
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-")).resolve()
+        _reaper.add(f"d{self.path}")
 
     def close(self) -> None:
         """Remove the folder; harmless when called again.
@@ -145,13 +138,7 @@ def spawn(
     """
     try:
         process = subprocess.Popen(
-            argv,
-            env=dict(env),
-            cwd=cwd,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,
+            argv, env=dict(env), cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
         )
     except OSError as error:
         raise HostStartError(
@@ -193,8 +180,7 @@ def stop_measured(process: subprocess.Popen[bytes]) -> int | None:
     """Stop as `stop` does, and return the CPU time of the process and its children in nanoseconds.
 
     This is user and system time together; None if the process was already waited for. Only for processes that a single
-    thread waits for. The system's number for peak memory is of no use: on Linux it is at least that of the process that
-    started this one, because it is carried over from before the program was loaded.
+    thread waits for. The system's peak memory is of no use here: see weighing.py.
     """
     kill(process)
     cpu_ns = None
@@ -293,15 +279,6 @@ def end_with(process: subprocess.Popen[bytes]) -> None:
     else:
         process.wait()
         kill(process)
-
-
-def read_json(line: bytes) -> Announcement | None:
-    """Return the announcement in a line of JSON; None for every other line."""
-    with contextlib.suppress(ValueError):
-        said = json.loads(line)
-        if isinstance(said, dict) and isinstance(said.get("port"), int):
-            return said
-    return None
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""Programs that runtimes are made of: how one is found, asked for its versions, and refused if it cannot be used."""
+"""A program that a runtime consists of: finds it, asks for its versions, and refuses it if it cannot be used."""
 
 from __future__ import annotations
 
@@ -106,22 +106,22 @@ class Program:
 
         Raises RuntimeUnavailableError if it does not run, or prints something else.
         """
+        argv = tuple(self.version_argv(executable))
+        # Our scripts for the shell are too long for a message.
+        command = f"`{executable if argv[0] == '/bin/sh' else ' '.join(argv)}`"
         try:
-            said = self._ask(executable)
+            said = self._ask(argv, executable.stat().st_mtime_ns)
         except (OSError, subprocess.SubprocessError) as error:
             raise RuntimeUnavailableError(
-                f"`{executable}` does not tell its version: {_problem(error)}"
+                f"{command} does not tell its version: {_problem(error)}"
             ) from error
         try:
             return self.read_versions(said)
         except (ValueError, LookupError) as error:
-            raise RuntimeUnavailableError(
-                f"`{executable}` names no version: it printed {said[:80]!r}"
-            ) from error
+            raise RuntimeUnavailableError(f"{command} names no version: it printed {said[:80]!r}") from error
 
-    def _ask(self, executable: Path) -> str:
-        argv = tuple(self.version_argv(executable))
-        key = (argv, executable.stat().st_mtime_ns)
+    def _ask(self, argv: tuple[str, ...], mtime_ns: int) -> str:
+        key = (argv, mtime_ns)
         if key not in _printed:
             with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as folder:
                 done = subprocess.run(
@@ -167,9 +167,8 @@ class Program:
         found, missing = self.locate(), self.missing()
         if found and not missing:
             return found.path
-        problem, install = (
-            (missing, install_command(self.name)) if found else (self._absent(), self.how_to_get())
-        )
+        problem = missing if found else self._absent()
+        install = install_command(self.name) if found else self.how_to_get()
         raise RuntimeUnavailableError(
             f"{self.name} cannot start: {problem}; get it with `{install or 'your package manager'}`."
         )

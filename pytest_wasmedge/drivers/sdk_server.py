@@ -1,6 +1,6 @@
 """The host in a Python SDK: an HTTP server on loopback that runs each invocation in a new sandbox.
 
-A program for `python -I -S`. It imports nothing of ours, and the SDK from the folder on its command line:
+A program for `python -I -S`. It does not import this package, and takes the SDK from the folder on its command line:
 
     sdk_server.py versions FOLDER                       prints {"version": …, "engine_version": …}
     sdk_server.py compile FOLDER CACHE ARTIFACT CODE    writes the artifact's compiled code to the cache, as CODE

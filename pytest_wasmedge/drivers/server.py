@@ -14,16 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_wasmedge.drivers.http import Answer, Framed, failure_of, open_client, read_phases
+from pytest_wasmedge.drivers.http import Framed, Timed, failure_of, open_client, read_phases
 from pytest_wasmedge.drivers.javascript import Target
-from pytest_wasmedge.drivers.process import (
-    Announcement,
-    Workspace,
-    announcements,
-    free_port,
-    how_it_ended,
-    read_json,
-)
+from pytest_wasmedge.drivers.process import Announcement, Workspace, announcements, free_port, how_it_ended
 from pytest_wasmedge.drivers.serving import (
     BACKSTOP_S,
     DYING_S,
@@ -32,10 +25,10 @@ from pytest_wasmedge.drivers.serving import (
     FailedError,
     Serving,
     ServingHost,
-    ServingLaunch,
     ServingRuntime,
     end,
 )
+from pytest_wasmedge.drivers.serving import ServingLaunch as ServingLaunch
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits
 
 if TYPE_CHECKING:
@@ -76,7 +69,11 @@ class ServerRuntime(ServingRuntime):
 
     def announcement(self, line: bytes) -> Announcement | None:
         """Return what a line of the program's stdout announces, with its ``port``; None if it is for the log."""
-        return read_json(line)
+        with contextlib.suppress(ValueError):
+            said = json.loads(line)
+            if isinstance(said, dict) and isinstance(said.get("port"), int):
+                return said
+        return None
 
     def port_environment(self, port: int) -> Mapping[str, str]:
         """Return the environment that makes the program listen on this port; empty if it announces its own."""
@@ -88,6 +85,7 @@ class ServerRuntime(ServingRuntime):
             "artifact": str(launch.artifact_link),
             "output_bytes": launch.limits.output_bytes,
             "max_workers": MAX_WORKERS,
+            "memory_pages": launch.limits.memory_pages,
         }
         return json.dumps(settings).encode() + b"\n"
 
@@ -110,14 +108,14 @@ class ServerRuntime(ServingRuntime):
         return ServerHost(self, self.executable(), artifact, limits)
 
 
-class ServerHost(ServingHost["_Server"]):
+class ServerHost(ServingHost["Server"]):
     """Sends invocations to the process over HTTP; its folder lives as long as the host."""
 
     runtime: ServerRuntime
 
     def __init__(self, runtime: ServerRuntime, executable: Path, artifact: Artifact, limits: Limits) -> None:
         with contextlib.ExitStack() as undo:
-            self._workspace = undo.enter_context(Workspace.create())
+            self._workspace = undo.enter_context(Workspace())
             super().__init__(runtime, executable, artifact, limits)
             undo.pop_all()
 
@@ -128,7 +126,7 @@ class ServerHost(ServingHost["_Server"]):
     def _body(self, invocation: Invocation, timeout_s: float) -> bytes:
         return self.runtime.wire.body(self.runtime.name, invocation, timeout_s)
 
-    def _ask(self, server: _Server, body: bytes, timeout_s: float) -> tuple[int, Answer]:
+    def _ask(self, server: Server, body: bytes, timeout_s: float) -> Timed:
         import httpx
 
         patience_s = timeout_s + BACKSTOP_S if self.runtime.limits_itself else timeout_s
@@ -142,7 +140,7 @@ class ServerHost(ServingHost["_Server"]):
             streams = (bytes(heard.stdout), bytes(heard.stderr)) if heard else (b"", b"")
             raise FailedError(failure_of(error), problem, streams) from error
 
-    def _start(self) -> _Server:
+    def _start(self) -> Server:
         secret = secrets.token_urlsafe(24)
         launch = ServingLaunch(
             self._executable, self.artifact, self.limits, self._workspace.path, secret=secret
@@ -160,11 +158,7 @@ class ServerHost(ServingHost["_Server"]):
             process = self._spawn(launch, subprocess.PIPE, stderr, **port_environment)
         try:
             announced = announcements(
-                self.runtime.name,
-                process,
-                log,
-                self.runtime.announcement,
-                port if port_environment else 0,
+                self.runtime.name, process, log, self.runtime.announcement, port if port_environment else 0
             )
             # Takes time, so it is done while the process boots.
             client = open_client(secret)
@@ -175,7 +169,7 @@ class ServerHost(ServingHost["_Server"]):
             else:
                 if announcement is not None:
                     self._keep_phases(began_ns, read_phases(announcement.get("phases_ns")))
-                    return _Server(process, log, client, f"http://127.0.0.1:{announcement['port']}/")
+                    return Server(process, log, client, f"http://127.0.0.1:{announcement['port']}/")
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(DYING_S)
                 problem = f"{how_it_ended(process)} before it listened"
@@ -186,7 +180,7 @@ class ServerHost(ServingHost["_Server"]):
 
 
 @dataclass(eq=False)
-class _Server(Serving):
+class Server(Serving):
     """One started process and the way to it; ``numbers`` are for requests that carry one."""
 
     client: httpx.Client

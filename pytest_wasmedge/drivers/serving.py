@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import IO, Generic, TypeVar
 
 from pytest_wasmedge.drivers.grants import check_given
-from pytest_wasmedge.drivers.http import Answer, Failure, with_transfer
+from pytest_wasmedge.drivers.http import Answer, Failure, Timed, with_transfer
 from pytest_wasmedge.drivers.process import how_it_ended, spawn, stop, suspended, tail
 from pytest_wasmedge.drivers.program import Launch, Program
-from pytest_wasmedge.drivers.turns import Turns
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
@@ -114,6 +113,46 @@ class Serving:
         """Close what invocations may use until they end; none is under way any more."""
 
 
+class Turns:
+    """A lock for many threads together or one alone; a thread that waits to be alone goes first."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._together = 0
+        self._waiting_alone = 0
+        self._alone = False
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Hold it with others, once no thread is alone or waits to be."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone and not self._waiting_alone)
+            self._together += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._together -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold it alone, once all others have left."""
+        with self._changed:
+            self._waiting_alone += 1
+            try:
+                self._changed.wait_for(lambda: not self._alone and not self._together)
+                self._alone = True
+            finally:
+                self._waiting_alone -= 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+                self._changed.notify_all()
+
+
 S = TypeVar("S", bound=Serving)
 
 
@@ -142,8 +181,8 @@ class ServingHost(Host, Generic[S]):
         """Return what is sent for an invocation. Raises UnsupportedError."""
 
     @abstractmethod
-    def _ask(self, server: S, body: bytes, timeout_s: float) -> tuple[int, Answer]:
-        """Send it; return the nanoseconds until the answer was complete, and the answer. Raises FailedError."""
+    def _ask(self, server: S, body: bytes, timeout_s: float) -> Timed:
+        """Send it and return the answer. Raises FailedError."""
 
     def invoke(self, invocation: Invocation) -> Outcome:
         check_given(self.runtime.name, invocation, ("arguments", "an environment"))

@@ -1,4 +1,4 @@
-"""Lifts an artifact to a component of wasi:http, and speaks with that component: its requests and responses."""
+"""Wraps an artifact in a component of wasi:http, and writes its requests and reads its responses."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pytest_wasmedge.artifacts.wasi import SIGNATURES, WASI
 from pytest_wasmedge.drivers.http import SECRET_HEADER
 from pytest_wasmedge.model import ARGV0, Invocation
 
-#: What the server adds to each request, so that the component knows what to expect of a client.
+#: The server adds this header to each request; the component expects its value as the client's secret.
 EXPECTED_HEADER = "pytest-wasmedge-expected"
 
-#: What the component answers when its own memory, to which the guest's limit applies too, cannot hold stdin.
+#: The component's answer when stdin is too long for its own memory, which has the guest's limit, too.
 NO_ROOM = 413
 
 _TYPES = {"i": "i32", "I": "i64"}
 
-#: The functions that always answer the same, other than badf: there are no files, and no signals.
+#: Functions with a constant result other than badf: there are no files and no signals.
 _ANSWERS = {"sched_yield": 0, "proc_raise": 52}
 _BADF = 8
 
@@ -37,15 +37,15 @@ _EXIT, _STDOUT = 0, 1
 
 
 def fingerprint() -> str:
-    """Return what changes when the component of an artifact may be another than it was."""
+    """Return a digest that changes when our component changes."""
     return hashlib.sha256(component_wat(most_times=2).encode()).hexdigest()
 
 
 @functools.cache
 def component_wat(*, has_memory: bool = True, most_times: int = 1) -> str:
-    """Return the component as text, with an empty module where the artifact comes.
+    """Return the component as text, with an empty module in the place of the artifact.
 
-    The artifact exports a memory, or not, and imports no function more than ``most_times``.
+    It fits an artifact that exports a memory, or not, and imports each function at most ``most_times``.
     """
     wat = Path(__file__).with_name("wasi_http.wat").read_text(encoding="utf-8")
     gates, answers = [], []
@@ -76,7 +76,7 @@ def component_wat(*, has_memory: bool = True, most_times: int = 1) -> str:
 
 
 def wrap(artifact: bytes) -> bytes:
-    """Return the component that holds this artifact. Raises ArtifactError if the bytes are no module."""
+    """Return the component around this artifact. Raises ArtifactError if the bytes are no module."""
     import wasmtime
 
     info = inspect(artifact)
@@ -88,9 +88,9 @@ def wrap(artifact: bytes) -> bytes:
 
 
 def imports_once(module: bytes) -> bytes:
-    """Return the module with another module's name for what it imports again, which components do not allow.
+    """Return the module with new names for functions that it imports again, which components do not allow.
 
-    It imports functions of preview 1 only; all but its section of imports stays as it is.
+    All its imports have to be functions of preview 1. Its other sections stay as they are.
     """
     times: Counter[str] = Counter()
     entries = []
@@ -101,12 +101,12 @@ def imports_once(module: bytes) -> bytes:
 
 
 def _module_name(again: int) -> str:
-    """Return where the artifact finds a function that it imports again."""
+    """Return the name of the module for the n-th import of the same function."""
     return f"{WASI}#{again}" if again else WASI
 
 
 def request_body(invocation: Invocation) -> bytes:
-    """Return count and size of the arguments and of the environment, both, and stdin."""
+    """Return count and size of the arguments and of the environment, then both, then stdin."""
     args = [ARGV0, *invocation.args]
     env = [f"{name}={value}" for name, value in invocation.env.items()]
     texts = [b"".join(text.encode() + b"\0" for text in group) for group in (args, env)]
@@ -115,7 +115,7 @@ def request_body(invocation: Invocation) -> bytes:
 
 
 class Heard:
-    """What has come of a response: pieces of both streams, then the status; None until the guest has exited."""
+    """The part of a response that has come: both streams, then the status; None until the guest has exited."""
 
     def __init__(self, output_bytes: int) -> None:
         self._most_bytes = output_bytes
@@ -126,21 +126,19 @@ class Heard:
         self.too_much = False
 
     def feed(self, data: bytes) -> None:
-        """Take what came next; what is over the limit of both streams together is too much, and not kept."""
-        self._rest += data
-        at = 0
-        while len(self._rest) - at >= _FRAME.size and not self.too_much:
-            kind, number = _FRAME.unpack_from(self._rest, at)
+        """Add the next bytes; output over the limit of both streams together is not kept."""
+        rest = self._rest
+        rest += data
+        while len(rest) >= _FRAME.size and not self.too_much:
+            kind, number = _FRAME.unpack_from(rest)
+            end = _FRAME.size + (0 if kind == _EXIT else number)
+            if len(rest) < end:
+                return
             if kind == _EXIT:
                 self.status = number
-                at += _FRAME.size
-                continue
-            if len(self._rest) - at - _FRAME.size < number:
-                break
-            at += _FRAME.size
-            room = self._most_bytes - len(self.stdout) - len(self.stderr)
-            stream = self.stdout if kind == _STDOUT else self.stderr
-            stream += self._rest[at : at + min(number, room)]
-            self.too_much = number > room
-            at += number
-        del self._rest[:at]
+            else:
+                stream = self.stdout if kind == _STDOUT else self.stderr
+                room = self._most_bytes - len(self.stdout) - len(self.stderr)
+                stream += rest[_FRAME.size : min(end, _FRAME.size + room)]
+                self.too_much = number > room
+            del rest[:end]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 # On Linux the peak memory of a process is at least that of the process that started it: for our own child, that of
 # all of pytest. So a small process starts the program, and reports its own size, too. Then it ends as the program did.
 # Python ignores SIGPIPE; the program would inherit that.
-_SCALE = """
+_MEASURE = """
 import os, re, signal, sys
 pid = os.fork()
 if not pid:
@@ -34,27 +31,15 @@ os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 """
 
 
-class Scale:
-    """Runs one command line and reports its peak memory. Linux only."""
+def measured(argv: Sequence[str], report: Path) -> list[str]:
+    """Return a command line that runs this one and writes the report. Linux only."""
+    return [sys.executable, "-I", "-S", "-c", _MEASURE, str(report), *argv]
 
-    def __init__(self, folder: Path) -> None:
-        handle, name = tempfile.mkstemp(dir=folder, prefix="scale-")
-        os.close(handle)
-        self._report = Path(name)
 
-    def wrap(self, argv: Sequence[str]) -> list[str]:
-        """Return a command line that runs this one and measures it."""
-        return [sys.executable, "-I", "-S", "-c", _SCALE, str(self._report), *argv]
-
-    def read(self) -> int | None:
-        """Return the peak in bytes; None if the program was no larger than the scale itself, or was killed."""
-        try:
-            own_kib, peak_kib = map(int, self._report.read_text().split())
-        except (OSError, ValueError):
-            return None
-        return peak_kib << 10 if peak_kib > own_kib else None
-
-    def close(self) -> None:
-        """Remove the report."""
-        with contextlib.suppress(OSError):
-            self._report.unlink()
+def read_peak(report: Path) -> int | None:
+    """Return the peak in bytes; None if the program was no larger than our own process, or was killed."""
+    try:
+        own_kib, peak_kib = map(int, report.read_text().split())
+    except (OSError, ValueError):
+        return None
+    return peak_kib << 10 if peak_kib > own_kib else None

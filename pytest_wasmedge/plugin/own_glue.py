@@ -19,8 +19,7 @@ from typing import Any
 from pytest_wasmedge.drivers.http import Plain
 from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.program import Versions
-from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import HostStartError, WasmEdgeError, did_you_mean
 from pytest_wasmedge.model import Availability, Runtime
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 # This module is imported at every pytest start, so it imports the rest only where that is needed.
 if TYPE_CHECKING:
-    from pytest_wasmedge.errors import UnknownRuntimeError
     from pytest_wasmedge.model import Runtime
     from pytest_wasmedge.provision.versions import Resolver
 
@@ -44,43 +43,29 @@ def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = 
     Raises UnknownRuntimeError with the known names and the nearest one, UnsupportedError for a runtime that has no
     versions, ProvisionError for a version that cannot be installed.
     """
-    from pytest_wasmedge.errors import UnknownRuntimeError
+    from pytest_wasmedge.errors import UnknownRuntimeError, did_you_mean
     from pytest_wasmedge.model import base_name
 
     names = [name.strip() for name in spec.split(",") if name.strip()]
     if not names:
         raise UnknownRuntimeError(f"no runtime is named in {spec!r}; known: {', '.join(known)}, or all.")
     for name in names:
-        if name != "all" and name not in known and base_name(name) not in known:
-            raise _unknown(name, known)
+        base = base_name(name)
+        if name != "all" and name not in known and base not in known:
+            hint = did_you_mean(base, known, name.removeprefix(base))
+            raise UnknownRuntimeError(f"unknown runtime {name!r}.{hint} Known: {', '.join(known)}, or all.")
     usual = [each for each in known.values() if not each.yardstick and not each.version]
     named: list[Runtime] = []
     for name in names:
         if name == "all":
             named += usual
+        elif name in known:
+            named.append(known[name])
         else:
-            named.append(known[name] if name in known else _bound(name, known, resolver))
+            runtime, version = known[base_name(name)], name.partition("@")[2]
+            if runtime.tool:
+                from pytest_wasmedge.provision.versions import Resolver
+
+                version = (resolver or Resolver()).provide(runtime.tool, version, runtime.tools)
+            named.append(known.get(f"{runtime.name}@{version}") or runtime.at(version))
     return list({runtime.name: runtime for runtime in named}.values())
-
-
-def _unknown(name: str, known: Mapping[str, Runtime]) -> UnknownRuntimeError:
-    from pytest_wasmedge.errors import UnknownRuntimeError, did_you_mean
-    from pytest_wasmedge.model import base_name
-
-    base = base_name(name)
-    hint = did_you_mean(base, known, name.removeprefix(base))
-    return UnknownRuntimeError(f"unknown runtime {name!r}.{hint} Known: {', '.join(known)}, or all.")
-
-
-def _bound(name: str, known: Mapping[str, Runtime], resolver: Resolver | None) -> Runtime:
-    """Return a known runtime in the version in this name, after installing it."""
-    from pytest_wasmedge.model import base_name
-
-    runtime, version = known[base_name(name)], name.partition("@")[2]
-    if runtime.tool:
-        if resolver is None:
-            from pytest_wasmedge.provision.versions import Resolver
-
-            resolver = Resolver()
-        version = resolver.provide(runtime.tool, version, runtime.tools)
-    return known.get(f"{runtime.name}@{version}") or runtime.at(version)

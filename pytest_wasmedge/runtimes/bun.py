@@ -8,8 +8,7 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.program import Versions
-from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, ServingLaunch
 
 
 class Bun(ServerRuntime):

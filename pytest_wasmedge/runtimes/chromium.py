@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from pytest_wasmedge.drivers.browser import BrowserRuntime, is_root
+from pytest_wasmedge.drivers.browser import BrowserRuntime
 from pytest_wasmedge.drivers.program import Versions
 from pytest_wasmedge.drivers.serving import ServingLaunch
 
@@ -97,7 +98,7 @@ class Chromium(BrowserRuntime):
 
 def _options() -> list[str]:
     # Chromium's sandbox does not work for root.
-    return [*_OPTIONS, *(["--no-sandbox"] if is_root() else [])]
+    return [*_OPTIONS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
 
 
 RUNTIME = Chromium

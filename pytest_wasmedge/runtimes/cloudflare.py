@@ -9,21 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE, Target
 from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.program import Interpreter
-from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, ServingLaunch
 
 #: wrangler needs 22.12; the next one has --permission.
 _NODE = Interpreter("node", (22, 13), ("-p", "process.versions.node"), r"(\S+)")
-#: With these wrangler asks neither the network nor a person, and writes no logs.
-_ALONE = {
-    "WRANGLER_SEND_METRICS": "false",
-    "CLOUDFLARE_CF_FETCH_ENABLED": "false",
-    "WRANGLER_WRITE_LOGS": "false",
-    "CI": "1",
-}
 
 
 class Cloudflare(ServerRuntime):
@@ -38,30 +29,34 @@ class Cloudflare(ServerRuntime):
     version_words = ("version", "engine_version")
     limits_itself = False
     own_key = "config"
-    export = Target(
+    export = javascript.Target(
         "Cloudflare Workers",
         ("worker.mjs", "wrangler.jsonc"),
         ("cloudflare-workers-free", "cloudflare-workers-paid"),
         "npx wrangler dev",
         "npx wrangler deploy",
-        f"`npx wrangler secret put {SECRET_VARIABLE}`",
+        f"`npx wrangler secret put {javascript.SECRET_VARIABLE}`",
         "`wrangler dev` has none for processor time.",
     )
 
     def argv(self, launch: ServingLaunch) -> Sequence[str]:
-        _write_project(launch.workspace)
+        # A project as people write it for wrangler; the artifact is in the workspace already.
+        glue, main = javascript.glue_folder(), "workerd.mjs"
+        for name in (main, *javascript.worker_modules()):
+            (launch.workspace / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(glue / name, launch.workspace / name)
+        project = {"name": "artifact", "main": main, "compatibility_date": "2026-01-01"}
+        (launch.workspace / "wrangler.json").write_text(json.dumps(project), encoding="utf-8")
         return [*self._script(), str(launch.executable.resolve())]
 
     def environment(self, workspace: Path) -> dict[str, str]:
-        return super().environment(workspace) | _ALONE
-
-    def greeting(self, launch: ServingLaunch) -> bytes:
-        settings = {
-            "secret": launch.secret,
-            "output_bytes": launch.limits.output_bytes,
-            "memory_pages": launch.limits.memory_pages,
+        # With these wrangler asks neither the network nor a person, and writes no logs.
+        return super().environment(workspace) | {
+            "WRANGLER_SEND_METRICS": "false",
+            "CLOUDFLARE_CF_FETCH_ENABLED": "false",
+            "WRANGLER_WRITE_LOGS": "false",
+            "CI": "1",
         }
-        return json.dumps(settings).encode() + b"\n"
 
     def version_argv(self, executable: Path) -> Sequence[str]:
         nothing = str(javascript.GLUE / "nothing.capnp")
@@ -78,17 +73,6 @@ class Cloudflare(ServerRuntime):
         # wrangler finds its packages by its own path among them.
         wrangler = [str(_NODE.require()), str(own.executable.resolve())]
         return [*wrangler, "dev", f"--config={own.entry}", "--ip=127.0.0.1", "--port=0", *own.args]
-
-
-def _write_project(folder: Path) -> None:
-    """Write a project as people write it for wrangler; the artifact is in the folder already."""
-    glue = javascript.glue_folder()
-    main = "workerd.mjs"
-    for name in (main, *javascript.worker_modules()):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(glue / name, folder / name)
-    project = {"name": "artifact", "main": main, "compatibility_date": "2026-01-01"}
-    (folder / "wrangler.json").write_text(json.dumps(project), encoding="utf-8")
 
 
 RUNTIME = Cloudflare

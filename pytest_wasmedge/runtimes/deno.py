@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE, Target
-from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, ServingLaunch
 
 
 class Deno(ServerRuntime):
@@ -24,13 +22,13 @@ class Deno(ServerRuntime):
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 2.9.8)
     minimum = (2,)
     own_key = "server"
-    export = Target(
+    export = javascript.Target(
         "Deno Deploy",
         ("main.ts", "deno.json"),
         (),
         "DENO_SERVE_ADDRESS=tcp:127.0.0.1:8000 deno task start",
         "deno deploy",
-        f"set {SECRET_VARIABLE} among the environment variables of the app",
+        f"set {javascript.SECRET_VARIABLE} among the environment variables of the app",
         "a Deno of your own has none.",
         "no published limits were found; those of its predecessor, Deploy Classic, were 1 GB and 512 MB of memory",
     )

@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime, Script
+from pytest_wasmedge.drivers.command import CommandLaunch
+from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime, report_file
 from pytest_wasmedge.errors import UnsupportedError
 
 
@@ -24,14 +25,15 @@ class DenoWasi(NodeWasiRuntime):
     minimum = (2, 8)
     version_words = r"deno (\S+).*\nv8 (\S+)"
 
-    def options(self, script: Script) -> Sequence[str]:
+    def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
         # Deno opens a preopened folder by its path without links.
-        folders = {path for folder in script.folders for path in (folder, folder.resolve())}
-        if any("," in str(folder) for folder in folders):
+        paths = {path for folder in folders for path in (folder, folder.resolve())}
+        if any("," in str(path) for path in paths):
             raise UnsupportedError(
-                f"{self.name}: cannot grant {', '.join(map(str, script.folders))}: for Deno a comma "
+                f"{self.name}: cannot grant {', '.join(map(str, folders))}: for Deno a comma "
                 "ends a path. Use a folder without commas."
             )
+        report = report_file(launch)
         return [
             "run",
             "--quiet",
@@ -41,9 +43,9 @@ class DenoWasi(NodeWasiRuntime):
             "--no-lock",
             "--no-remote",
             "--no-npm",
-            f"--allow-read={_list(script.artifact, script.file, *folders)}",
-            f"--allow-write={_list(script.file, *folders)}",
-            f"--v8-flags=--wasm-max-mem-pages={script.memory_pages}",
+            f"--allow-read={_list(launch.artifact_link, report, *paths)}",
+            f"--allow-write={_list(report, *paths)}",
+            f"--v8-flags=--wasm-max-mem-pages={launch.limits.memory_pages}",
         ]
 
     def environment(self, workspace: Path) -> dict[str, str]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.program import Interpreter, numbers
-from pytest_wasmedge.drivers.server import ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import ServerRuntime, ServingLaunch
 
 #: The first with --permission.
 _NODE = Interpreter("node", (22, 13), ("-p", "process.versions.node"), r"(\S+)")
@@ -29,32 +28,28 @@ class EdgeRuntime(ServerRuntime):
 
     def argv(self, launch: ServingLaunch) -> Sequence[str]:
         glue, node = javascript.glue_folder(), _NODE.require()
+        program = launch.executable.resolve()
+        # The outermost node_modules around the program contains its dependencies, too.
+        packages = [folder for folder in program.parents if folder.name == "node_modules"]
         return [
             str(node),
             "--permission",
             # Before 25 the permission model did not cover the network, and this option did not exist.
             *(["--allow-net"] if numbers(_NODE.versions(node).version) >= (25,) else []),
             f"--allow-fs-read={glue}",
-            f"--allow-fs-read={_packages(launch.executable)}",
+            f"--allow-fs-read={packages[-1] if packages else program.parents[2]}",
             f"--allow-fs-read={launch.artifact_link}",
             # For modules in the sandbox.
             "--experimental-vm-modules",
             "--disable-warning=ExperimentalWarning",
             f"--wasm-max-mem-pages={launch.limits.memory_pages}",
             str(glue / "edgeruntime.mjs"),
-            str(launch.executable.resolve()),
+            str(program),
         ]
 
     def version_argv(self, executable: Path) -> Sequence[str]:
         script = javascript.glue_folder() / "edgeruntime.mjs"
         return [str(_NODE.require()), str(script), str(executable.resolve()), "versions"]
-
-
-def _packages(executable: Path) -> Path:
-    """Return the outermost ``node_modules`` around the program: its dependencies are in there, too."""
-    resolved = executable.resolve()
-    around = [folder for folder in resolved.parents if folder.name == "node_modules"]
-    return around[-1] if around else resolved.parents[2]
 
 
 RUNTIME = EdgeRuntime

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pytest_wasmedge.drivers.command import CommandHost, CommandLaunch, CommandRuntime, Ended, Wrap
 from pytest_wasmedge.drivers.grants import check_given
-from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Outcome, exited, host_failed
+from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Outcome
 
 #: The built-in artifact's name for the program on its stdin; Ruby's messages contain it.
 _SCRIPT = "main.rb"
@@ -59,9 +59,7 @@ class NativeRuby(CommandRuntime):
         return [shutil.which("env") or "/usr/bin/env", "-i", *pairs, *ruby]
 
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
-        if ended.status < 0:
-            return ended.stdout, ended.stderr, host_failed(f"ruby was ended by signal {-ended.status}")
-        return ended.stdout, ended.stderr, exited(ended.status)
+        return ended.stdout, ended.stderr, ended.ending("ruby")
 
 
 class NativeRubyHost(CommandHost):

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.program import numbers
-from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, ServingLaunch
 
 
 class Node(ServerRuntime):

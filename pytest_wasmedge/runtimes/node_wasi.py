@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime, Script
+from pytest_wasmedge.drivers.command import CommandLaunch
+from pytest_wasmedge.drivers.nodewasi import SCRIPT, NodeWasiRuntime, report_file
 
 
 class NodeWasi(NodeWasiRuntime):
@@ -19,17 +21,17 @@ class NodeWasi(NodeWasiRuntime):
     version_arguments = ("-p", "JSON.stringify(process.versions)")
     version_words = ("node", "v8")
 
-    def options(self, script: Script) -> Sequence[str]:
+    def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
         return [
             "--permission",
-            f"--allow-fs-read={script.script}",
-            f"--allow-fs-read={script.artifact}",
-            f"--allow-fs-read={script.file}",
-            f"--allow-fs-write={script.file}",
+            f"--allow-fs-read={launch.workspace / SCRIPT}",
+            f"--allow-fs-read={launch.artifact_link}",
+            f"--allow-fs-read={report_file(launch)}",
+            f"--allow-fs-write={report_file(launch)}",
             "--allow-wasi",
             # Warnings that WASI is experimental, and of --allow-wasi.
             "--no-warnings",
-            f"--wasm-max-mem-pages={script.memory_pages}",
+            f"--wasm-max-mem-pages={launch.limits.memory_pages}",
         ]
 
 

@@ -140,11 +140,6 @@ class Remote(Runtime):
         self._framed = False
         self._sha256 = ""
 
-    @property
-    def artifact_verified(self) -> bool:
-        """Whether the worker sends the digest of its artifact, which `start` and each invocation compare."""
-        return bool(self._sha256)
-
     def cannot_check(self) -> str:
         """Return what we cannot check on this worker, beyond its ``unchecked``; empty if nothing."""
         return "" if self._sha256 else f"artifact not verified (it sends no {ARTIFACT_HEADER})"
@@ -180,16 +175,11 @@ class Remote(Runtime):
 
     def outcome(self, reply: Reply, answer: Answer) -> Outcome:
         """Return the outcome; it has the artifact's digest only if the worker sent it."""
-        phases_ns = with_transfer({**reply.phases_ns, **answer.phases_ns}, reply.elapsed_ns)
-        return Outcome(
-            answer.stdout,
-            answer.stderr,
-            answer.ending,
-            answer.invocation,
-            Timings(reply.elapsed_ns, phases_ns),
-            self.name,
-            _sha256_of(reply),
+        timings = Timings(
+            reply.elapsed_ns, with_transfer({**reply.phases_ns, **answer.phases_ns}, reply.elapsed_ns)
         )
+        stdout, stderr, ending, number = answer.stdout, answer.stderr, answer.ending, answer.invocation
+        return Outcome(stdout, stderr, ending, number, timings, self.name, _sha256_of(reply))
 
     def _edge(self) -> Edge:
         return Edge(self.url, self._transport, {WIRE_HEADER: WIRE_VERSION})

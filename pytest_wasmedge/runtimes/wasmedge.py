@@ -29,7 +29,6 @@ from pytest_wasmedge.model import (
     Invocation,
     Limits,
     Outcome,
-    exited,
     host_failed,
     out_of_memory,
     trapped,
@@ -139,7 +138,7 @@ class WasmEdge(CompiledRuntime):
         # The artifact itself is not to blame: the compiler has loaded it.
         if refused and self.compiles(launch.artifact):
             raise RefusedError(refused)
-        return stdout, ended.stderr, _ending(ended.status, errors)
+        return stdout, ended.stderr, _ending(ended, errors)
 
     def _split(self, stdout: bytes, began_s: float) -> tuple[bytes, list[str]]:
         """Return the guest's output, and the errors in the engine's log."""
@@ -187,19 +186,17 @@ def _wording(errors: Sequence[str]) -> str:
     return next((each for each in errors if " failed: " in each), errors[0] if errors else "")
 
 
-def _ending(status: int, errors: Sequence[str]) -> Ending:
+def _ending(ended: Ended, errors: Sequence[str]) -> Ending:
     wording = _wording(errors)
-    if status < 0:
-        return host_failed(f"wasmedge was ended by signal {-status}")
-    refused = next((each for each in errors if each.startswith("Memory Instance: Limited")), "")
-    if refused:
+    no_memory = next((each for each in errors if each.startswith("Memory Instance: Limited")), "")
+    if no_memory and ended.status >= 0:
         # WasmEdge goes on with less memory than the artifact asks for, perhaps unnoticed by the guest.
-        return out_of_memory(f"wasmedge: {refused}")
+        return out_of_memory(f"wasmedge: {no_memory}")
     # Other errors, such as a memory that did not grow, are for the guest to handle.
-    if " failed: " not in wording:
-        return exited(status)
+    if " failed: " not in wording or ended.status < 0:
+        return ended.ending("wasmedge")
     # By its codes for execution errors, since a segment that does not fit is found before the guest runs.
-    is_trap = status == _TRAP_STATUS or re.search(r"^execution failed: .*Code: 0x4", wording)
+    is_trap = ended.status == _TRAP_STATUS or re.search(r"^execution failed: .*Code: 0x4", wording)
     return (trapped if is_trap else host_failed)(f"wasmedge: {wording}")
 
 

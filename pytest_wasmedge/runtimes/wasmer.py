@@ -12,8 +12,7 @@ from pathlib import Path
 from pytest_wasmedge import drivers
 from pytest_wasmedge.drivers.compiled import KEPT_BYTES, compile_phase, run_compiler
 from pytest_wasmedge.drivers.process import Workspace
-from pytest_wasmedge.drivers.server import ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Host, Limits
 from pytest_wasmedge.provision import Found, installed
@@ -89,7 +88,7 @@ class Wasmer(ServerRuntime):
     def _compile(self, package: Path, artifact: Artifact) -> None:
         """Write compiled code to the cache, in another process, since this starts the guest, too."""
         code = self._code(package, artifact)
-        with Workspace.create() as workspace:
+        with Workspace() as workspace:
             paths = (self._cache(package), artifact.path.absolute(), code)
             argv = _command("compile", package, *map(str, paths))
             run_compiler(self, argv, workspace.path, f"wasmer cannot compile {artifact.name}")

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import importlib.metadata
 import os
+import struct
 import sys
 import time
 from collections.abc import Collection
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
 
 #: Error numbers of WASI preview 1.
 _EFAULT, _EINVAL = 21, 28
-#: Sizes of the records of ``poll_oneoff`` in WASI preview 1, and the most that a guest may pass at once.
-_SUBSCRIPTION_BYTES, _EVENT_BYTES, _SUBSCRIPTIONS = 48, 32, 1024
 #: Artifacts from this size on are compiled in a process of their own.
 _LARGE_BYTES = 1 << 20
+#: Records of ``poll_oneoff`` in WASI preview 1: user data, type, and of a clock its number, timeout and flags; and user
+#: data and type. A guest may pass so many of the former at once.
+_SUBSCRIPTION, _EVENT = struct.Struct("<8sB7xI4xQ8xB7x"), struct.Struct("<8s2xB21x")
+_SUBSCRIPTIONS = 1024
 
 
 class Wasmtime(Runtime):
@@ -86,7 +89,7 @@ class Wasmtime(Runtime):
         """Compile in a process of its own, whose memory is given back: a Ruby takes 740 MB. Raises HostStartError."""
         script = f"import sys; from {__name__} import compile_file; compile_file(*sys.argv[1:])"
         argv = [sys.executable, "-c", script, str(artifact.path.absolute()), str(path), *artifact.proposals]
-        with Workspace.create() as workspace:
+        with Workspace() as workspace:
             run_compiler(self, argv, workspace.path, f"wasmtime cannot compile {artifact.name}")
 
 
@@ -129,7 +132,11 @@ class WasmtimeHost(InProcessHost):
             module = renewing(load, discard, f"wasmtime {version}", artifact)
             with module, wasmtime.Linker(self._engine) as linker:
                 linker.define_wasi()
-                self._bound_sleep(linker)
+                # Replaces wasmtime's poll_oneoff, which blocks in the host, where no epoch can end it.
+                i32 = wasmtime.ValType.i32()
+                signature = wasmtime.FuncType([i32] * 4, [i32])
+                linker.allow_shadowing = True
+                linker.define_func(WASI, "poll_oneoff", signature, self._poll_oneoff, access_caller=True)
                 self._ready = linker.instantiate_pre(module)
         except wasmtime.WasmtimeError as error:
             raise HostStartError(
@@ -182,15 +189,6 @@ class WasmtimeHost(InProcessHost):
         config.stderr_custom = lambda data: None if run.write(run.stderr, data) else -errno.EIO
         return config
 
-    def _bound_sleep(self, linker: wasmtime.Linker) -> None:
-        """Replace wasmtime's ``poll_oneoff``, which blocks in the host, where no epoch can end it."""
-        import wasmtime
-
-        i32 = wasmtime.ValType.i32()
-        signature = wasmtime.FuncType([i32] * 4, [i32])
-        linker.allow_shadowing = True
-        linker.define_func(WASI, "poll_oneoff", signature, self._poll_oneoff, access_caller=True)
-
     def _poll_oneoff(self, caller: Any, subscriptions: int, events: int, count: int, result: int) -> int:
         """Sleep for the shortest clock subscription, but never past the deadline.
 
@@ -205,22 +203,17 @@ class WasmtimeHost(InProcessHost):
         if not isinstance(memory, wasmtime.Memory) or not 0 < count <= _SUBSCRIPTIONS:
             return _EINVAL
         subscriptions, events, result = (each & 0xFFFFFFFF for each in (subscriptions, events, result))
-        size = memory.data_len(caller)
-        if max(subscriptions + _SUBSCRIPTION_BYTES * count, events + _EVENT_BYTES * count, result + 4) > size:
+        end = subscriptions + _SUBSCRIPTION.size * count
+        if max(end, events + _EVENT.size * count, result + 4) > memory.data_len(caller):
             return _EFAULT
         clocks: list[tuple[int, bytes]] = []
         ready: list[tuple[bytes, int]] = []
-        for index in range(count):
-            at = subscriptions + _SUBSCRIPTION_BYTES * index
-            record = bytes(memory.read(caller, at, at + _SUBSCRIPTION_BYTES))
-            userdata, tag = record[:8], record[8]
+        records = _SUBSCRIPTION.iter_unpack(memory.read(caller, subscriptions, end))
+        for userdata, tag, clock, wait_ns, flags in records:
             if tag:
                 ready.append((userdata, tag))
                 continue
-            clock, wait_ns = int.from_bytes(record[16:20], "little"), int.from_bytes(record[24:32], "little")
-            if (
-                record[40] & 1
-            ):  # a point in time, by the guest's clock: wasmtime's monotonic clock starts at 0
+            if flags & 1:  # a point in time, by the guest's clock: wasmtime's monotonic clock starts at 0
                 now_ns = time.monotonic_ns() - run.clock_zero_ns if clock else time.time_ns()
                 wait_ns = max(0, wait_ns - now_ns)
             clocks.append((wait_ns, userdata))
@@ -228,8 +221,8 @@ class WasmtimeHost(InProcessHost):
             shortest_ns = min(wait_ns for wait_ns, _ in clocks)
             _sleep(run, shortest_ns / 1e9)
             ready = [(userdata, 0) for wait_ns, userdata in clocks if wait_ns == shortest_ns]
-        records = b"".join(userdata + bytes((0, 0, tag)) + bytes(21) for userdata, tag in ready)
-        memory.write(caller, records, events)
+        happened = b"".join(_EVENT.pack(userdata, tag) for userdata, tag in ready)
+        memory.write(caller, happened, events)
         memory.write(caller, len(ready).to_bytes(4, "little"), result)
         return 0
 

@@ -8,16 +8,7 @@ from pathlib import Path
 from pytest_wasmedge.drivers.command import CommandLaunch, Ended
 from pytest_wasmedge.drivers.compiled import CompiledRuntime, RefusedError, run_compiler
 from pytest_wasmedge.drivers.grants import granted
-from pytest_wasmedge.model import (
-    ARGV0,
-    Artifact,
-    Ending,
-    Invocation,
-    exited,
-    host_failed,
-    out_of_memory,
-    trapped,
-)
+from pytest_wasmedge.model import ARGV0, Artifact, Ending, Invocation, host_failed, out_of_memory, trapped
 
 #: wasmtime's report on the guest's stderr begins with this, followed by a path that no guest can know.
 _REPORT = b"Error: failed to run main module `"
@@ -71,13 +62,15 @@ class WasmtimeCli(CompiledRuntime):
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         at = ended.stderr.rfind(_REPORT + str(launch.artifact_link).encode())
         stderr = ended.stderr if at < 0 else ended.stderr[:at]
-        if ended.status < 0:
-            return ended.stdout, stderr, host_failed(f"wasmtime was ended by signal {-ended.status}")
-        if at < 0:
+        if at < 0 or ended.status < 0:
             # Written before the guest runs, which cannot know this path.
-            if stderr.startswith(b"Error: ") and str(launch.artifact_link).encode() in stderr:
+            if (
+                ended.status >= 0
+                and stderr.startswith(b"Error: ")
+                and str(launch.artifact_link).encode() in stderr
+            ):
                 raise RefusedError(" ".join(stderr.decode("utf-8", "backslashreplace").split())[:400])
-            return ended.stdout, stderr, exited(ended.status)
+            return ended.stdout, stderr, ended.ending("wasmtime")
         report = ended.stderr[at:].decode("utf-8", "backslashreplace")
         wording = report.strip().splitlines()[-1].strip().lstrip("0123456789: ")
         # An uncaught exception and a pointer outside the guest's memory, passed to WASI, are the guest's own faults.

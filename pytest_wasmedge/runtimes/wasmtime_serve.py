@@ -9,10 +9,9 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers import wasi_http
 from pytest_wasmedge.drivers.compiled import KeepsCode, RefusedError, renewing, run_compiler
-from pytest_wasmedge.drivers.http import Answer, Framed, Served, pieces
+from pytest_wasmedge.drivers.http import Answer, Framed, Timed, pieces
 from pytest_wasmedge.drivers.process import Announcement
-from pytest_wasmedge.drivers.server import ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import Server, ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
@@ -43,47 +42,41 @@ class Wire(Framed):
     def body(self, name: str, invocation: Invocation, timeout_s: float) -> bytes:
         return wasi_http.request_body(invocation)
 
-    def ask(
-        self, name: str, server: Served, body: bytes, timeout_s: float, output_bytes: int
-    ) -> tuple[int, Answer]:
+    def ask(self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int) -> Timed:
         import httpx
 
         number = next(server.numbers)
-        heard, by_log = wasi_http.Heard(output_bytes), False
+        heard, broke_off = wasi_http.Heard(output_bytes), None
         began_ns = time.perf_counter_ns()
         deadline_ns = began_ns + round(timeout_s * 1e9)
+        url, limit, extensions = f"{server.url}{number}", httpx.Timeout(timeout_s), {"heard": heard}
         try:
             with server.client.stream(
-                "POST",
-                f"{server.url}{number}",
-                content=body,
-                timeout=httpx.Timeout(timeout_s),
-                extensions={"heard": heard},
+                "POST", url, content=body, timeout=limit, extensions=extensions
             ) as response:
                 for piece in pieces(response, deadline_ns) if response.is_success else ():
                     heard.feed(piece)
                     if heard.too_much:
                         break
-            elapsed_ns = time.perf_counter_ns() - began_ns
-            if heard.too_much:
-                ending = host_failed(f"output limit of {output_bytes} bytes reached")
-            elif heard.status is not None:
-                ending = exited(heard.status)
-            elif response.status_code == wasi_http.NO_ROOM:
-                ending = out_of_memory(
-                    f"{name}: the component's own memory, limited alike, has no room for stdin"
-                )
-            else:
-                by_log = True
-                ending = _ending_in(server.log, number) or host_failed(
-                    f"{name} answered HTTP {response.status_code} without an ending, and its log does not say why"
-                )
-        except (httpx.RemoteProtocolError, httpx.ReadError):
-            elapsed_ns = time.perf_counter_ns() - began_ns
-            logged = _ending_in(server.log, number)
-            if logged is None:
-                raise
+        except (httpx.RemoteProtocolError, httpx.ReadError) as error:
+            broke_off = error
+        elapsed_ns = time.perf_counter_ns() - began_ns
+        by_log = False
+        if heard.too_much:
+            ending = host_failed(f"output limit of {output_bytes} bytes reached")
+        elif heard.status is not None and not broke_off:
+            ending = exited(heard.status)
+        elif not broke_off and response.status_code == wasi_http.NO_ROOM:
+            ending = out_of_memory(
+                f"{name}: the component's own memory, limited alike, has no room for stdin"
+            )
+        elif logged := _ending_in(server.log, number):
             ending, by_log = logged, True
+        elif broke_off:
+            raise broke_off
+        else:
+            problem = f"answered HTTP {response.status_code} without an ending, and its log does not say why"
+            ending, by_log = host_failed(f"{name} {problem}"), True
         stdout, stderr = bytes(heard.stdout), bytes(heard.stderr)
         return elapsed_ns, Answer(ending, stdout, stderr, number, runs_on=heard.too_much, by_log=by_log)
 
@@ -99,7 +92,7 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
     tool = "wasmtime"
     tools = ("wasmtime",)
     wrapped = (
-        "the artifact lies in a component of ours that gives it preview 1 on top of wasi:http, "
+        "the artifact is inside our component, which gives it preview 1 on top of wasi:http, "
         "unchanged but for the names of functions that it imports twice"
     )
     wire = Wire()

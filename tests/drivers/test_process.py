@@ -22,7 +22,7 @@ OWNER = """
 import json, subprocess, sys
 from pathlib import Path
 from pytest_wasmedge.drivers.process import Workspace, spawn
-workspace = Workspace.create()
+workspace = Workspace()
 (workspace.path / "file").write_text("x")
 child = spawn(
     [sys.executable, "-c",
@@ -70,7 +70,7 @@ def test_an_owner_that_forgets_leaves_nothing() -> None:
 
 def test_workspace_is_private_and_goes() -> None:
     """A workspace is a folder that only we can enter, and closing it removes all that is in it."""
-    with Workspace.create() as workspace:
+    with Workspace() as workspace:
         assert workspace.path.stat().st_mode & 0o777 == 0o700
         (workspace.path / "inner").mkdir()
         (workspace.path / "inner" / "file").write_bytes(b"x")
@@ -80,7 +80,7 @@ def test_workspace_is_private_and_goes() -> None:
 
 def test_workspace_goes_though_somebody_still_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process that was killed a moment ago put there meanwhile is removed, too."""
-    workspace, remove = Workspace.create(), shutil.rmtree
+    workspace, remove = Workspace(), shutil.rmtree
     removed: list[Path] = []
 
     def beaten_once(path: Path, *, ignore_errors: bool) -> None:
@@ -98,7 +98,7 @@ def test_workspace_goes_though_somebody_still_writes(monkeypatch: pytest.MonkeyP
 
 def test_workspace_that_cannot_go_is_left_to_our_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is still there after the longest wait stays on the list of what is removed when we end."""
-    workspace = Workspace.create()
+    workspace = Workspace()
     forgotten: list[str] = []
     with monkeypatch.context() as patched:
         patched.setattr(driver, "_REMOVING_S", 0)

@@ -19,8 +19,7 @@ from pytest_wasmedge.drivers import server as driver
 from pytest_wasmedge.drivers import serving
 from pytest_wasmedge.drivers.http import Plain, read_phases, with_transfer
 from pytest_wasmedge.drivers.program import Versions
-from pytest_wasmedge.drivers.server import ServerHost, ServerRuntime
-from pytest_wasmedge.drivers.serving import ServingLaunch
+from pytest_wasmedge.drivers.server import ServerHost, ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Invocation, Limits, exited, host_failed
 from pytest_wasmedge.provision import Found

@@ -1,4 +1,4 @@
-# What workerd serves; the words in braces are filled in when a host starts.
+# What workerd serves. The words in braces are replaced when a host starts.
 using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (

@@ -1,7 +1,7 @@
-// The host in Vercel's edge-runtime: the worker and the guest live in its sandbox, this file in Node beside it.
+// The host in Vercel's edge-runtime: the worker and the guest run in its sandbox, this file in Node outside of it.
 //
-// With `versions` behind the path of edge-runtime it tells them and ends. Otherwise it reads one line {secret, artifact,
-// output_bytes} on stdin, prints one line {port, phases_ns} on stdout, and exits when stdin closes.
+// The arguments are the path of edge-runtime, and `versions` to print those. Otherwise it reads one line {secret,
+// artifact, output_bytes} on stdin, prints one line {port, phases_ns} on stdout, and exits when stdin closes.
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -11,11 +11,11 @@ import vm from "node:vm";
 import { stopwatch } from "./phases.mjs";
 import { firstLine } from "./stdin.mjs";
 
-const [path, asked] = process.argv.slice(2);
-// The program lies in edge-runtime/dist/cli, what can be imported two folders above.
+const [path, mode] = process.argv.slice(2);
+// The program is in edge-runtime/dist/cli, the modules to import are two folders above.
 const require = createRequire(path);
 
-// The sandbox takes scripts only, so that people bundle theirs; modules made by hand come to the same.
+// The sandbox runs scripts only, so people bundle their modules. Modules that are linked by hand do the same.
 async function moduleIn(context, name, given) {
   const modules = new Map();
   const find = (specifier, from) => {
@@ -54,14 +54,14 @@ async function main() {
   runtime.context.addEventListener("fetch", (event) => event.respondWith(worker.fetch(event.request, bindings)));
 
   const server = createServer(createHandler({ runtime }).handler);
-  // A connection is closed by the client alone, or a request could meet its end.
+  // Only the client closes a connection; otherwise a request could be sent to one that is closing.
   server.keepAliveTimeout = server.requestTimeout = server.headersTimeout = 0;
   server.listen(0, "127.0.0.1", () => {
     process.stdout.write(`${JSON.stringify({ port: server.address().port, phases_ns })}\n`);
   });
 }
 
-if (asked === "versions") {
+if (mode === "versions") {
   const { version } = require("../../package.json");
   process.stdout.write(`${JSON.stringify({ version, engine_version: process.versions.v8 })}\n`);
 } else {

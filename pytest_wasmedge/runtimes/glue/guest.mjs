@@ -1,4 +1,4 @@
-// Runs one WASI preview 1 command and says how it ended. The only file that knows the WASI shim.
+// Runs one WASI preview 1 command and returns how it ended. The only file that imports the WASI shim.
 
 import { Fd, WASI, wasi } from "./shim/index.js";
 
@@ -7,11 +7,11 @@ const ARGV0 = "artifact.wasm";
 
 class OutputLimitReached extends Error {}
 class TimeLimitReached extends Error {}
-// The guest gave a function of WASI a place outside its memory, as bad as reading there itself.
+// The guest passed an address outside its memory to a function of WASI: a trap, as if it had read there itself.
 class OutOfBounds extends Error {}
 
-// A standard stream that is a pipe: of unknown file type, because a shim that claims a terminal makes guests
-// colour their messages, and without a position.
+// A standard stream that is a pipe: it has no position, and its file type is unknown, since guests colour their
+// messages for a terminal.
 class Pipe extends Fd {
   fd_fdstat_get() {
     const fdstat = new wasi.Fdstat(wasi.FILETYPE_UNKNOWN, 0);
@@ -55,7 +55,7 @@ class Input extends Pipe {
   }
 }
 
-// Grows by doubling: a guest may write millions of small pieces.
+// The buffer grows by doubling, since a guest may write millions of small pieces.
 class Output extends Pipe {
   rights = wasi.RIGHTS_FD_WRITE;
   buffer = new Uint8Array(4096);
@@ -76,7 +76,7 @@ class Output extends Pipe {
       larger.set(this.buffer.subarray(0, this.length));
       this.buffer = larger;
     }
-    // Copied, since the guest goes on to use its memory.
+    // A copy, since the guest will overwrite its memory.
     this.buffer.set(data, this.length);
     this.length = length;
     return { ret: wasi.ERRNO_SUCCESS, nwritten: data.length };
@@ -86,12 +86,12 @@ class Output extends Pipe {
   }
 }
 
-// What the shim gives the guest, with its bends straightened.
+// The shim's functions for the guest, with corrections.
 function imports(shim, args, timeoutMs) {
   const given = shim.wasiImport;
   const memory = () => new DataView(shim.inst.exports.memory.buffer);
 
-  // Time that was skipped instead of slept has passed, as far as the guest can see.
+  // For the guest, time that we skip instead of sleeping has passed.
   let skippedNs = 0n;
   const clocks = {
     [wasi.CLOCKID_REALTIME]: () => BigInt(Date.now()) * 1_000_000n + skippedNs,
@@ -101,7 +101,7 @@ function imports(shim, args, timeoutMs) {
   return bounded(shim, {
     ...given,
 
-    // The shim counts UTF-16 units where it later writes UTF-8 bytes.
+    // The shim counts UTF-16 units, but writes UTF-8 bytes.
     args_sizes_get(count, size) {
       const encoder = new TextEncoder();
       memory().setUint32(count, args.length, true);
@@ -117,7 +117,7 @@ function imports(shim, args, timeoutMs) {
       return wasi.ERRNO_SUCCESS;
     },
 
-    // The shim sleeps in a busy loop, which never ends where the clock stands still.
+    // The shim sleeps in a busy loop, which never ends where the clock does not move.
     poll_oneoff(subscriptions, events, count, happened) {
       const asked = count === 1 ? wasi.Subscription.read_bytes(memory(), subscriptions) : null;
       if (asked?.eventtype !== wasi.EVENTTYPE_CLOCK || !(asked.clockid in clocks)) {
@@ -138,9 +138,9 @@ function imports(shim, args, timeoutMs) {
   });
 }
 
-// The same functions, which take places in memory above 2 GiB for what they are, and refuse those outside of it.
+// The same functions, but with unsigned addresses, and a trap for addresses outside the guest's memory.
 function bounded(shim, functions) {
-  // What these take: a descriptor, the place of a list of buffers (place, length), and the number of buffers.
+  // Their arguments are a descriptor, the address of a list of buffers (address, length), and the number of buffers.
   const withBuffers = new Set(["fd_read", "fd_write", "fd_pread", "fd_pwrite"]);
   const outside = () => new OutOfBounds("memory access out of bounds");
   const checked = (name, call) => (...given) => {
@@ -156,14 +156,14 @@ function bounded(shim, functions) {
       }
       return call(...args);
     } catch (error) {
-      // The engines' words for a view beyond its buffer; an exhausted stack is a RangeError, too.
+      // Engines raise RangeError for an address beyond the buffer, but also for an exhausted stack.
       throw error instanceof RangeError && !/stack|recursion|alloc/i.test(error.message) ? outside() : error;
     }
   };
   return Object.fromEntries(Object.entries(functions).map(([name, call]) => [name, checked(name, call)]));
 }
 
-// False where this thread is not allowed to wait.
+// Returns false if this thread is not allowed to wait.
 function sleep(milliseconds) {
   try {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
@@ -181,7 +181,7 @@ function endingOf(error) {
   if (error instanceof TimeLimitReached) {
     return { kind: "timed_out", status: null, detail: message };
   }
-  // The words of V8, JavaScriptCore and SpiderMonkey for a guest that recursed too deep.
+  // The messages of V8, JavaScriptCore and SpiderMonkey for too deep a recursion.
   if (/call stack size|too much recursion|stack overflow/i.test(message)) {
     return { kind: "trapped", status: null, detail: "stack overflow" };
   }
@@ -197,7 +197,7 @@ function endingOf(error) {
   return { kind: "host_failed", status: null, detail: `${name}: ${message}` };
 }
 
-// Run the guest to its end; its time limit is kept by whoever can stop this thread.
+// Runs the guest to its end. The caller keeps the time limit by stopping this thread.
 // ``stdout`` and ``stderr`` are views of buffers that nothing else uses.
 export function run(module, { args, env, stdin, timeoutMs, outputBytes }) {
   const budget = { total: outputBytes, left: outputBytes };

@@ -1,15 +1,15 @@
 // One guest under the own node:wasi of Node or Deno: a process for one invocation.
 //
-// Gets two paths: the artifact, and a file {"args":[],"env":{},"preopens":{}}. It empties that file when the guest is
-// about to start, and at the end writes into it how the guest ended, {"kind":…,"status":…,"detail":…}: the standard
-// streams are the guest's, and every status that this process could end with is one that Node itself may end with.
+// The arguments are the paths of the artifact and of a file {"args":[],"env":{},"preopens":{}}. We empty that file just
+// before the guest starts, and at the end write to it how the guest ended, {"kind":…,"status":…,"detail":…}: the
+// standard streams belong to the guest, and Node itself may end with any status that this process could end with.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { WASI } from "node:wasi";
 
-// `process` is the global one: importing node:process opens its streams, which makes the guest's pipes non-blocking.
+// `process` is the global: importing node:process would open its streams, which makes the guest's pipes non-blocking.
 
-// As in guest.mjs, which needs the shim.
+// As in guest.mjs, which we cannot import without the shim.
 function endingOf(error) {
   const [name, message] = [error?.name ?? typeof error, String(error?.message ?? error)];
   const ending = (kind, detail) => ({ kind, status: null, detail });
@@ -41,6 +41,6 @@ try {
   ending = endingOf(error);
 }
 writeFileSync(file, JSON.stringify(ending));
-// The answer is complete. An orderly exit would wait for what V8 compiles in the background, for seconds now and then,
-// and print the warning that node:wasi is experimental: stderr is the guest's.
+// The report is complete. A normal exit would sometimes wait seconds for V8's compilations in the background, and would
+// print a warning to the guest's stderr that node:wasi is experimental.
 process.kill(process.pid, "SIGKILL");

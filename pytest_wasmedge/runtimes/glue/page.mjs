@@ -1,7 +1,7 @@
 // The host in a browser: a page that receives invocations in one stream and runs each in a fresh worker.
 //
-// It is loaded from a secret path on loopback and answers there: POST jobs {phases_ns} opens the stream once
-// the artifact is compiled, POST results/N carries an outcome, POST failed says why there will be no stream.
+// It is loaded from a secret path on loopback, and posts there: `jobs` {phases_ns} opens the stream once the artifact is
+// compiled, `results/N` sends an outcome, and `failed` says why there will be no stream.
 
 import { stopwatch } from "./phases.mjs";
 import { frameResult, parseInvocation } from "./wire.mjs";
@@ -9,13 +9,13 @@ import { bootWebWorker, failed, runIn, startWorker } from "./workers.mjs";
 
 const boot = (onmessage, onfailure) => bootWebWorker({ type: "module" }, onmessage, onfailure);
 
-// One worker more than there are guests is kept booted; how many run at once is up to who sends them.
+// Keeps one more worker booted than guests are running; the sender limits how many run at once.
 class Workers {
   #spare = startWorker(boot);
 
   async run(module, job) {
     const worker = this.#spare;
-    // The next one boots beside this guest.
+    // The next worker boots while this guest runs.
     this.#spare = startWorker(boot);
     try {
       return await runIn(worker, module, job);
@@ -27,11 +27,11 @@ class Workers {
   }
 }
 
-// Yields {number, body} for each frame: its number and the size of its body, four bytes each, then the body.
+// Yields {number, body} for each frame. A frame is its number and the size of its body, four bytes each, then the body.
 async function* frames(stream) {
   const reader = stream.getReader();
   let rest = new Uint8Array();
-  // Null at the end of the stream.
+  // Returns null at the end of the stream.
   async function take(size) {
     const bytes = new Uint8Array(size);
     for (let at = 0; at < size; ) {
@@ -76,7 +76,7 @@ async function main() {
   }
   const jobs = await post("jobs", JSON.stringify({ phases_ns }));
   for await (const { number, body } of frames(jobs.body)) {
-    // Number 0 is sent now and then, so that nobody takes the stream for dead.
+    // Frames with number 0 keep the connection alive.
     if (number > 0) answer(number, body);
   }
 }

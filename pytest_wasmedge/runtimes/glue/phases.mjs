@@ -1,6 +1,6 @@
-// How long each phase of a host's start took, in nanoseconds.
+// Measures the phases of a host's start, in nanoseconds.
 
-// ``phase(name)`` ends the phase that began with the end of the one before; the first began with the stopwatch.
+// ``phase(name)`` ends a phase. It began when the one before ended; the first one begins with the stopwatch.
 export function stopwatch() {
   const phases_ns = {};
   let began = performance.now();

@@ -1,7 +1,7 @@
 // The host in Node, Deno and Bun: an HTTP server on loopback that runs each invocation in a fresh worker.
 //
 // Reads one line {secret, artifact, output_bytes, max_workers} on stdin, prints one line {port, phases_ns} on stdout,
-// and exits when stdin closes: it cannot outlive who started it.
+// and exits when stdin closes, so it cannot outlive the process that started it.
 
 import { readFileSync } from "node:fs";
 import process from "node:process";
@@ -15,7 +15,7 @@ const NodeWorker = HOST === "node" ? (await import("node:worker_threads")).Worke
 
 // --- workers ---------------------------------------------------------------------------------------------
 
-// Each is given nothing; Bun takes no permissions away.
+// Workers get no environment and no permissions, except in Bun, which has none to take away.
 function boot(onmessage, onfailure) {
   if (HOST !== "node") {
     const nothing = HOST === "deno" ? { type: "module", deno: { permissions: "none" } } : { env: {} };
@@ -28,7 +28,7 @@ function boot(onmessage, onfailure) {
   return worker;
 }
 
-// At most ``maxWorkers`` guests run at once, the others wait in line; one more worker is kept booted.
+// At most ``maxWorkers`` guests run at once, the others wait in line. One more worker is kept booted.
 class Workers {
   #spare = null;
   #running = 0;
@@ -46,7 +46,7 @@ class Workers {
       this.#running++;
     }
     const worker = this.#spare;
-    // The next one boots beside this guest.
+    // The next worker boots while this guest runs.
     this.#spare = startWorker(boot);
     try {
       return await runIn(worker, this.module, { ...invocation, outputBytes: this.outputBytes });
@@ -64,7 +64,7 @@ class Workers {
 
 // --- HTTP ------------------------------------------------------------------------------------------------
 
-// Each takes answer(secret, readBody) -> {status, headers, body} and gives the port that it listens on.
+// Each takes answer(secret, readBody) -> {status, headers, body} and returns the port that it listens on.
 const listen = {
   async node(answer) {
     const { createServer } = await import("node:http");
@@ -72,7 +72,7 @@ const listen = {
       const { status, headers, body } = await answer(request.headers[SECRET_HEADER], async () => {
         const chunks = [];
         for await (const chunk of request) chunks.push(chunk);
-        // Not Buffer.concat: its small results share memory, which cannot be handed to a worker.
+        // Not Buffer.concat: its small results share memory, which cannot be transferred to a worker.
         const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
         chunks.reduce((at, chunk) => (bytes.set(chunk, at), at + chunk.length), 0);
         return bytes;
@@ -80,7 +80,7 @@ const listen = {
       response.writeHead(status, { ...headers, "content-length": body.length });
       response.end(body);
     });
-    // A connection is closed by the client alone, or a request could meet its end.
+    // Only the client closes a connection; otherwise a request could be sent to one that is closing.
     server.keepAliveTimeout = server.requestTimeout = server.headersTimeout = 0;
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
     return server.address().port;

@@ -1,8 +1,8 @@
-// The life of a host that can read its stdin hangs on that: a line to begin with, and its end when it closes.
+// Reads the settings from stdin, and ends the process when stdin closes.
 
 import process from "node:process";
 
-// The first line; from then on the process ends when nobody holds the other end any more.
+// Returns the first line. From then on the process ends when the other end of stdin is closed.
 export function firstLine() {
   return new Promise((resolve) => {
     let text = "";

@@ -1,10 +1,10 @@
-// What goes over HTTP, the same in every host: one line of JSON, then bytes.
+// The format of requests and answers, the same in every host: one line of JSON, then bytes.
 
 export const SECRET_HEADER = "pytest-wasmedge-secret";
 
 const NEWLINE = 10;
 
-// Compares every character, so that the time taken tells nothing about how many were right.
+// Compares every character, so that the time does not reveal how many are right.
 export function sameSecret(given, secret) {
   let difference = (given ?? "").length ^ secret.length;
   for (let i = 0; i < secret.length; i++) {

@@ -1,8 +1,8 @@
-// One guest in a thread of its own: says that it is ready, receives one invocation, answers, and is ended.
+// Runs one guest in its own thread: it posts "ready", receives one invocation, answers, and is terminated.
 
 import { run } from "./guest.mjs";
 
-// Deno and Bun have the Web's workers, Node has its own.
+// Browsers, Deno and Bun have the Web's workers, Node has its own kind.
 const web = typeof globalThis.postMessage === "function";
 const port = web ? globalThis : (await import("node:worker_threads")).parentPort;
 

@@ -1,4 +1,4 @@
-// The worker in workerd, and in edge-runtime. In workerd the clock stands still while a guest runs, so it tells no phases.
+// The worker in workerd and in edge-runtime. In workerd the clock stops while a guest runs, so there are no phases.
 
 import module from "./artifact.wasm";
 import { run } from "./guest.mjs";
@@ -18,9 +18,9 @@ export default {
       return new Response(null, { status: 400 });
     }
     const number = ++invocations;
-    // The time limit is the caller's: nothing here can stop a guest.
+    // The caller keeps the time limit, since nothing here can stop a guest.
     const result = run(module, { ...invocation, outputBytes: OUTPUT_BYTES });
-    const told = CLOCK_RUNS ? result : { ...result, phases: {} };
-    return new Response(frameResult(told, number), { headers: responseHeaders(number) });
+    const timed = CLOCK_RUNS ? result : { ...result, phases: {} };
+    return new Response(frameResult(timed, number), { headers: responseHeaders(number) });
   },
 };

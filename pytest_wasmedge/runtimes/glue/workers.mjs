@@ -1,4 +1,4 @@
-// Workers, one for each guest, as the hosts use them that can terminate one: what is the same in all of these.
+// Workers, one for each guest, for all hosts that can terminate a worker.
 
 export const WORKER = new URL("./worker.mjs", import.meta.url);
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -6,8 +6,8 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const EMPTY = { stdout: new Uint8Array(), stderr: new Uint8Array(), phases: {} };
 export const failed = (kind, detail) => ({ ...EMPTY, ending: { kind, status: null, detail } });
 
-// A worker with its differences hidden: ``ready`` settles once it has booted, ``onresult`` and ``onfailure``
-// are called with what comes after. ``boot`` makes it, and has its messages and its failures passed on.
+// A worker of any kind. ``ready`` settles once it has booted; ``onresult`` and ``onfailure`` are called with what comes
+// after that. ``boot`` makes the worker, and passes on its messages and failures.
 export function startWorker(boot) {
   const self = { onresult: null, onfailure: null };
   let worker;
@@ -16,14 +16,14 @@ export function startWorker(boot) {
     const onfailure = (error) => (reject(error), self.onfailure?.(error));
     worker = boot(onmessage, onfailure);
   });
-  // A spare that fails is reported by the invocation that takes it.
+  // If a spare worker fails, the invocation that takes it reports that.
   self.ready.catch(() => {});
   self.post = (message, transfer) => worker.postMessage(message, transfer);
   self.terminate = () => worker.terminate();
   return self;
 }
 
-// A worker of the Web, which all have but Node.
+// A worker of the Web, which all hosts have but Node.
 export function bootWebWorker(options, onmessage, onfailure) {
   const worker = new Worker(WORKER, options);
   worker.onmessage = ({ data }) => onmessage(data);
@@ -35,11 +35,11 @@ export function bootWebWorker(options, onmessage, onfailure) {
   return worker;
 }
 
-// Has the worker run one guest, for as long as that may take.
+// Runs one guest in the worker, up to its time limit.
 export async function runIn(worker, module, job) {
   await worker.ready;
   return await new Promise((resolve, reject) => {
-    // A worker that boots late has not used up the guest's time.
+    // The guest's time begins now, not while the worker boots.
     const limitMs = Math.min(job.timeoutMs, LONGEST_TIMER_MS);
     const timer = setTimeout(() => resolve(failed("timed_out", "the worker was terminated")), limitMs);
     worker.onresult = (result) => (clearTimeout(timer), resolve(result));

@@ -1,5 +1,5 @@
-// Answers the requests to a deployed worker. The plain contract: the body of a POST is stdin, the body of the
-// answer is stdout. Who sends `pytest-wasmedge-wire: 1` gets our framed format instead, both ways.
+// Answers requests to a deployed worker. In the plain contract, the body of a POST is stdin, and the body of the answer
+// is stdout. With the header `pytest-wasmedge-wire: 1`, request and answer have our framed format.
 
 import { run } from "./guest.mjs";
 import { frameResult, parseInvocation, responseHeaders, sameSecret } from "./wire.mjs";
@@ -9,7 +9,7 @@ const WIRE_VERSION = "1";
 const ARTIFACT_HEADER = "x-pytest-wasmedge-artifact";
 const ENDING_HEADER = "pytest-wasmedge-ending";
 
-// What the plain contract cannot ask for. A guest that computes is stopped by the platform's own limit alone.
+// The plain contract has no place for these. Only the platform's own limit stops a guest that computes.
 const TIMEOUT_MS = 30_000;
 const OUTPUT_BYTES = 64 * 2 ** 20;
 
@@ -19,7 +19,7 @@ function say(status, text, headers) {
   return new Response(`${text}\n`, { status, headers: { "content-type": "text/plain", ...headers } });
 }
 
-// Whether a guest went wrong is told by status and header, for that the body has no place.
+// Status and header say how the guest ended; the body has no place for that.
 function plainResponse({ stdout, ending }, headers) {
   if (ending.kind === "exited") {
     return new Response(stdout, { headers: { ...headers, [ENDING_HEADER]: `exited(${ending.status})` } });
@@ -27,7 +27,7 @@ function plainResponse({ stdout, ending }, headers) {
   return say(500, `${ending.kind}: ${ending.detail}`, { ...headers, [ENDING_HEADER]: ending.kind });
 }
 
-// ``secret`` is null or undefined where none is asked for; one that is empty lets nobody in.
+// ``secret`` is null or undefined if there is none; nobody can use a worker whose secret is empty.
 export async function answer(request, { module, sha256, secret }) {
   if (secret != null && !(secret && sameSecret(request.headers.get("authorization"), `Bearer ${secret}`))) {
     const challenge = { "www-authenticate": "Bearer" };
@@ -35,9 +35,9 @@ export async function answer(request, { module, sha256, secret }) {
   }
   const wire = request.headers.get(WIRE_HEADER);
   const framed = wire === WIRE_VERSION;
-  const ours = { [ARTIFACT_HEADER]: sha256, ...(wire === null ? {} : { [WIRE_HEADER]: WIRE_VERSION }) };
+  const marks = { [ARTIFACT_HEADER]: sha256, ...(wire === null ? {} : { [WIRE_HEADER]: WIRE_VERSION }) };
   if (request.method !== "POST") {
-    return say(405, "send a POST: its body is the program's stdin", { ...ours, allow: "POST" });
+    return say(405, "send a POST: its body is the program's stdin", { ...marks, allow: "POST" });
   }
   const body = new Uint8Array(await request.arrayBuffer());
   let invocation = { args: [], env: {}, timeoutMs: TIMEOUT_MS, stdin: body };
@@ -46,11 +46,11 @@ export async function answer(request, { module, sha256, secret }) {
       if (!framed) throw new Error(`this worker speaks version ${WIRE_VERSION}`);
       invocation = parseInvocation(body);
     } catch (error) {
-      return say(400, `no framed invocation: ${error.message}`, ours);
+      return say(400, `no framed invocation: ${error.message}`, marks);
     }
   }
   const number = ++invocations;
   const result = run(module, { ...invocation, outputBytes: OUTPUT_BYTES });
-  const headers = { ...responseHeaders(number), ...ours, "x-content-type-options": "nosniff" };
+  const headers = { ...responseHeaders(number), ...marks, "x-content-type-options": "nosniff" };
   return framed ? new Response(frameResult(result, number), { headers }) : plainResponse(result, headers);
 }

@@ -1,4 +1,4 @@
-// The server, for Deno Deploy and for a Deno of your own. The artifact is read and compiled once, at the start.
+// The server for Deno Deploy, or for your own Deno. It reads and compiles the artifact once, when it starts.
 
 import { answer } from "./edge.mjs";
 

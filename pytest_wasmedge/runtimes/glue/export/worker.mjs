@@ -1,4 +1,4 @@
-// The worker, for Cloudflare and for a workerd of your own.
+// The worker for Cloudflare, or for your own workerd.
 
 import module from "./artifact.wasm";
 import { SHA256 } from "./artifact.mjs";
