@@ -18,7 +18,6 @@ from typing import cast
 import psutil
 import pytest
 
-from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import HostStartError, UnsupportedError
 from pytest_wasmedge.model import (
@@ -140,7 +139,7 @@ def runtime(request: pytest.FixtureRequest, places: Path) -> Iterator[Runtime]:
     yield found
     # Small programs are not to push the compiled Ruby out of the cache.
     for path in places.rglob("*.wasm"):
-        if kept := found.kept_code(load_artifact(path)):
+        if kept := found.kept_code(wat.unchecked(path)):
             kept.unlink(missing_ok=True)
 
 
