@@ -299,7 +299,8 @@ class Runtime(ABC):
 
     ``name`` is what ``--runtimes`` takes, ``engine`` the WebAssembly engine inside. ``unchecked`` is what this
     runtime cannot tell of an outcome and is therefore not compared: a deployed edge may answer stdout alone.
-    ``statuses`` says which exit statuses it passes on otherwise than the guest gave them, if it does.
+    ``flags`` are what a user adds to the command line of its program, ``flags_at`` the place where they go; None: it
+    takes none. ``statuses`` says which exit statuses it passes on otherwise than the guest gave them, if it does.
     ``deployed`` says that somebody else starts it, when they like. ``tools`` are the pinned tools
     (provision/pins.toml) that `pytest-wasmedge install` fetches for it. A ``yardstick`` runs the same programs
     without the artifact: it is never part of ``all``, and is there to be compared with. ``wrapped`` says that the
@@ -322,6 +323,8 @@ class Runtime(ABC):
     wrapped: str = ""
     unchecked: frozenset[OutcomeField] = frozenset()
     statuses: str = ""
+    flags: tuple[str, ...] = ()
+    flags_at: int | None = None
     version: str = ""
 
     def at(self, version: str) -> Runtime:
@@ -338,6 +341,10 @@ class Runtime(ABC):
         bound.name = f"{self.name}@{version}"
         bound.version = version
         return bound
+
+    def with_flags(self, argv: Sequence[str]) -> list[str]:
+        """Return the command line of its program with the user's flags in their place."""
+        return [*argv[: self.flags_at], *self.flags, *argv[self.flags_at :]] if self.flags else list(argv)
 
     @abstractmethod
     def probe(self) -> Availability:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Literal, get_args
 
 from pytest_wasmedge.model import (
@@ -81,15 +83,16 @@ class _FakeHost(Host):
 
 
 class FaultyRuntime(Runtime):
-    """A real runtime with one planted fault, to prove that a suite catches it."""
+    """A real runtime with one planted fault, to prove that a suite catches it; all else is the runtime's own."""
 
     def __init__(self, inner: Runtime, fault: Fault) -> None:
         self.inner = inner
         self.fault = fault
-        self.name = inner.name
-        self.engine = inner.engine
-        self.capabilities = inner.capabilities
-        self.cache_state = inner.cache_state
+        for attribute in Runtime.__annotations__:
+            setattr(self, attribute, getattr(inner, attribute))
+
+    def at(self, version: str) -> Runtime:
+        return type(self)(self.inner.at(version), self.fault)
 
     def probe(self) -> Availability:
         return self.inner.probe()
@@ -97,13 +100,23 @@ class FaultyRuntime(Runtime):
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         return _FaultyHost(self, self.inner.start(artifact, limits))
 
+    def kept_code(self, artifact: Artifact) -> Path | None:
+        return self.inner.kept_code(artifact)
+
 
 class _FaultyHost(Host):
     def __init__(self, runtime: FaultyRuntime, inner: Host) -> None:
         self.runtime: FaultyRuntime = runtime
         self._inner = inner
         self.artifact, self.limits = inner.artifact, inner.limits
+        self.start_phases_ns = inner.start_phases_ns
         self._previous = b""
+
+    def pids(self) -> tuple[int, ...]:
+        return self._inner.pids()
+
+    def paused(self) -> AbstractContextManager[None]:
+        return self._inner.paused()
 
     def invoke(self, invocation: Invocation) -> Outcome:
         match self.runtime.fault:

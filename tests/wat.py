@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.loading import load_artifact
@@ -62,8 +63,11 @@ def write(path: Path, program: str | bytes) -> Path:
 
 
 def artifact(folder: Path, program: str | bytes) -> Artifact:
-    """Return the program as an artifact, kept in this folder."""
-    return load_artifact(write(folder / "program.wasm", program))
+    """Return the program as an artifact, kept in this folder; bytes are taken as they are, valid or not."""
+    path = write(folder / "program.wasm", program)
+    if isinstance(program, str):
+        return load_artifact(path)
+    return Artifact(path, hashlib.sha256(program).hexdigest(), len(program), path.stem)
 
 
 #: Writes its stdin to stdout.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pytest_wasmedge.errors import ArtifactError
 
@@ -16,19 +17,19 @@ SECTIONS = (
 )  # fmt: skip
 
 
+@dataclass(slots=True)
 class Reader:
-    """Reads the values of one section from ``at`` on, never past its end."""
+    """Reads the values of one section from ``at`` on, never past its end; ``called`` names the bytes in messages."""
 
-    def __init__(self, data: bytes, start: int, end: int, section: str, called: str) -> None:
-        self.data = data
-        self.at = start
-        self._end = end
-        self._section = section
-        self.called = called
+    data: bytes
+    at: int
+    end: int
+    section: str
+    called: str
 
     def byte(self) -> int:
         """Read one byte."""
-        if self.at >= self._end:
+        if self.at >= self.end:
             raise self.damaged("ends in the middle of an entry")
         self.at += 1
         return self.data[self.at - 1]
@@ -46,7 +47,7 @@ class Reader:
     def name(self) -> str:
         """Read a name: its length, then UTF-8."""
         length = self.number()
-        if length > self._end - self.at:
+        if length > self.end - self.at:
             raise self.damaged("ends in the middle of a name")
         raw = self.data[self.at : self.at + length]
         self.at += length
@@ -72,7 +73,7 @@ class Reader:
     def damaged(self, what: str) -> ArtifactError:
         """Return the error for what is wrong at the current byte."""
         return ArtifactError(
-            f"{self.called} is damaged: its {self._section} section {what} (byte {self.at}). "
+            f"{self.called} is damaged: its {self.section} section {what} (byte {self.at}). "
             "Copy or build it again."
         )
 

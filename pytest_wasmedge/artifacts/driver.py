@@ -50,12 +50,9 @@ def stub_wat(functions: Iterable[Import]) -> str:
     for one in functions:
         params = f" (param {' '.join(one.params)})" if one.params else ""
         results = f" (result {' '.join(one.results)})" if one.results else ""
-        lines.append(f'  (func (export "{one.name}"){params}{results} {_stub_body(one.name)})')
+        body = "" if one.name.startswith("resource_drop_") else "(unreachable)"
+        # ruby.wasm lets its host make the handles of resources; here a handle is the object's own address.
+        if one.name.startswith(("resource_new_", "resource_get_")):
+            body = "(local.get 0)"
+        lines.append(f'  (func (export "{one.name}"){params}{results} {body})')
     return "\n".join([*lines, ")"]) + "\n"
-
-
-def _stub_body(name: str) -> str:
-    # ruby.wasm lets its host make the handles of resources; here a handle is the object's own address.
-    if name.startswith(("resource_new_", "resource_get_")):
-        return "(local.get 0)"
-    return "" if name.startswith("resource_drop_") else "(unreachable)"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_wasmedge.artifacts.binary import KINDS, MAGIC, SECTIONS, Reader, sections
 from pytest_wasmedge.artifacts.proposals import needed
-from pytest_wasmedge.artifacts.sections import read_exports, read_imports
+from pytest_wasmedge.artifacts.sections import exports, imports, read_exports, read_imports, type_of
 from pytest_wasmedge.artifacts.wasi import SIGNATURES, WASI
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.model import Artifact
@@ -35,12 +35,6 @@ _LOOKALIKES = (
     ),
 )
 
-_BUILD_FOR_WASI = f"Build the artifact as a WASI preview 1 command: it may import functions of {WASI} alone."
-_WASM_BINDGEN = (
-    "That is wasm-bindgen's glue for JavaScript: build for wasm32-wasip1 without wasm-bindgen "
-    "(look for a dependency that pulls it in)."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ModuleInfo:
@@ -65,6 +59,7 @@ def load_artifact(path: Path, *, name: str | None = None, builtin: bool = False)
     """
     data = _read(path)
     _check_runnable(inspect(data, str(path)), str(path))
+    _check_types(data, str(path))
     # The built-in one is known to be valid, and checking it takes longer than some hosts take to start.
     proposals = () if builtin else needed(data, str(path))
     digest = hashlib.sha256(data).hexdigest()
@@ -78,8 +73,8 @@ def inspect(data: bytes, called: str = "the artifact") -> ModuleInfo:
     Raises ArtifactError if the bytes are not one complete core module.
     """
     _check_header(data, called)
-    imports: tuple[tuple[str, str, str], ...] = ()
-    exports: tuple[tuple[str, str], ...] = ()
+    imported: tuple[tuple[str, str, str], ...] = ()
+    exported: tuple[tuple[str, str], ...] = ()
     function_count = 0
     memories: list[tuple[int, int | None]] = []
     for number, start, end in sections(data, called):
@@ -87,16 +82,16 @@ def inspect(data: bytes, called: str = "the artifact") -> ModuleInfo:
         match SECTIONS[number]:
             case "import":
                 found = read_imports(reader)
-                imports = tuple((one.module, one.name, KINDS[one.kind]) for one in found)
+                imported = tuple((one.module, one.name, KINDS[one.kind]) for one in found)
                 memories = [one.limits for one in found if one.limits]
             case "function":
                 function_count = reader.number()
             case "memory":
                 memories += [reader.limits() for _ in range(reader.number())]
             case "export":
-                exports = tuple((one.name, KINDS[one.kind]) for one in read_exports(reader))
+                exported = tuple((one.name, KINDS[one.kind]) for one in read_exports(reader))
     smallest, largest = memories[0] if memories else (None, None)
-    return ModuleInfo(imports, exports, function_count, smallest, largest, len(data))
+    return ModuleInfo(imported, exported, function_count, smallest, largest, len(data))
 
 
 def _read(path: Path) -> bytes:
@@ -183,6 +178,43 @@ def _check_runnable(module: ModuleInfo, called: str) -> None:
         raise ArtifactError(_foreign_imports(unknown, called))
 
 
+#: Functions of preview 1 that pass nothing through memory.
+_WITHOUT_MEMORY = frozenset({"proc_exit", "proc_raise", "sched_yield", "fd_close", "fd_sync", "fd_datasync"})
+_TYPES = {"i": "i32", "I": "i64"}
+
+
+def _check_types(data: bytes, called: str) -> None:
+    """Raise ArtifactError for what no host takes: a `_start` or an import of another type, a memory that is hidden."""
+    exported = {one.name: one for one in exports(data)}
+    start = type_of(data, exported["_start"])
+    if start not in (None, ((), ())):
+        raise ArtifactError(
+            f"{called} exports _start as a function {_signature(*start)}, which hosts cannot call: a command's takes "
+            "nothing and returns nothing. Build it as a WASI preview 1 command."
+        )
+    imported = imports(data)
+    for one in imported:
+        params = tuple(_TYPES[letter] for letter in SIGNATURES[one.name])
+        results = () if one.name == "proc_exit" else ("i32",)
+        if one.typed and (one.params, one.results) != (params, results):
+            raise ArtifactError(
+                f"{called} imports {one.module}.{one.name} as a function {_signature(one.params, one.results)}; in "
+                f"preview 1 it is {_signature(params, results)}. Build it with a toolchain for preview 1."
+            )
+    memory = exported.get("memory")
+    if (memory is None or KINDS[memory.kind] != "memory") and {
+        one.name for one in imported
+    } - _WITHOUT_MEMORY:
+        raise ArtifactError(
+            f"{called} does not export a memory as `memory`, through which hosts pass what it reads and writes. "
+            "Export it under that name (wasm-ld: --export-memory)."
+        )
+
+
+def _signature(params: tuple[str, ...], results: tuple[str, ...]) -> str:
+    return f"({', '.join(params)}) -> ({', '.join(results)})"
+
+
 def _foreign_imports(unknown: list[tuple[str, str, str]], called: str) -> str:
     names = [f"{module}.{name}" for module, name, _ in unknown]
     more = len(names) - _SHOWN_IMPORTS
@@ -207,7 +239,10 @@ def _import_hint(unknown: list[tuple[str, str, str]]) -> str:
             module in ("wbg", "__wbindgen_placeholder__", "__wbindgen_externref_xform__")
             or "_bg.js" in module
         ):
-            return _WASM_BINDGEN
+            return (
+                "That is wasm-bindgen's glue for JavaScript: build for wasm32-wasip1 without wasm-bindgen "
+                "(look for a dependency that pulls it in)."
+            )
         if module in ("go", "gojs"):
             return "That is Go for JavaScript: build with GOOS=wasip1 GOARCH=wasm."
         if module == "env":
@@ -217,4 +252,4 @@ def _import_hint(unknown: list[tuple[str, str, str]]) -> str:
             )
         if module == WASI:
             return f"{name} is no function of WASI preview 1: build without that extension."
-    return _BUILD_FOR_WASI
+    return f"Build the artifact as a WASI preview 1 command: it may import functions of {WASI} alone."

@@ -88,9 +88,14 @@ def needed(data: bytes, called: str) -> tuple[str, ...]:
 
 @functools.cache
 def example(name: str) -> bytes | None:
-    """Return a command that needs this proposal and ends with status 0 where it has it; None if we have none for it."""
+    """Return a command that needs this proposal (none for ""), and ends with status 0 on a host that has it.
+
+    None for a proposal that we have no command for.
+    """
     import wasmtime
 
+    if not name:
+        return bytes(wasmtime.wat2wasm(_command("")))
     return next((bytes(wasmtime.wat2wasm(each.text)) for each in PROPOSALS if each.name == name), None)
 
 

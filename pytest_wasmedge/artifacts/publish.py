@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -45,21 +46,14 @@ def publish(artifact: Path, variant: str, sources: dict[str, dict[str, str]], ru
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
     (into / ARCHIVE).write_bytes(lzma.compress(content, filters=filters))
     (into / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    (into / NOTICE).write_text(notice(ruby), encoding="utf-8")
-
-
-def notice(ruby: Path) -> str:
-    """Return the licences of everything inside an artifact made of this npm package."""
-    parts = [(ruby / "dist" / name).read_text(encoding="utf-8").strip() for name in ("LICENSE", "NOTICE")]
-    return "\n\n".join([_NOTICE_HEAD, *parts]) + "\n"
+    licences = [(ruby / "dist" / name).read_text(encoding="utf-8").strip() for name in ("LICENSE", "NOTICE")]
+    (into / NOTICE).write_text("\n\n".join([_NOTICE_HEAD, *licences]) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     """Build the default variant with the pinned tools and write it beside this file."""
 
-    def show(message: str) -> None:
-        sys.stderr.write(f"{message}\n")
-
+    show = functools.partial(print, file=sys.stderr)
     tools = Tools(**build_tools(show))
     pins = map(pin, BUILD_TOOLS)
     sources = {one.name: asdict(Package(one.package, one.version, one.digest)) for one in pins}

@@ -18,8 +18,11 @@ from pytest_wasmedge.artifacts.binary import (
 from pytest_wasmedge.errors import ArtifactError
 
 _HEADER = MAGIC + b"\x01\0\0\0"
-_TYPES, _IMPORTS, _EXPORTS = map(SECTIONS.index, ("type", "import", "export"))
-_VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64"}
+_TYPES, _IMPORTS, _FUNCTIONS, _EXPORTS = map(SECTIONS.index, ("type", "import", "function", "export"))
+_FUNCTION = 0x60
+_VALUE_TYPES = {
+    0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref",
+}  # fmt: skip
 
 Types = list[tuple[tuple[str, ...], tuple[str, ...]]]
 
@@ -28,8 +31,8 @@ Types = list[tuple[tuple[str, ...], tuple[str, ...]]]
 class Import:
     """One import: ``kind`` is its place in KINDS, ``tail`` the bytes after it.
 
-    ``params`` and ``results`` are a function's value types in text form, ``limits`` a memory's smallest and largest
-    size in pages.
+    ``params`` and ``results`` are a function's value types in text form, if it is ``typed``; ``limits`` are a memory's
+    smallest and largest size in pages.
     """
 
     module: str
@@ -39,6 +42,7 @@ class Import:
     results: tuple[str, ...] = ()
     tail: bytes = b""
     limits: tuple[int, int | None] | None = None
+    typed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,29 @@ def exports(module: bytes) -> list[Export]:
     return []
 
 
+def type_of(module: bytes, export: Export) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return what an exported function takes and returns; None if its type is one that only a proposal has.
+
+    Raises ArtifactError for bytes that are not a module.
+    """
+    types: Types = []
+    functions: list[int] = []
+    for section, reader in _contents(module):
+        if section == _TYPES:
+            types = _read_types(reader)
+        elif section == _IMPORTS:
+            imported = read_imports(reader)
+            functions += [
+                Reader(one.tail, 0, len(one.tail), "import", "the module").number()
+                for one in imported
+                if KINDS[one.kind] == "function"
+            ]
+        elif section == _FUNCTIONS:
+            functions += [reader.number() for _ in range(reader.number())]
+    index = functions[export.index] if export.index < len(functions) else len(types)
+    return types[index] if index < len(types) else None
+
+
 def read_imports(reader: Reader, types: Types | None = None) -> list[Import]:
     """Read an import section; functions get their parameters and results from ``types``. Raises ArtifactError."""
     return [_read_import(reader, types) for _ in range(reader.number())]
@@ -91,8 +118,8 @@ def _read_import(reader: Reader, types: Types | None) -> Import:
     match KINDS[kind]:
         case "function":
             index = reader.number()
-            if types:
-                one = replace(one, params=types[index][0], results=types[index][1])
+            if types and index < len(types):
+                one = replace(one, params=types[index][0], results=types[index][1], typed=True)
         case "table":
             reader.value_type()
             reader.limits()
@@ -154,9 +181,15 @@ def _contents(module: bytes) -> Iterator[tuple[int, Reader]]:
 
 
 def _read_types(reader: Reader) -> Types:
-    types = []
+    """Read types up to the first that is of a form or of a value type that only a proposal has."""
+    types: Types = []
     for _ in range(reader.number()):
-        reader.byte()  # 0x60: a function type, the only form in these modules
-        params = tuple(_VALUE_TYPES[reader.byte()] for _ in range(reader.number()))
-        types.append((params, tuple(_VALUE_TYPES[reader.byte()] for _ in range(reader.number()))))
+        if reader.byte() != _FUNCTION:
+            break
+        both = []
+        for _ in ("params", "results"):
+            both.append(tuple(_VALUE_TYPES.get(reader.byte(), "") for _ in range(reader.number())))
+        if "" in both[0] + both[1]:
+            break
+        types.append((both[0], both[1]))
     return types

@@ -21,6 +21,4 @@ _SIGNATURES = """
 
 _WORDS = _SIGNATURES.split()
 #: The parameters of each function, ``i`` for i32 and ``I`` for i64: all that an artifact may import.
-SIGNATURES = {
-    name: "" if params == "-" else params for name, params in zip(_WORDS[::2], _WORDS[1::2], strict=True)
-}
+SIGNATURES = {name: params.strip("-") for name, params in zip(_WORDS[::2], _WORDS[1::2], strict=True)}

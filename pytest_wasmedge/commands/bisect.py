@@ -13,7 +13,7 @@ from typing import Literal
 
 from pytest_wasmedge.artifacts.floor import floor_artifact
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
-from pytest_wasmedge.commands.console import Subparsers, open_console, print_lines, progress_on
+from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on, show
 from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import CorpusError, HostStartError, RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.latency.quiet import Quiet
@@ -67,8 +67,8 @@ class Report:
     artifact: str
     artifact_sha256: str
     steps: Sequence[Step] = ()
-    change: Change = field(kw_only=True)
     divergences: tuple[Divergence, ...] = ()
+    change: Change = field(kw_only=True)
 
 
 def search(versions: Sequence[str], differs: Callable[[str], bool | None]) -> Change:
@@ -147,12 +147,11 @@ def _summary(outcome: Outcome) -> str:
 
 def lines(report: Report) -> Iterator[tuple[str, str]]:
     """Yield the closing lines with their styles."""
-    change = report.change
     yield "", ""
-    yield f"first version that differs: {report.runtime}@{change.first}", "bold"
-    yield f"the one before it:          {report.runtime}@{change.before}", ""
-    if change.unknown:
-        yield f"or one of these in between, which could not be tried: {', '.join(change.unknown)}", "yellow"
+    yield f"first version that differs: {report.runtime}@{report.change.first}", "bold"
+    yield f"the one before it:          {report.runtime}@{report.change.before}", ""
+    if unknown := ", ".join(report.change.unknown):
+        yield f"or one of these in between, which could not be tried: {unknown}", "yellow"
     for each in report.divergences:
         yield from ((line, "") for line in str(each).splitlines())
 
@@ -243,19 +242,17 @@ def bisect(
     ``program`` is a case, a file for stdin, or None for an empty stdin.
     """
     if isinstance(program, Case):
-        name, source, timeout_s = program.name, program.source, program.timeout_s
+        name, invocation = program.name, Invocation(program.source, timeout_s=program.timeout_s)
     else:
-        name, source, timeout_s = str(program or "empty stdin"), _read(program) if program else b"", None
+        name, invocation = str(program or "empty stdin"), Invocation(_read(program) if program else b"")
     versions = between(runtime, *ends, progress)
     most = math.ceil(math.log2(len(versions) - 1)) if len(versions) > 2 else 0
     say(f"{runtime.name}, {name}, {artifact.name}, sha256 {artifact.sha256[:16]}")
     say(f"{len(versions)} versions from {versions[0]} to {versions[-1]}; at most {2 + most} will be tried")
     steps: list[Step] = []
-    attempt = attempts_on(runtime, artifact, Invocation(source, timeout_s=timeout_s), progress)
-    change, divergences = find_change(versions, attempt, say, steps)
-    return Report(
-        runtime.name, name, artifact.name, artifact.sha256, steps, change=change, divergences=divergences
-    )
+    attempt = attempts_on(runtime, artifact, invocation, progress)
+    change, found = find_change(versions, attempt, say, steps)
+    return Report(runtime.name, name, artifact.name, artifact.sha256, steps, found, change=change)
 
 
 def _read(path: Path) -> bytes:
@@ -280,13 +277,9 @@ def add_to(commands: Subparsers) -> None:
     parser.add_argument("--good", required=True, metavar="VERSION", help="the older version, or its start")
     parser.add_argument("--bad", required=True, metavar="VERSION", help="the newer version, or its start")
     program = parser.add_mutually_exclusive_group()
-    program.add_argument(
-        "--case", metavar="NAME", help="a case of the bundled corpus, such as errors/stack_overflow"
-    )
+    program.add_argument("--case", metavar="NAME", help="a case of the corpus, such as errors/stack_overflow")
     program.add_argument("--source", type=Path, metavar="FILE", help="a file for stdin: the program to run")
-    parser.add_argument(
-        "--artifact", metavar="PATH", help="the .wasm file to run (default: the built-in Ruby)"
-    )
+    parser.add_argument("--artifact", metavar="PATH", help="the .wasm file (default: the built-in Ruby)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the steps")
     parser.set_defaults(action=run, usage_error=parser.error)
 
@@ -307,5 +300,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(report), indent=2))
     else:
-        print_lines(lines(report), console)
+        show(lines(report), console)
     return 0

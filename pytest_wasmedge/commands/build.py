@@ -44,9 +44,7 @@ def run(options: argparse.Namespace) -> int:
     output: Path | None = options.output
     folder = output.parent if output else Path()
     if not folder.is_dir() or (output and output.is_dir()):
-        raise ProvisionError(
-            f"--output {output} is no place for a file; give the path of the .wasm to write."
-        )
+        raise ProvisionError(f"--output {output} is no place for a file; name the .wasm file to write.")
     console = open_console()
     # Beside the output, so that the finished artifact is moved there in one step.
     with tempfile.TemporaryDirectory(prefix=".pytest-wasmedge-", dir=folder) as work:

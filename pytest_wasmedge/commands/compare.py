@@ -9,17 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from pytest_wasmedge.artifacts import recipe
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
-from pytest_wasmedge.artifacts.recipe import Tools, build, fingerprint, variants
-from pytest_wasmedge.commands.console import (
-    TERMINATED,
-    Subparsers,
-    complain,
-    open_console,
-    print_lines,
-    progress_on,
-)
+from pytest_wasmedge.commands.console import TERMINATED, Subparsers, complain, open_console, progress_on, show
 from pytest_wasmedge.drivers.pool import explain, probe
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import ArtifactError, LatencyError, RuntimeUnavailableError
@@ -34,7 +27,7 @@ from pytest_wasmedge.provision.files import whole
 from pytest_wasmedge.runtimes import builtin_runtimes, select
 
 #: The default variants; stdlib is another artifact, not another way to build this one.
-COMPARED = tuple(name for name in variants() if name != "stdlib")
+COMPARED = tuple(name for name in recipe.variants() if name != "stdlib")
 
 
 def variant(name: str, progress: Progress, say: Progress) -> Artifact:
@@ -46,12 +39,12 @@ def variant(name: str, progress: Progress, say: Progress) -> Artifact:
         return open_artifact(BUILTIN_ARTIFACT, Path())
     place = folder("artifacts") / "variants"
     place.mkdir(mode=0o700, exist_ok=True)
-    kept = place / f"ruby-worker-{name}-{fingerprint(name)}.wasm"
+    kept = place / f"ruby-worker-{name}-{recipe.fingerprint(name)}.wasm"
     if not kept.exists():
         began_s = time.monotonic()
         with Workspace() as work:
-            tools = Tools(**build_tools(progress))
-            built = build(name, work.path, tools, lambda text: progress(f"{name}: {text}"))
+            tools = recipe.Tools(**build_tools(progress))
+            built = recipe.build(name, work.path, tools, lambda text: progress(f"{name}: {text}"))
             # It may come from another disk, so it cannot just be renamed.
             with whole(kept) as part:
                 shutil.copyfile(built, part)
@@ -66,14 +59,14 @@ def entries(specs: Sequence[str], names: Sequence[str], progress: Progress, say:
 
     Raises ArtifactError, before anything is built, for a spec that is neither.
     """
-    files = [spec for spec in specs if spec not in names]
-    for spec in files:
-        if not Path(spec).is_file():
+    files = {spec: Path(spec) for spec in specs if spec not in names}
+    for spec, path in files.items():
+        if not path.is_file():
             raise ArtifactError(f"{spec!r} is no file and no variant; variants: {', '.join(names)}.")
-    loaded = {spec: load_artifact(Path(spec)) for spec in files}
-    found: list[Entry] = []
+    loaded = {spec: load_artifact(path) for spec, path in files.items()}
+    found = []
     for spec in specs:
-        artifact = loaded[spec] if spec in loaded else variant(spec, progress, say)
+        artifact = loaded.get(spec) or variant(spec, progress, say)
         progress(f"{spec}: compressing")
         found.append(entry(spec, artifact))
     return found
@@ -135,7 +128,7 @@ def add_to(commands: Subparsers) -> None:
         description="In every round, start each VARIANT once on each runtime, in random order. Prints size and cold "
         "start of each, and their ratio to the baseline, which is the first one named. Variants that are not in your "
         "cache folder yet are built first, which takes minutes for optimised ones.",
-        epilog=f"Variants: {', '.join(variants())}.",
+        epilog=f"Variants: {', '.join(recipe.variants())}.",
     )
     parser.add_argument(
         "variants",
@@ -144,18 +137,10 @@ def add_to(commands: Subparsers) -> None:
         help="variants of the built-in artifact, or paths of .wasm files; the first one is the baseline "
         "(default: raw, then every other variant but stdlib)",
     )
-    parser.add_argument(
-        "--runtimes", default="all", metavar="NAME,…", help="runtimes (default: all that can run here)"
-    )
-    parser.add_argument(
-        "--rounds", type=_count, default=20, metavar="N", help="rounds; intervals need 8 (default: 20)"
-    )
-    parser.add_argument(
-        "--seed", type=int, metavar="N", help="seed of the random order (default: another one each time)"
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="append the raw samples to this file, as JSON lines"
-    )
+    parser.add_argument("--runtimes", default="all", metavar="NAME,…", help="default all that can run here")
+    parser.add_argument("--rounds", type=_count, default=20, metavar="N", help="default 20; intervals need 8")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the random order (default: a new one)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append the raw samples as JSON lines")
     parser.set_defaults(action=run)
 
 
@@ -167,13 +152,13 @@ def run(options: argparse.Namespace) -> int:
     keep = writer(options.json, seed, availability)
     status = 0
     with progress_on(console) as progress:
-        compared = entries(options.variants or COMPARED, variants(), progress, console.print)
+        compared = entries(options.variants or COMPARED, recipe.variants(), progress, console.print)
         ablation = Ablation(compared, here, seed, keep)
         try:
             take(ablation, options.rounds, progress)
         except (KeyboardInterrupt, SystemExit) as ending:
             status = 130 if isinstance(ending, KeyboardInterrupt) else TERMINATED
-    print_lines(lines(compared, ablation.results(), availability, seed), console)
+    show(lines(compared, ablation.results(), availability, seed), console)
     if status:
         complain("interrupted; the table shows what was measured until then.")
     return status or (1 if ablation.faults else 0)

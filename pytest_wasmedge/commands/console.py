@@ -49,7 +49,7 @@ def table(head: Sequence[str], rows: Iterable[tuple[Sequence[str], str]]) -> Ite
     return zip(aligned(cells), styles, strict=True)
 
 
-def print_lines(lines: Iterable[tuple[str, str]], console: Console) -> None:
+def show(lines: Iterable[tuple[str, str]], console: Console) -> None:
     """Print each line in its style."""
     for line, style in lines:
         console.print(line, style=style)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_wasmedge import __version__
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
-from pytest_wasmedge.commands.console import Subparsers, open_console, print_lines, table
+from pytest_wasmedge.commands.console import Subparsers, open_console, show, table
 from pytest_wasmedge.drivers.pool import probe
 from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
 from pytest_wasmedge.model import Runtime
@@ -95,12 +95,12 @@ def lines(findings: dict[str, Any], verbose: bool = False) -> Iterator[tuple[str
     missing = [runtime for runtime in runtimes if not runtime["available"]]
     yield f"{len(runtimes) - len(missing)} of {len(runtimes)} runtimes can run here.", ""
     remedies = list(dict.fromkeys(runtime["install"] for runtime in missing if runtime["install"]))
-    ours = [remedy for remedy in remedies if remedy.startswith(install_command(""))]
-    if ours:
-        names = " ".join(remedy.removeprefix(install_command("")) for remedy in ours)
+    installable = [remedy for remedy in remedies if remedy.startswith(install_command(""))]
+    if installable:
+        names = " ".join(remedy.removeprefix(install_command("")) for remedy in installable)
         yield f"To get what is missing: {install_command(names)}", ""
     for remedy in remedies:
-        if remedy not in ours:
+        if remedy not in installable:
             names = ", ".join(runtime["name"] for runtime in missing if runtime["install"] == remedy)
             yield f"To get {names}: {remedy}", ""
 
@@ -108,9 +108,8 @@ def lines(findings: dict[str, Any], verbose: bool = False) -> Iterator[tuple[str
 def _versions(runtime: Runtime) -> list[str]:
     """Return the installed versions of this runtime other than the pinned one."""
     try:
-        if not runtime.tool:
-            return []
-        return [each for each in installed_versions(runtime.tool) if each != pin(runtime.tool).version]
+        known = installed_versions(runtime.tool) if runtime.tool else []
+        return [each for each in known if each != pin(runtime.tool).version]
     except ProvisionError:
         # The line about the cache, or about the runtime, reports the error.
         return []
@@ -146,12 +145,7 @@ def add_to(commands: Subparsers) -> None:
         description="Ask every built-in runtime whether it can start here. Installs nothing; the exit status is 0.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    parser.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
-        help="also list what was fetched for each runtime, with digests",
-    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="also list the packages of each runtime")
     parser.set_defaults(action=run)
 
 
@@ -161,5 +155,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(findings, indent=2))
     else:
-        print_lines(lines(findings, options.verbose), open_console())
+        show(lines(findings, options.verbose), open_console())
     return 0

@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -16,7 +16,7 @@ from string import Template
 from pytest_wasmedge import __version__
 from pytest_wasmedge.artifacts.loading import inspect
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
-from pytest_wasmedge.commands.console import Subparsers, open_console, print_lines, progress_on
+from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on, show
 from pytest_wasmedge.contract.limits import gzip_size
 from pytest_wasmedge.contract.presets import presets
 from pytest_wasmedge.drivers import javascript
@@ -75,16 +75,21 @@ def export(
     target = targets()[name]
     folder = output or Path(f"{_worker_name(artifact)}-{name}")
     files = _files(name, target, artifact)
+    marker = {
+        "target": name,
+        "pytest_wasmedge": __version__,
+        "artifact_sha256": artifact.sha256,
+        "files": {path: hashlib.sha256(content).hexdigest() for path, content in files.items()},
+    }
     try:
         before = _written_before(folder)
         if not force:
             _check_free(folder, before)
         progress(f"writing {folder}")
-        _write(folder, files, before or {}, name, artifact)
+        _write(folder, files, marker, before or {})
     except OSError as error:
-        raise ExportError(
-            f"{folder} cannot be written ({error.strerror or error}): give another --output."
-        ) from error
+        problem = error.strerror or error
+        raise ExportError(f"{folder} cannot be written ({problem}): give another --output.") from error
     progress("compressing, to know the size")
     sizes = {path: (len(content), gzip_size(content)) for path, content in files.items()}
     module = inspect(files["artifact.wasm"], str(artifact.path))
@@ -95,26 +100,22 @@ def lines(exported: Exported) -> Iterator[tuple[str, str]]:
     """Yield the lines of the report with their styles."""
     target, artifact = exported.target, exported.artifact
     yield f"{exported.folder}: {artifact.name} for {target.title}, sha256 {artifact.sha256}", "bold"
-    total = tuple(sum(column) for column in zip(*exported.sizes.values(), strict=True))
-    sizes = {**exported.sizes, "all together": total}
-    rows = [
-        ("file", "bytes", "gzip"),
-        *((path, f"{size:,}", f"{small:,}") for path, (size, small) in sizes.items()),
-    ]
+    size, small = (sum(column) for column in zip(*exported.sizes.values(), strict=True))
+    sizes = {**exported.sizes, "all together": (size, small)}
+    rows = [("file", "bytes", "gzip"), *((path, *(f"{each:,}" for each in sizes[path])) for path in sizes)]
     yield from ((f"  {line}", "") for line in aligned(rows, "<>>"))
-    yield from _limits(exported, *total)
+    yield from _limits(exported, size, small)
     secret = target.secret.replace("`", "")
     yield f"Anyone who knows its URL can run programs there, until you set a secret: {secret}.", "yellow"
     yield "Next:", "bold"
-    yield f"  cd {shlex.quote(str(exported.folder))}", ""
-    yield f"  {target.try_it}", ""
-    yield f"  {target.deploy}", ""
-    yield "  curl --data-binary @program.rb URL", ""
-    yield (
-        "  PYTEST_WASMEDGE_REMOTE_TOKEN=SECRET pytest --wasm-remote=URL --wasm-artifact=artifact.wasm "
-        "--wasm-conformance",
-        "",
-    )
+    for command in (
+        f"cd {shlex.quote(str(exported.folder))}",
+        target.try_it,
+        target.deploy,
+        "curl --data-binary @program.rb URL",
+        "PYTEST_WASMEDGE_REMOTE_TOKEN=SECRET pytest --wasm-remote=URL --wasm-artifact=artifact.wasm --wasm-conformance",
+    ):
+        yield f"  {command}", ""
 
 
 def _limits(exported: Exported, total_bytes: int, gzip_bytes: int) -> Iterator[tuple[str, str]]:
@@ -137,9 +138,6 @@ def _limits(exported: Exported, total_bytes: int, gzip_bytes: int) -> Iterator[t
             f"{preset.title}: {verdict}: {'; '.join(parts)} ({preset.source}, read {preset.read})",
             "red" if over else "green",
         )
-
-
-# -- what is written -----------------------------------------------------------------------------------------
 
 
 def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
@@ -185,9 +183,6 @@ def _worker_name(artifact: Artifact) -> str:
     return name[:_NAME_CHARACTERS].strip("-") or "artifact"
 
 
-# -- the folder ----------------------------------------------------------------------------------------------
-
-
 def _written_before(folder: Path) -> dict[str, str] | None:
     """Return the digests of the files that an earlier export wrote; None without one."""
     try:
@@ -203,16 +198,15 @@ def _written_before(folder: Path) -> dict[str, str] | None:
 
 def _check_free(folder: Path, before: Mapping[str, str] | None) -> None:
     """Raise ExportError if writing there would overwrite files of the user."""
-    if before is None:
-        if folder.exists() and any(folder.iterdir()):
-            raise ExportError(
-                f"{folder} exists and is not an earlier export: give another --output, or --force to write into it."
-            )
-        return
+    if before is None and folder.exists() and any(folder.iterdir()):
+        raise ExportError(
+            f"{folder} exists and is not an earlier export: give another --output, or --force to write into it."
+        )
+    digests = {folder / path: digest for path, digest in (before or {}).items()}
     changed = [
-        path
-        for path, digest in before.items()
-        if (folder / path).exists() and hashlib.sha256((folder / path).read_bytes()).hexdigest() != digest
+        str(path.relative_to(folder))
+        for path, digest in digests.items()
+        if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != digest
     ]
     if changed:
         raise ExportError(
@@ -222,21 +216,15 @@ def _check_free(folder: Path, before: Mapping[str, str] | None) -> None:
 
 
 def _write(
-    folder: Path, files: Mapping[str, bytes], before: Mapping[str, str], name: str, artifact: Artifact
+    folder: Path, files: dict[str, bytes], marker: Mapping[str, object], before: Iterable[str]
 ) -> None:
-    marker = {
-        "target": name,
-        "pytest_wasmedge": __version__,
-        "artifact_sha256": artifact.sha256,
-        "files": {path: hashlib.sha256(content).hexdigest() for path, content in files.items()},
-    }
+    """Write the files and the marker, and remove those of an earlier export that are no longer part of it."""
     new = not folder.exists()
     try:
         written = {**files, MARKER: json.dumps(marker, indent=2).encode() + b"\n"}
         write_all({folder / path: content for path, content in written.items()})
-        for path in before:
-            if path not in files:
-                (folder / path).unlink(missing_ok=True)
+        for path in set(before) - files.keys():
+            (folder / path).unlink(missing_ok=True)
     except BaseException:
         if new:
             shutil.rmtree(folder, ignore_errors=True)
@@ -255,9 +243,7 @@ def add_to(commands: Subparsers) -> None:
     parser.add_argument("target", choices=tuple(targets()), help="where to deploy to")
     parser.add_argument("--artifact", metavar="PATH", help="the .wasm file (default: the built-in Ruby)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the folder (default: ./ARTIFACT-TARGET)")
-    parser.add_argument(
-        "--force", action="store_true", help="also write into a folder that is not an earlier export"
-    )
+    parser.add_argument("--force", action="store_true", help="also write into a folder with other content")
     parser.set_defaults(action=run)
 
 
@@ -267,5 +253,5 @@ def run(options: argparse.Namespace) -> int:
     console = open_console()
     with progress_on(console) as progress:
         exported = export(options.target, artifact, options.output, force=options.force, progress=progress)
-    print_lines(lines(exported), console)
+    show(lines(exported), console)
     return 0

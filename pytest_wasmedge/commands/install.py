@@ -10,14 +10,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from pytest_wasmedge.commands.console import (
-    Subparsers,
-    complain,
-    open_console,
-    print_lines,
-    progress_on,
-    table,
-)
+from pytest_wasmedge.commands.console import Subparsers, complain, open_console, progress_on, show, table
 from pytest_wasmedge.commands.doctor import folder_bytes, size_text
 from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import WasmEdgeError, did_you_mean
@@ -135,7 +128,9 @@ def _install(name: str, console: Console) -> Result:
         with progress_on(console) as progress:
             if at:
                 resolver = Resolver(progress=progress)
-                tool = _tool_of(tool, wanted)
+                # A runtime without versions raises.
+                named = [each for each in builtin_runtimes() if each.name == tool]
+                tool = named[0].at(wanted).tool if named else tool
                 version = resolver.resolve(tool, wanted)
                 for note in resolver.notes:
                     console.print(note, style="yellow")
@@ -153,12 +148,6 @@ def _install(name: str, console: Console) -> Result:
         return Result(tool, version, "already there", size)
     console.print(f"{tool} {version}: installed ({size}, {time.monotonic() - began_s:.1f} s)", style="green")
     return Result(tool, version, "installed", size)
-
-
-def _tool_of(name: str, version: str) -> str:
-    """Return the tool that this runtime or tool has in versions. Raises UnsupportedError if it has none."""
-    runtime = {each.name: each for each in builtin_runtimes()}.get(name)
-    return runtime.at(version).tool if runtime else name
 
 
 def _report_others(names: Sequence[str], console: Console) -> None:
@@ -184,7 +173,7 @@ def _summarise(results: Sequence[Result], console: Console) -> None:
         for each in results
     ]
     console.print()
-    print_lines(table(("tool", "version", "state", "size"), rows), console)
+    show(table(("tool", "version", "state", "size"), rows), console)
     absent = {result.tool for result in results if result.reason}
     here = len(results) - len(absent)
     without = [runtime.name for runtime in builtin_runtimes() if absent & set(runtime.tools)]

@@ -10,16 +10,9 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from pytest_wasmedge.commands.console import (
-    Subparsers,
-    complain,
-    open_console,
-    print_lines,
-    progress_on,
-    table,
-)
+from pytest_wasmedge.commands.console import Subparsers, complain, open_console, progress_on, show, table
 from pytest_wasmedge.errors import ProvisionError, did_you_mean
-from pytest_wasmedge.provision.moving import move, not_ours
+from pytest_wasmedge.provision.moving import move, unwritable
 from pytest_wasmedge.provision.pins import tool_names
 from pytest_wasmedge.provision.standing import Standing, ask
 from pytest_wasmedge.runtimes import builtin_runtimes
@@ -37,11 +30,7 @@ def add_to(commands: Subparsers) -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="tools (default: all)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--update",
-        action="store_true",
-        help="write the newest versions, their digests and lock files into this checkout",
-    )
+    what.add_argument("--update", action="store_true", help="write the newest versions into this checkout")
     what.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.set_defaults(action=run, usage_error=parser.error)
 
@@ -60,7 +49,12 @@ def run(options: argparse.Namespace) -> int:
         fetchable = all(each.fetchable for each in standings)
         print(json.dumps({"pins": content, "fetchable": fetchable}, indent=2))
     else:
-        _show(standings, console)
+        rows = []
+        for each in standings:
+            behind = any(offer.behind for offer in each.offers)
+            style = "red" if not each.fetchable else "yellow" if behind else "green"
+            rows.append(((each.tool, each.source, each.pinned, each.newest or "-", each.state), style))
+        show(table(("tool", "source", "pinned", "newest", "state"), rows), console)
     return _verdict(standings)
 
 
@@ -74,15 +68,6 @@ def _known(names: Sequence[str], usage_error: Callable[[str], NoReturn]) -> list
                 hint = f" The runtime of that name needs {' and '.join(tools_of[name])}."
             usage_error(f"unknown tool {name!r}.{hint} Known: {', '.join(tool_names())}.")
     return list(dict.fromkeys(names))
-
-
-def _show(standings: Sequence[Standing], console: Console) -> None:
-    rows = []
-    for each in standings:
-        behind = any(offer.behind for offer in each.offers)
-        style = "red" if not each.fetchable else "yellow" if behind else "green"
-        rows.append(((each.tool, each.source, each.pinned, each.newest or "-", each.state), style))
-    print_lines(table(("tool", "source", "pinned", "newest", "state"), rows), console)
 
 
 def _verdict(standings: Sequence[Standing]) -> int:
@@ -103,7 +88,7 @@ def _verdict(standings: Sequence[Standing]) -> int:
 
 
 def _update(tools: Sequence[str], console: Console) -> int:
-    if refusal := not_ours():
+    if refusal := unwritable():
         raise ProvisionError(refusal)
     changed: list[str] = []
     failed: list[str] = []

@@ -136,7 +136,7 @@ class CommandHost(Host):
         timeout_s = self._time_limit_s(invocation)
         started_ns = time.perf_counter_ns()
         process = spawn(
-            wrap(self.runtime.argv(launch, invocation)),
+            wrap(self.runtime.with_flags(self.runtime.argv(launch, invocation))),
             env=self.runtime.environment(self._workspace.path),
             cwd=self._workspace.path,
             stdin=subprocess.PIPE,

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -21,8 +21,8 @@ from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
 from pytest_wasmedge.provision.cache import folder, keep_newest, locked, writing
 from pytest_wasmedge.provision.files import whole
 
-#: More files than this are not kept: the oldest are removed. One compiled Ruby is about 60 MB.
-KEPT_FILES = 40
+#: More compiled code of one kind is not kept: files unused for longest are removed. One compiled Ruby is about 60 MB.
+KEPT_BYTES = 2 << 30
 _LAST_WORDS = 500
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
         # A compiler that was killed leaves its part; nobody else compiles now.
         for part in place.glob("*.part"):
             part.unlink(missing_ok=True)
-        keep_newest(place.glob("*.cwasm"), KEPT_FILES)
+        keep_newest(place.glob("*.cwasm"), most_bytes=KEPT_BYTES)
     return path
 
 
@@ -95,8 +95,8 @@ def compile_phase(kept: Path | None, compile_now: Callable[[], object]) -> dict[
 
 
 def run_compiler(
-    program: Program,
     argv: Sequence[str],
+    env: Mapping[str, str],
     workspace: Path,
     problem: str,
     read: Callable[[bytes, bytes], str] = lambda stdout, stderr: stderr.decode("utf-8", "backslashreplace"),
@@ -107,7 +107,7 @@ def run_compiler(
     """
     process = spawn(
         argv,
-        env=program.environment(workspace),
+        env=env,
         cwd=workspace,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -123,7 +123,8 @@ def run_compiler(
     if process.returncode:
         said = " ".join(read(stdout, stderr).split()) or "no message"
         raise HostStartError(
-            f"{problem}: {said[-_LAST_WORDS:]}. Check the file with `wasm-tools validate`, or build it again."
+            f"{problem}: {said[-_LAST_WORDS:]}. A validator takes the file: try another version of this runtime, "
+            "or build the file otherwise."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ class HostPool:
         if runtime.name not in self._availability:
             found = probe(runtime)
             if found.available and self.artifact.proposals and not runtime.deployed:
-                lacks = tuple(name for name in self.artifact.proposals if not _has(runtime, name))
+                lacks = _lacking(runtime, self.artifact.proposals)
                 reason = f"NOT SUPPORTED: needs {' and '.join(lacks)}"
                 found = replace(found, available=False, reason=reason, lacks=lacks) if lacks else found
             self._availability[runtime.name] = found
@@ -83,16 +83,22 @@ def probe(runtime: Runtime) -> Availability:
         return Availability(False, reason=f"its probe failed: {type(error).__name__}: {error}")
 
 
-def _has(runtime: Runtime, proposal: str) -> bool:
-    """Return whether a runtime runs our example of a proposal; True if there is no example."""
-    data = example(proposal)
-    if data is None:
-        return True
+def _lacking(runtime: Runtime, proposals: Sequence[str]) -> tuple[str, ...]:
+    """Return the proposals whose example the runtime cannot run; those without an example are left to the artifact.
+
+    Returns none if the runtime cannot run even an example without proposals: the artifact's start will show why.
+    """
+    lacks = tuple(name for name in proposals if (data := example(name)) and not _runs(runtime, data, name))
+    return lacks if lacks and _runs(runtime, example("")) else ()
+
+
+def _runs(runtime: Runtime, data: bytes | None, *proposals: str) -> bool:
+    assert data is not None
     with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
-        path = Path(scratch) / "proposal.wasm"
+        path = Path(scratch) / "example.wasm"
         path.write_bytes(data)
         digest = hashlib.sha256(data).hexdigest()
-        artifact = Artifact(path, digest, len(data), proposal, proposals=(proposal,))
+        artifact = Artifact(path, digest, len(data), "example", proposals=proposals)
         try:
             with runtime.start(artifact, Limits()) as host:
                 return host.invoke(Invocation()).ending.ok

@@ -257,7 +257,7 @@ class ServingHost(Host, Generic[S]):
     ) -> subprocess.Popen[bytes]:
         """Start the program and write its greeting. Raises HostStartError."""
         process = spawn(
-            self.runtime.argv(launch),
+            self.runtime.with_flags(self.runtime.argv(launch)),
             env=self.runtime.environment(launch.workspace) | more_env,
             cwd=launch.workspace,
             stdin=subprocess.PIPE,

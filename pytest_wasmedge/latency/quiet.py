@@ -22,13 +22,13 @@ class Quiet:
     Both files are locked by the system (filelock), so a process that dies lets go of them. One user's processes
     are kept apart, whatever folder they run in; those of other users are not seen. ``while_waiting`` is entered
     for as long as somebody else has the machine; ``on_long_wait`` is called once in each wait that takes more than
-    three seconds.
+    three seconds, with words on whom it waits for.
     """
 
     def __init__(
         self,
         folder: Path,
-        on_long_wait: Callable[[], None] = lambda: None,
+        on_long_wait: Callable[[str], None] = lambda whom: None,
         while_waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         from filelock import FileLock, ReadWriteLock
@@ -37,6 +37,7 @@ class Quiet:
         # Held while waiting, so that tests that come later cannot keep a measurement waiting for ever.
         self._turnstile = FileLock(folder / "quiet.turnstile")
         self._on_long_wait, self._while_waiting = on_long_wait, while_waiting
+        self._measuring = folder / "quiet.measuring"
         self._kept = ExitStack()
 
     @contextmanager
@@ -48,6 +49,9 @@ class Quiet:
         """
         if not os.environ.get(ENV_HELD):
             self._kept.enter_context(self._held(self._lock.acquire_write))
+            # While nobody else holds the lock, so that nobody else's is removed.
+            self._kept.callback(self._measuring.unlink, missing_ok=True)
+            self._measuring.write_text(f"process {os.getpid()} in {Path.cwd()}", encoding="utf-8")
         try:
             yield
         finally:
@@ -90,8 +94,14 @@ class Quiet:
         with self._while_waiting():
             while not _acquired(acquire, _HEARING_S):
                 if tell_at_s is not None and time.monotonic() > tell_at_s:
-                    self._on_long_wait()
+                    self._on_long_wait(self._whom())
                     tell_at_s = None
+
+    def _whom(self) -> str:
+        try:
+            return f"a pytest on this machine that measures, {self._measuring.read_text(encoding='utf-8')}"
+        except OSError:
+            return "the tests of another pytest on this machine, before something is measured"
 
 
 def _acquired(acquire: Callable[[float], object], timeout_s: float) -> bool:

@@ -52,6 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_wasmedge.portability import bundled
 
         suite = bundled.suite()
+        if config.option.wasm_conformance == "only":
+            config.args[:] = [str(suite)]
         _collect_also(config, suite if config.option.wasm_conformance else suite / "test_wasi_testsuite.py")
     if options.given(config.option) and not config.option.wasm_conformance and _has_ceilings(config):
         from pytest_wasmedge.portability import bundled
@@ -101,6 +103,22 @@ def _collect_also(config: pytest.Config, place: Path) -> None:
     given = (config.invocation_params.dir / arg.partition("::")[0] for arg in config.args)
     if not any(place.resolve().is_relative_to(each.resolve()) for each in given):
         config.args.append(str(place))
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what a run of ours is about, and what is collected beside the tests of the project."""
+    option = config.option
+    if not options.given(option):
+        return []
+    session = stash.session(config)
+    names = ", ".join(runtime.name for runtime in session.selection.selected)
+    also = {"also": "the conformance suite, beside your tests", "only": "the conformance suite alone"}
+    suites = [also[option.wasm_conformance]] if option.wasm_conformance else ["your tests"]
+    if any(arg.endswith("test_contract.py") for arg in config.args):
+        suites.append("the ceilings of the contract")
+    if option.wasm_corpus:
+        suites.append("the programs of --wasm-corpus")
+    return [f"wasmedge: {session.artifact.name} on {names}; collects {' and '.join(suites)}"]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -224,19 +242,16 @@ def pytest_runtest_makereport(
     remembered = item.stash.get(stash.RUNTIMES, None) if call.when == "teardown" else None
     names = item.stash[stash.RUNTIMES] = _runtimes_of(item) if remembered is None else remembered
     if names:
-        from pytest_wasmedge.plugin.telling import add_facts
+        from pytest_wasmedge.plugin.telling import add_facts, blamed
 
-        # An attribute of our own, which pytest-xdist sends too: pytest writes user_properties into a JUnit file.
-        report.wasm_runtimes = names  # type: ignore[attr-defined]
+        # Attributes of our own, which pytest-xdist sends too: pytest writes user_properties into a JUnit file.
+        report.wasm_runtimes = blamed(call, names)  # type: ignore[attr-defined]
         if call.when == "call" or call.excinfo is not None:
             report.wasm_facts = add_facts(item, call, report, names)  # type: ignore[attr-defined]
-    if call.excinfo is not None:
-        error = call.excinfo.value
-        if _is_ours(error) and not report.skipped:
-            from pytest_wasmedge.portability.excerpt import printable
+    if call.excinfo is not None and not report.skipped:
+        from pytest_wasmedge.plugin import private
 
-            # Our errors say all that a user needs; a traceback from inside us would bury it.
-            report.longrepr = printable(str(error))
+        private.say_first(report, call.excinfo.value, whole=_is_ours(call.excinfo.value))
     return report
 
 

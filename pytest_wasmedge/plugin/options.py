@@ -44,8 +44,19 @@ def add(group: Any) -> None:
     )
     group.addoption(
         "--wasm-conformance",
-        action="store_true",
+        action="store_const",
+        const="also",
+        default="",
         help="also collect the conformance suite that comes with the plugin",
+    )
+    # argparse knows an option by its whole text first: a value that may be left out would take a path for itself.
+    group.addoption(
+        "--wasm-conformance=only",
+        action="store_const",
+        dest="wasm_conformance",
+        const="only",
+        default="",
+        help="collect the conformance suite, and nothing else",
     )
     group.addoption(
         "--wasm-corpus",

@@ -7,6 +7,7 @@ is only read.
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import tomllib
@@ -51,19 +52,36 @@ class Glue:
 def runtimes(rootdir: Path, known: Iterable[Runtime]) -> list[Runtime]:
     """Return a runtime for each table of the project's pyproject.toml; it replaces the one of its name among these.
 
-    Raises GlueError.
-    """
-    kinds = {each.name: each for each in known if isinstance(each, ServerRuntime) and each.own_key}
-    tables = read(rootdir, {name: kind.own_key for name, kind in kinds.items()})
-    return [OwnGlue(kinds[name], glue) for name, glue in tables.items()]
-
-
-def read(rootdir: Path, entry_keys: Mapping[str, str]) -> dict[str, Glue]:
-    """Return what the project's pyproject.toml says, by runtime; those there are, with the key of what serves.
-
-    Raises GlueError.
+    A table may name glue, or give ``flags`` for the command line of the runtime's own program. Raises GlueError.
     """
     path = rootdir / _FILE
+    kinds = {each.name: each for each in known if _keys_of(each)}
+    found: list[Runtime] = []
+    for name, table in _tables(path, kinds).items():
+        key, kind = f"{_TABLE}.{name}", kinds[name]
+        _check_keys(path, key, table, _keys_of(kind))
+        has_glue = isinstance(kind, ServerRuntime) and bool(kind.own_key)
+        if "flags" in table and (len(table) == 1 or not has_glue):
+            flagged = copy.copy(kind)
+            flagged.flags = _strings(path, f"{key}.flags", table["flags"], "--experimental")
+            found.append(flagged)
+        elif isinstance(kind, ServerRuntime) and has_glue:
+            found.append(OwnGlue(kind, _glue(path, key, table, kind.own_key)))
+    return found
+
+
+def _keys_of(runtime: Runtime) -> list[str]:
+    """Return what a table of a runtime may say."""
+    glue = (
+        [runtime.own_key, "artifact", "args"]
+        if isinstance(runtime, ServerRuntime) and runtime.own_key
+        else []
+    )
+    return [*glue, *(["flags"] if runtime.flags_at is not None else [])]
+
+
+def _tables(path: Path, known: Iterable[str]) -> dict[str, Any]:
+    """Return the tables of a pyproject.toml, by runtime. Raises GlueError."""
     try:
         whole = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -73,14 +91,15 @@ def read(rootdir: Path, entry_keys: Mapping[str, str]) -> dict[str, Glue]:
     tool = whole.get("tool")
     table = tool.get("pytest-wasmedge", {}) if isinstance(tool, dict) else {}
     _check_keys(path, _TABLE.rpartition(".")[0], table, ["runtimes"])
-    tables = table.get("runtimes", {})
-    _check_keys(path, _TABLE, tables, entry_keys)
-    return {name: _glue(path, f"{_TABLE}.{name}", entry, entry_keys[name]) for name, entry in tables.items()}
+    tables: dict[str, Any] = table.get("runtimes", {})
+    _check_keys(path, _TABLE, tables, known)
+    return tables
 
 
 def _glue(path: Path, key: str, table: Mapping[str, Any], entry_key: str) -> Glue:
-    _check_keys(path, key, table, [entry_key, "artifact", "args"])
     root = Path(os.path.normpath(path.parent.absolute()))
+    if "flags" in table:
+        raise GlueError(f"{path}: [{key}] has flags beside glue of your own: give them as args.")
     if entry_key not in table:
         raise GlueError(
             f'{path}: [{key}] lacks the key {entry_key}: the path of what serves, such as "edge/…".'
@@ -96,13 +115,15 @@ def _glue(path: Path, key: str, table: Mapping[str, Any], entry_key: str) -> Glu
                 f"{path}: {key}.artifact names {table['artifact']}, where no artifact can be: give the path "
                 "at which the glue looks for it."
             )
-    args = table.get("args", [])
-    if not isinstance(args, list) or not all(isinstance(arg, str) for arg in args):
-        raise GlueError(
-            f'{path}: {key}.args is {args!r}; give a list of strings, such as ["--experimental"].'
-        )
+    args = _strings(path, f"{key}.args", table.get("args", []), "--experimental")
     folder = Path(os.path.commonpath((entry.parent, artifact.parent)))
-    return Glue(key, folder, entry.relative_to(folder), artifact.relative_to(folder), tuple(args))
+    return Glue(key, folder, entry.relative_to(folder), artifact.relative_to(folder), args)
+
+
+def _strings(path: Path, key: str, value: object, example: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise GlueError(f'{path}: {key} is {value!r}; give a list of strings, such as ["{example}"].')
+    return tuple(value)
 
 
 def _place(path: Path, root: Path, key: str, value: object) -> Path:

@@ -46,3 +46,24 @@ def given_by_hooks(metafunc: Any) -> set[str]:
     pytest tells the marks that parametrise a test, but not what a hook has done; doing it again is an error.
     """
     return {name for call in getattr(metafunc, "_calls", ()) for name in call.params}
+
+
+def say_first(report: pytest.TestReport, error: BaseException, *, whole: bool) -> None:
+    """Let a report's line in pytest's summary begin with what an error of ours says, not with its class.
+
+    pytest has no public way to set that line. A ``whole`` error says all that a user needs, and a traceback from inside
+    us would bury it: it stands alone.
+    """
+    headline = getattr(error, "headline", "") or (str(error).partition("\n")[0] if whole else "")
+    if not headline:
+        return
+    from _pytest._code.code import ReprExceptionInfo, ReprFileLocation, ReprTraceback
+
+    from pytest_wasmedge.portability.excerpt import printable
+
+    path, line, _ = report.location
+    where = ReprFileLocation(path, (line or 0) + 1, printable(headline))
+    if whole:
+        report.longrepr = ReprExceptionInfo(ReprTraceback([], printable(str(error)), "long"), where)
+    elif crash := getattr(report.longrepr, "reprcrash", None):
+        crash.message = printable(headline)

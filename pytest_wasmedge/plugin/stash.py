@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import sys
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -93,15 +97,27 @@ def measuring(config: pytest.Config, refuse: Callable[[object], NoReturn]) -> Me
 
         run: str = getattr(config, "workerinput", {}).get("testrunuid", "")[:16] or secrets.token_hex(8)
         seed = session(config).options.seed
-        cache = getattr(config, "cache", None)
         config.stash[_MEASURING] = Measuring(
             session(config),
             run,
             zlib.crc32(run.encode()) if seed is None else seed,
-            cache.mkdir("wasmedge-samples") if cache else None,
+            _samples_folder(config),
             refuse,
         )
     return config.stash[_MEASURING]
+
+
+def _samples_folder(config: pytest.Config) -> Path | None:
+    """Return where samples are kept, in pytest's own cache; None if there is none, or it cannot be written."""
+    cache = getattr(config, "cache", None)
+    try:
+        place = cache.mkdir("wasmedge-samples") if cache else None
+        if place is not None and not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return place
+    except OSError as error:
+        _say(f"raw samples are not kept, pytest's cache folder cannot be written: {error.strerror or error}")
+        return None
 
 
 def quiet(config: pytest.Config) -> Quiet | None:
@@ -111,13 +127,12 @@ def quiet(config: pytest.Config) -> Quiet | None:
         from pytest_wasmedge.latency.quiet import Quiet
         from pytest_wasmedge.provision.cache import folder
 
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        capture: Any = config.pluginmanager.get_plugin("capturemanager")
 
-        def tell() -> None:
-            if reporter is not None:
-                reporter.write_line(
-                    "\nwaiting for another pytest on this machine that measures, or is tested on"
-                )
+        def tell(whom: str) -> None:
+            # On stderr, which a worker of pytest-xdist has as well.
+            with capture.global_and_fixture_disabled() if capture else nullcontext():
+                _say(f"waiting for {whom}")
 
         try:
             config.stash[_QUIET] = Quiet(folder("locks"), tell, session(config).pools.paused)

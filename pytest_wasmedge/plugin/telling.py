@@ -13,6 +13,7 @@ from pytest_wasmedge.contract import FIELDS
 from pytest_wasmedge.errors import HostFailedError, HostStartError
 from pytest_wasmedge.model import Outcome
 from pytest_wasmedge.plugin import stash
+from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.reports import record
 
 #: What a plain assertion can name, and the field of the contract that it is.
@@ -72,6 +73,10 @@ def add_facts(
     compares = "wasm_case" not in params_of(item) or name in item.stash.get(stash.ASKED, ())
     if report.failed or (compares and call.when == "call"):
         facts[record.CASE] = name
+    if report.skipped and isinstance(report.longrepr, tuple):
+        facts[record.SKIPPED] = report.longrepr[2].removeprefix("Skipped: ")
+    if item.stash.get(stash.ASKED, ()):
+        facts[record.REFERENCE] = True
     fields = _diverging(call.excinfo) if report.failed else []
     known = []
     if fields and len(names) == 1:
@@ -89,6 +94,14 @@ def add_facts(
         diverging = 0 if failed else sum(field in FIELDS[:4] for field in fields)
         facts |= {record.DIVERGENCES: diverging, record.NEW: new}
     return facts
+
+
+def blamed(call: pytest.CallInfo[None], names: list[str]) -> list[str]:
+    """Return those of a test's runtimes that its failure is about; all of them if it does not say."""
+    error = call.excinfo.value if call.excinfo else None
+    if not isinstance(error, DivergenceError):
+        return names
+    return [name for name in names if any(each.runtime == name for each in error.divergences)] or names
 
 
 def _diverging(excinfo: pytest.ExceptionInfo[BaseException] | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Literal
@@ -15,6 +16,7 @@ _SHOWN_LINES = 4
 _LINE_CHARACTERS = 120
 _SUMMARY_CHARACTERS = 50
 _HEAD_CHARACTERS = 40
+_PIECE_CHARACTERS = 30
 _NO_NEWLINE = "\\ No newline at end of output"
 
 
@@ -24,6 +26,14 @@ class DivergenceError(AssertionError):
     def __init__(self, divergences: Sequence[Divergence]) -> None:
         super().__init__(describe(divergences))
         self.divergences = tuple(divergences)
+
+    @property
+    def headline(self) -> str:
+        """What stands in one line of a list of failures: runtime, field and what differs."""
+        first = self.divergences[0]
+        pieces = (re.sub(r'^\d+ bytes? (?=")', "", each) for each in (first.actual, first.expected))
+        got, wanted = (cut(piece, _PIECE_CHARACTERS) for piece in pieces)
+        return f"{first.runtime}: {first.field} {got}, not {wanted}"
 
 
 def compare(outcome: Outcome, reference: Outcome, unchecked: Collection[str] = ()) -> tuple[Divergence, ...]:

@@ -28,6 +28,8 @@ class LeakError(AssertionError):
     def __init__(self, runtime: str, leaks: Sequence[Leak]) -> None:
         super().__init__("\n".join(f"{runtime}: {leak}" for leak in leaks))
         self.leaks = tuple(leaks)
+        #: What stands in one line of a list of failures.
+        self.headline = f"{runtime}: {leaks[0].field} leaks {leaks[0].detector}, {leaks[0].text[:40]!r}"
 
 
 def find_leaks(

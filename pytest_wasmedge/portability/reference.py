@@ -18,7 +18,7 @@ class Reference:
         self._golden = golden
         self._hosts: list[Host] = []
         self._outcomes: dict[object, Outcome] = {}
-        #: The names of the cases that were asked for: whoever asks compares.
+        #: The names of the cases that were asked for, empty for an invocation of a test's own: whoever asks compares.
         self.asked: set[str] = set()
 
     def for_one_test(self) -> Reference:
@@ -42,6 +42,7 @@ class Reference:
 
         Raises RuntimeUnavailableError or HostStartError if the reference runtime cannot tell.
         """
+        self.asked.add("")
         key = (invocation.stdin, invocation.args, tuple(sorted(invocation.env.items())))
         if key not in self._outcomes:
             if not self._hosts:

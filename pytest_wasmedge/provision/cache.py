@@ -31,9 +31,8 @@ def cache_root() -> Path:
     Raises ProvisionError if it cannot be created, or if other users can write to it.
     """
     given = os.environ.get(ENV_CACHE)
-    return _private(
-        Path(given).expanduser().absolute() if given else platformdirs.user_cache_path("pytest-wasmedge")
-    )
+    default = platformdirs.user_cache_path("pytest-wasmedge")
+    return _private(Path(given).expanduser().absolute() if given else default)
 
 
 def folder(name: FolderName) -> Path:
@@ -78,17 +77,23 @@ def writing() -> Iterator[None]:
         ) from error
 
 
-def keep_newest(files: Iterable[Path], count: int) -> None:
-    """Remove all but the ``count`` files that were changed last; other processes may do the same at once."""
-    for stale in sorted(files, key=_changed_s, reverse=True)[count:]:
-        stale.unlink(missing_ok=True)
+def keep_newest(files: Iterable[Path], count: int | None = None, *, most_bytes: int | None = None) -> None:
+    """Remove all but the files that were changed or used last: this many, or as many as fit, and at least one.
 
-
-def _changed_s(file: Path) -> float:
-    # Another process may have removed it.
-    with suppress(FileNotFoundError):
-        return file.stat().st_mtime
-    return 0.0
+    Other processes may do the same at once.
+    """
+    found = []
+    for file in files:
+        # Another process may have removed it.
+        with suppress(FileNotFoundError):
+            status = file.stat()
+            found.append((status.st_mtime, status.st_size, file))
+    total_bytes = 0
+    for index, (_, size_bytes, file) in enumerate(sorted(found, reverse=True)):
+        total_bytes += size_bytes
+        too_large = most_bytes is not None and total_bytes > most_bytes and index > 0
+        if too_large or (count is not None and index >= count):
+            file.unlink(missing_ok=True)
 
 
 def _private(path: Path) -> Path:

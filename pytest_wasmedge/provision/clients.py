@@ -34,18 +34,13 @@ PAUSES_S = (2.0, 8.0)
 _PIP_UNSET = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_CONSTRAINT")
 _PIP_SET = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
-_MISMATCH = re.compile(
-    "do not match the hashes|hash mismatch|checksum did not match|hash sum mismatch", re.IGNORECASE
-)
+_MISMATCH = re.compile("(?i)do not match the hashes|hash mismatch|checksum did not match|hash sum mismatch")
 #: What apt says of a Debian mirror that is being updated, which takes a minute or two.
-_MAY_PASS = re.compile("hash sum mismatch", re.IGNORECASE)
+_MAY_PASS = re.compile("(?i)hash sum mismatch")
 #: What apt says of a bad signature. It also calls an archive unsigned if the signature could not be fetched.
 _UNSIGNED = re.compile(
-    "NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|signatures? (?:couldn't be verified|were invalid)|gpgv .*required",
-    re.IGNORECASE,
+    "(?i)NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|signatures? (?:couldn't be verified|were invalid)|gpgv .*required"
 )
-_NO_SIGNATURE = re.compile("is not signed")
-_NOT_FETCHED = re.compile("Failed to fetch")
 #: The lines of apt's output that say what is wrong; the others report progress.
 _OF_APT = re.compile(r"E: |W: GPG error: |\S+ : (?:Pre)?Depends: ")
 #: Faults that no further attempt can fix, in the words of the C library, which all clients pass on.
@@ -71,7 +66,7 @@ def fetch_pypi(pin: Pin, work: Path) -> Path:
             f"Installing {pin.name} needs pip or uv, and {sys.executable} has neither. "
             "Run `python -m ensurepip`, or put uv on PATH, and try again."
         )
-    # `-m pip` would import a pip.py in the current folder, so that is not the user's but ours.
+    # Not in the user's current folder: `-m pip` would import a pip.py from there.
     run(argv, pin, work, pip_env(work))
     return target
 
@@ -140,6 +135,24 @@ def deno_env(work: Path) -> dict[str, str]:
     return env | {"DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1", "RUST_BACKTRACE": "0"}
 
 
+def call(
+    argv: Sequence[str], cwd: Path, env: Mapping[str, str], timeout_s: float, stderr: int = subprocess.STDOUT
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with an empty stdin. Raises OSError and subprocess.TimeoutExpired."""
+    return subprocess.run(
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        timeout=timeout_s,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+
+
 def run(
     argv: Sequence[str], pin: Pin, cwd: Path, env: Mapping[str, str], failure: str = "", asks: bool = False
 ) -> str:
@@ -153,24 +166,11 @@ def run(
     ends_s = time.monotonic() + timeout_s
     while True:
         try:
-            done = subprocess.run(
-                argv,
-                cwd=cwd,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=max(1.0, ends_s - time.monotonic()),
-                encoding="utf-8",
-                errors="replace",
-                check=False,
-            )
+            done = call(argv, cwd, env, max(1.0, ends_s - time.monotonic()))
         except (OSError, subprocess.TimeoutExpired) as error:
             late = f"`{Path(argv[0]).name}` was not done after {timeout_s:.0f} s and was stopped"
             why = late if isinstance(error, subprocess.TimeoutExpired) else error
-            raise ProvisionError(
-                f"{failure}: {why}. Check the network of this machine and try again."
-            ) from error
+            raise ProvisionError(f"{failure}: {why}. Check this machine's network and try again.") from error
         if done.returncode == 0:
             return done.stdout
         remedy = _remedy(done.stdout, pin)
@@ -193,15 +193,13 @@ def _remedy(text: str, pin: Pin) -> str:
             f"What came is not what is {pin.known_from}, so it was thrown away. If you use a mirror or proxy, "
             "ask who runs it; otherwise report this."
         )
-    if _UNSIGNED.search(text) or (_NO_SIGNATURE.search(text) and not _NOT_FETCHED.search(text)):
+    if _UNSIGNED.search(text) or ("is not signed" in text and "Failed to fetch" not in text):
         return (
             "The archive is not signed by a key that this machine trusts, so nothing of it was taken. Install or "
             "update the package debian-archive-keyring; if you use a mirror, ask who runs it."
         )
     if found := _NO_ROOM.search(text):
-        return (
-            f"The disk of this machine is the cause ({found[0]}): make room or give rights, then try again."
-        )
+        return f"This machine's disk is the cause ({found[0]}): make room or give rights, then try again."
     return ""
 
 

@@ -115,16 +115,14 @@ def fetch_debian(pin: DebianPin, work: Path) -> Path:
 
 def no_debian(pin: DebianPin) -> str:
     """Say why this machine cannot fetch from Debian, and what to do; empty if it can. Uses no network."""
-    commands = ("apt-get", "apt-cache", "dpkg-deb")
-    if missing := next((command for command in commands if not shutil.which(command)), ""):
-        problem = f"Debian, and there is no {missing} here to fetch it with"
+    missing = [command for command in ("apt-get", "apt-cache", "dpkg-deb") if not shutil.which(command)]
+    if missing:
+        problem = f"there is no {missing[0]} here to fetch it with"
     elif not any(debian_archives(SOURCES, pin.suites[0])):
-        problem = (
-            f"Debian {' or '.join(pin.suites)}, and the sources of apt in {SOURCES} name no mirror of Debian"
-        )
+        problem = f"the sources of apt in {SOURCES} name no mirror of Debian"
     else:
         return ""
-    return f"{pin.name} comes from {problem}. {yourself(pin.name)}"
+    return f"{pin.name} comes from Debian {' or '.join(pin.suites)}, and {problem}. {yourself(pin.name)}"
 
 
 def debian_archives(folder: Path, suite: str) -> Iterator[str]:
@@ -265,8 +263,6 @@ def _unpack(pin: DebianPin, suite: str, debs: Sequence[Path], work: Path) -> Pat
     record = {"suite": suite, "packages": [asdict(each) for each in taken]}
     (root / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     _, libraries, loader = _MACHINES[pin.platform]
-    launcher = root / pin.entry
-    launcher.write_text(
-        _LAUNCHER.format(libraries=libraries, loader=loader, program=pin.package), encoding="utf-8"
-    )
+    script = _LAUNCHER.format(libraries=libraries, loader=loader, program=pin.package)
+    (root / pin.entry).write_text(script, encoding="utf-8")
     return root

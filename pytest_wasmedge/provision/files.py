@@ -1,4 +1,4 @@
-"""Writes files so that nobody ever sees half of one."""
+"""Writes files so that no process ever sees half of one."""
 
 from __future__ import annotations
 

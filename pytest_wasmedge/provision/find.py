@@ -81,7 +81,7 @@ def _given(name: str) -> Found | None:
 
 
 def install_command(name: str) -> str:
-    """Return the command that installs this runtime or tool: ours, or the system's own; empty if neither has it."""
+    """Return the command that installs this runtime or tool, ours or the system's; empty if neither has it."""
     if name in tool_names() and no_source(name):
         return own_way(name)
     return f"pytest-wasmedge install {name}"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.cache import folder, locked, writing
-from pytest_wasmedge.provision.clients import deno_env, fetch_locked, fetch_npm, fetch_pypi, last_words
+from pytest_wasmedge.provision.clients import call, deno_env, fetch_locked, fetch_npm, fetch_pypi, last_words
 from pytest_wasmedge.provision.debian import fetch_debian, no_debian
 from pytest_wasmedge.provision.pins import RECORD, DebianPin, Package, Pin, pin, pinned_here
 
@@ -114,7 +114,7 @@ def install_pin(wanted: Pin, progress: Progress = lambda _: None) -> Path:
             progress(f"fetching {wanted.package} {wanted.version} from {wanted.source}")
             package = _fetch(wanted, work)
             progress(f"checking that {name} {wanted.version} runs")
-            _prove(wanted, package, work)
+            _check_runs(wanted, package, work)
             try:
                 package.rename(place)
             except OSError:
@@ -150,12 +150,12 @@ def working_folder(name: str, progress: Progress) -> Iterator[Path]:
             yield Path(work)
 
 
-def _prove(wanted: Pin, package: Path, work: Path) -> None:
+def _check_runs(wanted: Pin, package: Path, work: Path) -> None:
     """Run the smoke test of the pin on the package. Raises ProvisionError unless it gives the expected output."""
     entry = package / wanted.entry
     if not entry.is_file():
         raise ProvisionError(
-            f"{wanted.package} {wanted.version} holds no {wanted.entry}, so it was not installed. {wanted.if_odd}"
+            f"{wanted.package} {wanted.version} has no {wanted.entry}, so it was not installed. {wanted.if_incomplete}"
         )
     if wanted.executable:
         entry.chmod(entry.stat().st_mode | 0o700)
@@ -164,17 +164,7 @@ def _prove(wanted: Pin, package: Path, work: Path) -> None:
     argv = [str(entry if smoke.runner == "self" else executable(smoke.runner))]
     argv += [part.format(entry=entry, file=file) if "{" in part else part for part in smoke.argv]
     try:
-        done = subprocess.run(
-            argv,
-            cwd=work,
-            env=deno_env(work),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SMOKE_TIMEOUT_S,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
+        done = call(argv, work, deno_env(work), SMOKE_TIMEOUT_S, stderr=subprocess.PIPE)
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = str(error)
     else:

@@ -41,7 +41,9 @@ def pruned(text: str, without: Collection[str]) -> str:
                 needed.add(key)
                 found += [name for field in _NEEDS for name in kept[key].get(field, ())]
     lock["npm"] = {key: each for key, each in kept.items() if key in needed}
-    return _as_deno_writes(lock)
+    # As deno writes it.
+    text = json.dumps(lock, indent=2, ensure_ascii=False)
+    return _SHORT.sub(lambda short: f"{short[1]}{' '.join(short[2].split())}]", text) + "\n"
 
 
 def _parts(key: str) -> tuple[str, str]:
@@ -52,24 +54,13 @@ def _parts(key: str) -> tuple[str, str]:
 
 def _less(package: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
     """Return a package that does not list those; a list that becomes empty is removed."""
-    less: dict[str, Any] = {}
-    for field, value in package.items():
-        if field == "tarball":
-            continue
-        if field in _NEEDS:
-            value = [each for each in value if _name(each) not in without]
-            if not value:
-                continue
-        less[field] = value
-    return less
+    less = {field: value for field, value in package.items() if field != "tarball"}
+    for field in less.keys() & set(_NEEDS):
+        less[field] = [each for each in less[field] if _name(each) not in without]
+    return {field: value for field, value in less.items() if value or field not in _NEEDS}
 
 
 def _name(need: str) -> str:
     """Return the name in ``name`` or ``name@version``."""
     match = _KEY.match(need)
     return match["name"] if match else need
-
-
-def _as_deno_writes(lock: Mapping[str, Any]) -> str:
-    text = json.dumps(lock, indent=2, ensure_ascii=False)
-    return _SHORT.sub(lambda found: found[1] + re.sub(r"\s*\n\s*", " ", found[2]) + "]", text) + "\n"

@@ -19,9 +19,9 @@ from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import pins, registry
 from pytest_wasmedge.provision.files import write_all
 from pytest_wasmedge.provision.install import Progress, working_folder
-from pytest_wasmedge.provision.pins import Pin, digest_of
+from pytest_wasmedge.provision.pins import digest_of
 from pytest_wasmedge.provision.standing import Offer, Standing
-from pytest_wasmedge.provision.versions import client
+from pytest_wasmedge.provision.versions import install_client
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Move:
         return "; ".join([f"{self.tool}: {first}", *self.notes])
 
 
-def not_ours() -> str:
+def unwritable() -> str:
     """Say why the pins cannot be written here, and what to do; empty if they can. Asks no registry."""
     if not (pins.PINS.parents[2] / "pyproject.toml").is_file():
         return (
@@ -75,7 +75,10 @@ def move(standing: Standing, progress: Progress = lambda _: None) -> Move:
     targets = list(standing.offers)
     files: dict[Path, str] = {}
     if lock := pinned.lock:
-        files[lock] = _lock(pinned, standing.newest, progress)
+        progress(f"locking {pinned.package} {standing.newest}")
+        install_client(pinned, progress)
+        with working_folder(tool, progress) as work:
+            files[lock] = registry.npm_lock(pinned, standing.newest, pins.without(tool), work)
         targets = [replace(each, digest=digest_of(files[lock].encode())) for each in targets]
     notes = _notes(standing, targets)
     document = _read()
@@ -94,13 +97,6 @@ def _move_range(standing: Standing) -> Move:
     document[standing.tool]["version"] = new
     _write({pins.PINS: document.as_string()})
     return Move(standing.tool, standing.pinned, new, ())
-
-
-def _lock(pinned: Pin, version: str, progress: Progress) -> str:
-    progress(f"locking {pinned.package} {version}")
-    deno = client(pinned, progress)
-    with working_folder(pinned.name, progress) as work:
-        return registry.npm_lock(pinned, version, pins.without(pinned.name), work, deno)
 
 
 def _notes(standing: Standing, targets: Sequence[Offer]) -> list[str]:

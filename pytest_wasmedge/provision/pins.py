@@ -62,7 +62,7 @@ class Pin:
     #: What vouches for its bytes, as a participle. Not a field, because fields determine the name of the folder.
     known_from: ClassVar[str] = "pinned"
     #: What to do if its entry is missing.
-    if_odd: ClassVar[str] = "Its pin is wrong, please report it."
+    if_incomplete: ClassVar[str] = "Its pin is wrong, please report it."
 
     @property
     def way_out(self) -> str:
@@ -71,13 +71,10 @@ class Pin:
 
     @property
     def folder_name(self) -> str:
-        """The name of the installed folder, unique to this pin."""
-        return f"{self.name}-{self.version}-{self.fingerprint}"
-
-    @property
-    def fingerprint(self) -> str:
-        """Eight hex digits that change with any field."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+        """The name of the installed folder; its hash changes with any field of the pin."""
+        fingerprint = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+        # The version of a Debian pin is a range.
+        return f"{self.name}-{'debian' if self.source == 'debian' else self.version}-{fingerprint}"
 
     @property
     def lock(self) -> Path | None:
@@ -106,11 +103,6 @@ class DebianPin(Pin):
 
     known_from: ClassVar[str] = "signed"
 
-    @property
-    def folder_name(self) -> str:
-        """The name of the installed folder, unique to this pin."""
-        return f"{self.name}-debian-{self.fingerprint}"
-
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -128,7 +120,9 @@ class Exact(Pin):
     """
 
     known_from: ClassVar[str] = "recorded"
-    if_odd: ClassVar[str] = "That version is packed in another way than the pinned one: ask for another."
+    if_incomplete: ClassVar[str] = (
+        "That version is packed in another way than the pinned one: ask for another."
+    )
 
     @property
     def way_out(self) -> str:

@@ -14,7 +14,7 @@ from pytest_wasmedge.provision import debian, pins, registry
 from pytest_wasmedge.provision.install import Progress, working_folder
 from pytest_wasmedge.provision.lockfile import integrities
 from pytest_wasmedge.provision.pins import DebianPin, Pin, digest_of
-from pytest_wasmedge.provision.versions import client, in_order
+from pytest_wasmedge.provision.versions import in_order, install_client
 
 #: Suites that are asked as well, to show what will come; nothing is fetched from them.
 FURTHER_SUITES = ("sid",)
@@ -96,7 +96,7 @@ def ask(tool: str, progress: Progress = lambda _: None) -> Standing:
     note, offers = "", []
     progress(f"asking {some.source} about {tool}")
     try:
-        deno = client(some, progress)
+        install_client(some, progress)
     except ProvisionError as error:
         offers = [Offer(on, each.version, unasked=_reason(error)) for on, each in by_platform.items()]
     else:
@@ -106,10 +106,10 @@ def ask(tool: str, progress: Progress = lambda _: None) -> Standing:
                 place.mkdir()
                 if isinstance(each, DebianPin):
                     suites = _suites_of(each, place, every=not offers)
-                    note = note or _what_suites_offer(suites)
+                    note = note or _note(suites)
                     offers.append(_of_debian(each, on, suites))
                 else:
-                    offers.append(_of_registry(each, on, place, deno))
+                    offers.append(_of_registry(each, on, place))
     return Standing(tool, some.source, pins.version_of(tool), tuple(offers), note)
 
 
@@ -117,15 +117,15 @@ def _reason(error: ProvisionError) -> str:
     return str(error).rstrip(".")
 
 
-def _of_registry(pin: Pin, on: str, work: Path, deno: Path | None) -> Offer:
+def _of_registry(pin: Pin, on: str, work: Path) -> Offer:
     offer = Offer(on, pin.version)
     try:
-        newest, digest = _newest(pin, on, work, deno)
+        newest, digest = _newest(pin, on, work)
         offer = replace(offer, newest=newest, digest=digest, behind=newest != pin.version)
         if pin.lock:
-            gone, now = _changes_of_tree(pin, pin.lock, work, deno), ""
+            gone, now = _changes_of_tree(pin, pin.lock, work), ""
         else:
-            now = digest if newest == pin.version else _stated(pin, on, pin.version, work, deno)
+            now = digest if newest == pin.version else registry.stated(pin, pin.version, work, on)
             same = now == pin.digest
             gone = "" if same else f"{pin.source} states {now} of {pin.version}, not the pinned digest"
         if not gone and Version(pin.version) > Version(newest):
@@ -136,30 +136,21 @@ def _of_registry(pin: Pin, on: str, work: Path, deno: Path | None) -> Offer:
         if not registry.is_gone(error):
             return replace(offer, unasked=_reason(error))
         # In a tree, only the client's message says which package is gone.
-        return replace(
-            offer, gone=_reason(error) if pin.lock else f"{pin.source} has no {pin.package} {pin.version}"
-        )
+        gone = _reason(error) if pin.lock else f"{pin.source} has no {pin.package} {pin.version}"
+        return replace(offer, gone=gone)
 
 
-def _newest(pin: Pin, on: str, work: Path, deno: Path | None) -> tuple[str, str]:
+def _newest(pin: Pin, on: str, work: Path) -> tuple[str, str]:
     """Return the newest stable version for this platform, and its digest unless it gets a lock file."""
     if pin.source == "pypi":
-        return registry.wheel_for(pin, on, None, work)
-    versions = in_order(registry.published(pin, work, deno))
+        return registry.wheel_for(pin, None, work, on)
+    versions = in_order(registry.published(pin, work))
     if not versions:
         raise ProvisionError(f"{pin.package} has no stable version in npm.")
-    return versions[-1], "" if pin.lock else _stated(pin, on, versions[-1], work, deno)
+    return versions[-1], "" if pin.lock else registry.stated(pin, versions[-1], work)
 
 
-def _stated(pin: Pin, on: str, version: str, work: Path, deno: Path | None) -> str:
-    """Return the digest that the registry states of this version."""
-    if pin.source == "pypi":
-        return registry.wheel_for(pin, on, version, work)[1]
-    package = (pin.package, version)
-    return registry.npm_stated(pin, [package], work, deno)[package]
-
-
-def _changes_of_tree(pin: Pin, lock: Path, work: Path, deno: Path | None) -> str:
+def _changes_of_tree(pin: Pin, lock: Path, work: Path) -> str:
     try:
         content = lock.read_bytes()
     except OSError as error:
@@ -167,7 +158,7 @@ def _changes_of_tree(pin: Pin, lock: Path, work: Path, deno: Path | None) -> str
     if digest_of(content) != pin.digest:
         return f"{lock} is not the lock file that is pinned"
     locked = integrities(content.decode())
-    stated = registry.npm_stated(pin, locked, work, deno)
+    stated = registry.npm_stated(pin, locked, work)
     changed = [" ".join(package) for package in locked if stated[package] != locked[package]]
     return f"npm states another integrity of {', '.join(changed)} than is locked" if changed else ""
 
@@ -201,7 +192,7 @@ def _of_debian(pin: DebianPin, on: str, found: dict[str, list[str] | ProvisionEr
     return replace(offer, gone=f"{' and '.join(known)} offer no version in {pin.version}")
 
 
-def _what_suites_offer(found: dict[str, list[str] | ProvisionError]) -> str:
+def _note(found: dict[str, list[str] | ProvisionError]) -> str:
     return ", ".join(
         f"{suite}: {', '.join(each) or 'none' if isinstance(each, list) else 'could not be asked'}"
         for suite, each in found.items()

@@ -11,19 +11,20 @@ def system_ids() -> tuple[str, ...]:
     """Return the ``ID`` and the ``ID_LIKE`` of os-release(5): ``("ubuntu", "debian")``, or ``("macos",)``."""
     if sys.platform == "darwin":
         return ("macos",)
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        return (sys.platform,)
-    return (release["ID"], *release.get("ID_LIKE", "").split())
+    release = _os_release()
+    return (release.get("ID", sys.platform), *release.get("ID_LIKE", "").split())
 
 
 def codename() -> str:
     """Return the ``VERSION_CODENAME`` of os-release(5); empty without one."""
+    return _os_release().get("VERSION_CODENAME", "")
+
+
+def _os_release() -> dict[str, str]:
     try:
-        return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+        return platform.freedesktop_os_release()
     except OSError:
-        return ""
+        return {}
 
 
 def remedy(commands: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import bisect
 import datetime
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,7 @@ from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import registry
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.files import whole
-from pytest_wasmedge.provision.install import (
-    Progress,
-    executable,
-    install,
-    install_pin,
-    installed,
-    working_folder,
-)
+from pytest_wasmedge.provision.install import Progress, install, install_pin, installed, working_folder
 from pytest_wasmedge.provision.pins import Exact, Pin, exact, pin, this_platform
 
 #: An error names this many versions on each side of one that does not exist.
@@ -78,11 +71,10 @@ def published(tool: str, progress: Progress = lambda _: None) -> list[str]:
     Raises ProvisionError if the registry cannot be asked, or the tool is not pinned here.
     """
     if tool not in _published:
-        pinned = _with_versions(tool)
-        deno = client(pinned, progress)
+        pinned = _with_versions(tool, progress)
         progress(f"asking for the versions of {pinned.package}")
         with working_folder(tool, progress) as work:
-            _published[tool] = in_order(registry.published(pinned, work, deno))
+            _published[tool] = in_order(registry.published(pinned, work))
     return _published[tool]
 
 
@@ -113,14 +105,12 @@ def install_version(tool: str, version: str, progress: Progress = lambda _: None
     """
     if version == pin(tool).version:
         return install(tool, progress)
-    wanted = _recorded(tool, version)
-    if wanted is not None:
-        return install_pin(wanted, progress)
-    pinned = _with_versions(tool)
-    deno = client(pinned, progress)
+    if recorded := _recorded(tool, version):
+        return install_pin(recorded, progress)
+    pinned = _with_versions(tool, progress)
     with working_folder(tool, progress) as work:
         progress(f"looking up {pinned.package} {version}")
-        wanted = exact(tool, version, registry.stated(pinned, version, work, deno))
+        wanted = exact(tool, version, registry.stated(pinned, version, work))
         if wanted.lock:
             (work / "deno.lock").replace(wanted.lock)
     place = install_pin(wanted, progress)
@@ -142,9 +132,7 @@ class Resolver:
     without asking or installing anything. ``notes`` are sentences for the user.
     """
 
-    def __init__(
-        self, resolved: Mapping[str, str] | None = None, progress: Progress = lambda _: None
-    ) -> None:
+    def __init__(self, resolved: dict[str, str] | None = None, progress: Progress = lambda _: None) -> None:
         self.resolved = dict(resolved or {})
         self._elsewhere = frozenset(self.resolved)
         self.notes: list[str] = []
@@ -160,11 +148,9 @@ class Resolver:
     def provide(self, tool: str, wanted: str, others: Iterable[str] = ()) -> str:
         """Install the version, and the pinned ``others``, and return the exact version. Raises ProvisionError."""
         version = self.resolve(tool, wanted)
-        if f"{tool}@{wanted}" in self._elsewhere:
-            return version
-        if installed_version(tool, version) is None:
+        if f"{tool}@{wanted}" not in self._elsewhere:
             install_version(tool, version, self.progress)
-        install_others(tool, others, self.progress)
+            install_others(tool, others, self.progress)
         return version
 
     def _find(self, tool: str, wanted: str) -> str:
@@ -198,22 +184,21 @@ class Resolver:
 _published: dict[str, list[str]] = {}
 
 
-def _with_versions(tool: str) -> Pin:
-    """Return the pin of a tool whose registry keeps other versions. Raises ProvisionError for other tools."""
+def _with_versions(tool: str, progress: Progress) -> Pin:
+    """Return the pin of a tool whose registry keeps other versions, ready to be asked. Raises ProvisionError."""
     pinned = pin(tool)
     if pinned.source not in ("pypi", "npm"):
         raise ProvisionError(
             f"{tool} can be had in its pinned version {pinned.version} only: {pinned.source} keeps no other for long."
         )
+    install_client(pinned, progress)
     return pinned
 
 
-def client(pinned: Pin, progress: Progress) -> Path | None:
-    """Return the deno that fetches npm packages, installed if missing; None for tools of other registries."""
-    if pinned.source != "npm":
-        return None
-    install("deno", progress)
-    return executable("deno")
+def install_client(pinned: Pin, progress: Progress) -> None:
+    """Install deno, if missing, for a package of npm. Raises ProvisionError."""
+    if pinned.source == "npm":
+        install("deno", progress)
 
 
 def _record_path(tool: str, version: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from pytest_wasmedge.latency.journal import machine
@@ -20,20 +20,6 @@ _OUTPUTS = (
     "benchmark_histogram",
     "benchmark_only",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Fixture:
-    """The attributes of the `benchmark` fixture that pytest-benchmark reads after a test."""
-
-    name: str
-    fullname: str
-    group: str
-    param: str
-    params: dict[str, str]
-    extra_info: dict[str, object]
-    cprofile_stats: None = None
-    has_error: bool = False
 
 
 def wanted(config: Any) -> bool:
@@ -78,13 +64,16 @@ def add_record(config: Any, record: RunRecord) -> None:
             "peak_memory_bytes": each.peak_memory_bytes,
             "machine": machine(),
         }
-        fixture = _Fixture(
+        # What pytest-benchmark reads of its `benchmark` fixture after a test.
+        fixture = SimpleNamespace(
             name=each.test.rpartition("::")[2],
             fullname=fullname,
             # One table per kind, with all its runtimes.
             group=each.kind,
             param=each.runtime,
             params={"runtime": each.runtime},
+            cprofile_stats=None,
+            has_error=False,
             extra_info={key: value for key, value in extra.items() if value is not None},
         )
         options = {"timer": "perf_counter_ns", "disable_gc": False, "warmup": False}

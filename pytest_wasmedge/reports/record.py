@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ NEW = "new"
 #: How many outcomes were compared with the baseline's, what changed, and what varies from run to run by itself.
 COMPARED, CHANGED, VARYING = "compared", "changed", "varying"
 DENSITY_BYTES = "density_bytes"
+#: Why a test was skipped, and that it asked for the reference.
+SKIPPED, REFERENCE = "skipped", "reference"
 HAZARDS = "hazards"
 
 _FROM_BEST = ("skipped", "passed", "known", "failed")
@@ -67,6 +70,7 @@ class RuntimeRecord:
     density_bytes: int | None = None
     unchecked: frozenset[str] = frozenset()
     statuses: str = ""
+    flags: tuple[str, ...] = ()
     wrapped: str = ""
     tools: tuple[Provenance, ...] = ()
     latencies: dict[str, Latency] = field(default_factory=dict)
@@ -94,7 +98,8 @@ class RunRecord:
     ``measured`` is all that tests measured, in their order; ``cases`` holds the verdicts of (case, runtime),
     ``known`` where (line of the contract, runtime) was met. ``compared`` counts the outcomes that were compared with
     the baseline's, by runtime; ``changed`` is what behaves otherwise, ``varying`` what differs from run to run by
-    itself, and where. ``again`` are the tests that another plugin had to run again. ``broken`` is what of the contract
+    itself, and where. ``again`` are the tests that another plugin had to run again, ``skips`` how many tests were
+    skipped for which reason. ``broken`` is what of the contract
     does not hold. ``closing`` are lines to be shown at the end, each with its mood.
     """
 
@@ -111,6 +116,8 @@ class RunRecord:
     changed: dict[str, list[str]] = field(default_factory=dict)
     varying: dict[str, list[str]] = field(default_factory=dict)
     again: list[str] = field(default_factory=list)
+    skips: Counter[str] = field(default_factory=Counter)
+    compared_with_reference: bool = False
     broken: list[str] = field(default_factory=list)
     closing: list[tuple[str, str]] = field(default_factory=list)
 
@@ -132,6 +139,7 @@ class RunRecord:
             availability,
             unchecked=runtime.unchecked,
             statuses=runtime.statuses,
+            flags=runtime.flags,
             wrapped=runtime.wrapped,
             tools=provenances(runtime.tools),
         )
@@ -162,6 +170,9 @@ class RunRecord:
             # A test with several parameters has one name: its worst verdict counts.
             before_it = self.cases.get((case, name), verdict)
             self.cases[case, name] = max(before_it, verdict, key=_FROM_BEST.index)
+        if SKIPPED in facts:
+            self.skips[facts[SKIPPED]] += 1
+        self.compared_with_reference |= REFERENCE in facts
         self.known |= {(line, name) for line in facts.get(KNOWN, ())}
         self.compared[name] = self.compared.get(name, 0) + len(facts.get(COMPARED, ()))
         for seen, key in ((self.changed, CHANGED), (self.varying, VARYING), (self.hazards, HAZARDS)):

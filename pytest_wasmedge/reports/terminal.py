@@ -9,7 +9,7 @@ from pytest_wasmedge.portability.excerpt import aligned, printable
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
 _HEAD = ("runtime", "version", "engine", "passed", "failed", "skipped", "divergences", "cold ms", "warm ms")
-_LEFT = 3
+_SHOWN_SKIPS = 4
 _COLUMNS = ("floor", "cold", "evicted", "no-cache", *WORKLOADS)
 
 
@@ -21,7 +21,7 @@ def title(record: RunRecord) -> str:
 def table(record: RunRecord) -> list[tuple[str, str]]:
     """Return the lines of the table and those that follow, each with its mood: good, bad, warn or plain."""
     rows = [(_cells(row), _mood(row)) for row in record.runtimes.values() if row.availability.available]
-    table = aligned([_HEAD, *(cells for cells, _ in rows)], "<" * _LEFT + ">" * (len(_HEAD) - _LEFT))
+    table = aligned([_HEAD, *(cells for cells, _ in rows)], "<<<>>>>>>")
     lines = list(zip(table, ["plain", *(mood for _, mood in rows)], strict=True))
     for row in record.runtimes.values():
         if not row.availability.available:
@@ -30,7 +30,8 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
             lines.append((f"{row.name}  {not_run}{row.availability.reason}{remedy}", "warn"))
     if not record.ran:
         lines.append(("no test ran on any runtime: this run proves nothing", "bad"))
-    lines.append((f"reference: {record.reference}", "plain"))
+    if record.compared_with_reference:
+        lines.append((f"reference: {record.reference}", "plain"))
     cold = {row.name: row.cold.kind for row in record.runtimes.values() if row.cold}
     if cold:
         per_kind = (
@@ -43,7 +44,9 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
     for row in record.runtimes.values():
         if row.unchecked and row.ran:
             fields = " and ".join(sorted(row.unchecked))
-            lines.append((f"{row.name} does not tell {fields}: not checked there", "warn"))
+            lines.append((f"{row.name} does not report {fields}: not checked there", "warn"))
+        if row.flags and row.ran:
+            lines.append((f"{row.name}: started with {' '.join(row.flags)}", "plain"))
         if row.wrapped and row.ran:
             lines.append((f"{row.name}: wrapped, not unchanged ({row.wrapped})", "plain"))
     for note in dict.fromkeys(row.statuses for row in record.runtimes.values() if row.statuses and row.ran):
@@ -57,6 +60,13 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
         lines.append((f"{finding.verdict}: {finding.sentence}", mood))
     if record.baseline:
         lines += _changes(record)
+    for reason, count in record.skips.most_common(_SHOWN_SKIPS):
+        lines.append((f"not checked, {_counted(count, 'test')} skipped: {reason}", "warn"))
+    if len(record.skips) > _SHOWN_SKIPS:
+        rest = sum(count for _, count in record.skips.most_common()[_SHOWN_SKIPS:])
+        lines.append(
+            (f"not checked, {_counted(rest, 'test')} skipped for other reasons: -rs shows them", "warn")
+        )
     if record.again:
         lines.append((f"ran more than once, the last attempt counts: {', '.join(record.again)}", "warn"))
     lines += [(line, "bad") for line in record.broken]

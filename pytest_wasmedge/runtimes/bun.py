@@ -16,6 +16,7 @@ class Bun(ServerRuntime):
 
     name = "bun"
     engine = "JavaScriptCore"
+    flags_at = 1
     capabilities = frozenset({"concurrent"})
     tool = "bun"
     tools = ("bun", "shim")

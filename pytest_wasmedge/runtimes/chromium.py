@@ -56,6 +56,7 @@ class Chromium(BrowserRuntime):
 
     name = "chromium"
     engine = "V8"
+    flags_at = 4
     capabilities = frozenset({"memory_limit", "concurrent"})
     tools = ("shim",)
     commands = ("chromium-headless-shell", "chromium", "google-chrome", "chromium-browser")

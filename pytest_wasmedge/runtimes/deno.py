@@ -15,6 +15,7 @@ class Deno(ServerRuntime):
 
     name = "deno"
     engine = "V8"
+    flags_at = 2
     capabilities = frozenset({"memory_limit", "concurrent"})
     tool = "deno"
     tools = ("deno", "shim")

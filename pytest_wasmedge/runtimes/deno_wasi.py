@@ -18,6 +18,7 @@ class DenoWasi(NodeWasiRuntime):
     """
 
     name = "deno-wasi"
+    flags_at = 2
     tool = "deno"
     tools = ("deno",)
     # The first with a node:wasi that works.

@@ -18,6 +18,7 @@ class EdgeRuntime(ServerRuntime):
 
     name = "edge-runtime"
     engine = "V8"
+    flags_at = 1
     capabilities = frozenset({"memory_limit"})
     tool = "edge-runtime"
     tools = ("node", "shim", "edge-runtime")

@@ -64,6 +64,7 @@ class Firefox(BrowserRuntime):
 
     name = "firefox"
     engine = "SpiderMonkey"
+    flags_at = 1
     capabilities = frozenset({"concurrent"})
     tools = ("shim",)
     commands = ("firefox-esr", "firefox")

@@ -14,6 +14,7 @@ class Node(ServerRuntime):
 
     name = "node"
     engine = "V8"
+    flags_at = 1
     capabilities = frozenset({"memory_limit", "concurrent"})
     tool = "node"
     tools = ("node", "shim")

@@ -13,6 +13,7 @@ class NodeWasi(NodeWasiRuntime):
     """``node nodewasi.mjs``. Node's permission for WASI covers no folders: those are granted by preopens alone."""
 
     name = "node-wasi"
+    flags_at = 1
     tool = "node"
     tools = ("node",)
     # The first with --permission.

@@ -63,6 +63,7 @@ class WasmEdge(CompiledRuntime):
 
     name = "wasmedge"
     engine = "WasmEdge"
+    flags_at = 2
     statuses = "it passes on only the low 8 bits of an exit status: its 0 may be a 256"
     capabilities = frozenset({"memory_limit", "preopens"})
     tools = ("wasmedge",)
@@ -98,8 +99,8 @@ class WasmEdge(CompiledRuntime):
         argv = [str(executable), "compile", "--generic-binary", *_proposal_flags(artifact)]
         argv += [str(artifact.path.absolute()), "code.wasm"]
         run_compiler(
-            self,
             argv,
+            self.environment(workspace),
             workspace,
             f"wasmedge {self.versions(executable).version} cannot compile {artifact.name}",
             lambda stdout, stderr: _wording(self._split(stdout, began_s)[1]),

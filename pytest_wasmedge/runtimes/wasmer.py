@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_wasmedge import drivers
-from pytest_wasmedge.drivers.compiled import KEPT_FILES, compile_phase, run_compiler
+from pytest_wasmedge.drivers.compiled import KEPT_BYTES, compile_phase, run_compiler
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.drivers.server import ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
@@ -91,8 +91,9 @@ class Wasmer(ServerRuntime):
         with Workspace() as workspace:
             paths = (self._cache(package), artifact.path.absolute(), code)
             argv = _command("compile", package, *map(str, paths))
-            run_compiler(self, argv, workspace.path, f"wasmer cannot compile {artifact.name}")
-        keep_newest(code.parent.glob("*.bin"), KEPT_FILES)
+            env = self.environment(workspace.path)
+            run_compiler(argv, env, workspace.path, f"wasmer cannot compile {artifact.name}")
+        keep_newest(code.parent.glob("*.bin"), most_bytes=KEPT_BYTES)
 
 
 def _command(mode: str, package: Path, *rest: str) -> list[str]:

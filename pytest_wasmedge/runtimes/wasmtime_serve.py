@@ -86,6 +86,7 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
 
     name = "wasmtime-serve"
     engine = "Cranelift"
+    flags_at = 2
     capabilities = frozenset({"memory_limit", "concurrent"})
     cache_state = "code-cache"
     tool = "wasmtime"
@@ -151,18 +152,16 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
     def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
         # A change of our component changes the key, too. 49.0.4 prints the version 49.0.3.
         build = self.versions(executable).build
-        settings = f"{wasi_http.fingerprint()}{' '.join(_proposal_flags(artifact))}"
+        settings = " ".join((wasi_http.fingerprint(), *_proposal_flags(artifact), *self.flags))
         return f"wasmtime-serve {build}, {executable.stat().st_size} bytes", settings
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
         wrapped = workspace / "component.wasm"
         wrapped.write_bytes(wasi_http.wrap(artifact.path.read_bytes()))
-        run_compiler(
-            self,
-            [str(executable), "compile", *_proposal_flags(artifact), "-o", str(path), str(wrapped)],
-            workspace,
-            f"{self.name} could not start with {artifact.name}: wasmtime cannot compile it inside its component",
-        )
+        flags = (*_proposal_flags(artifact), *self.flags)
+        argv = [str(executable), "compile", *flags, "-o", str(path), str(wrapped)]
+        problem = f"{self.name} could not start with {artifact.name}: wasmtime cannot compile it inside its component"
+        run_compiler(argv, self.environment(workspace), workspace, problem)
 
 
 def _proposal_flags(artifact: Artifact) -> tuple[str, ...]:

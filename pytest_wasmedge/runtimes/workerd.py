@@ -24,6 +24,7 @@ class Workerd(ServerRuntime):
 
     name = "workerd"
     engine = "V8"
+    flags_at = 2
     capabilities = frozenset({"memory_limit"})
     tool = "workerd"
     tools = ("workerd", "shim")

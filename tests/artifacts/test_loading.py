@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.artifacts.loading import inspect, load_artifact
-from pytest_wasmedge.artifacts.wasi import SIGNATURES
+from pytest_wasmedge.artifacts.wasi import SIGNATURES, WASI
 from pytest_wasmedge.errors import ArtifactError
+from tests import wat
 
 HEADER = b"\0asm\1\0\0\0"
 KINDS = {"function": 0, "table": 1, "memory": 2, "global": 3, "tag": 4}
@@ -48,14 +49,15 @@ def exports(**kinds: str) -> bytes:
     return section(7, *(text(name) + bytes([KINDS[kind]]) + b"\0" for name, kind in kinds.items()))
 
 
-TYPE = section(1, b"\x60\0\0")
+# What fd_write is, and what _start is.
+TYPE = section(1, b"\x60\4\x7f\x7f\x7f\x7f\1\x7f", b"\x60\0\0")
 COMMAND = (
     HEADER
     + TYPE
     + imports(("wasi_snapshot_preview1", "fd_write", "function"))
-    + section(3, b"\0")
+    + section(3, b"\1")
     + section(5, b"\1\2\x80\1")
-    + exports(memory="memory", _start="function")
+    + section(7, text("memory") + b"\2\0", text("_start") + b"\0\1")
     + section(10, b"\2\0\x0b")
     + b"\0\5" + text("name")
 )  # fmt: skip
@@ -218,7 +220,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ),
         (
             COMMAND[:-1],
-            "x.wasm is truncated: it ends inside its custom section, which begins at byte 89. "
+            "x.wasm is truncated: it ends inside its custom section, which begins at byte 97. "
             "Copy or build it again.",
         ),
         (
@@ -354,3 +356,66 @@ def test_any_damage_is_an_error_of_ours_or_harmless() -> None:
                 assert inspect(data).size_bytes == len(data)
             except ArtifactError as error:
                 assert str(error).startswith("the artifact ")  # noqa: PT017 - both ends are right
+
+
+# -- what is wrong whatever the host
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (
+            '(module (memory (export "memory") 1) (func (export "_start") (param i32)))',
+            "exports _start as a function (i32) -> (), which hosts cannot call",
+        ),
+        (
+            '(module (memory (export "memory") 1) (func (export "_start") (result i64) (i64.const 1)))',
+            "exports _start as a function () -> (i64), which hosts cannot call",
+        ),
+        (
+            f'(module (import "{WASI}" "fd_write" (func (param i32 i32 i32) (result i32)))'
+            ' (memory (export "memory") 1) (func (export "_start")))',
+            "fd_write as a function (i32, i32, i32) -> (i32); in preview 1 it is (i32, i32, i32, i32) -> (i32)",
+        ),
+        (
+            f'(module (import "{WASI}" "proc_exit" (func (param i32) (result i32)))'
+            ' (memory (export "memory") 1) (func (export "_start")))',
+            "proc_exit as a function (i32) -> (i32); in preview 1 it is (i32) -> ()",
+        ),
+        (
+            f'(module (import "{WASI}" "fd_write" (func (param i32 i32 i32 i32) (result i32)))'
+            ' (memory (export "mem") 1) (func (export "_start")))',
+            "does not export a memory as `memory`",
+        ),
+        (
+            f'(module (import "{WASI}" "fd_write" (func $w (param i32 i32 i32 i32) (result i32)))'
+            ' (memory 1) (func (export "_start")) (export "memory" (func $w)))',
+            "does not export a memory as `memory`",
+        ),
+        (
+            '(module (memory (export "memory") 1) (func (export "_start") (drop (i32.eqz (i64.const 2)))))',
+            "is not valid WebAssembly, whatever the host: type mismatch: expected i32, found i64",
+        ),
+        (
+            '(module (memory (export "memory") 1) (func $s (param i32)) (start $s) (func (export "_start")))',
+            "is not valid WebAssembly, whatever the host: invalid start function type",
+        ),
+    ],
+)
+def test_what_no_host_takes_is_refused_beforehand(tmp_path: Path, module: str, said: str) -> None:
+    """One sentence says what is wrong, before any host is started with it."""
+    assert said in error_of(tmp_path, wat.assemble(module))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        f'(module (import "{WASI}" "proc_exit" (func (param i32))) (func (export "_start")))',
+        '(module (func (export "_start")))',
+        '(module (type $s (struct)) (func $f (param (ref null $s))) (memory (export "memory") 1)'
+        ' (func (export "_start")))',
+    ],
+)
+def test_what_hosts_take_is_let_through(tmp_path: Path, module: str) -> None:
+    """A memory is needed by what passes something through it; types that only a proposal has are left to hosts."""
+    assert load_artifact(wat.write(tmp_path / "x.wasm", wat.assemble(module))).name == "x"

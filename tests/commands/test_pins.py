@@ -168,7 +168,7 @@ def test_an_installed_package_is_not_changed(
     there: FakeRegistries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where the pins cannot be written that is the whole answer, before anybody is asked."""
-    monkeypatch.setattr(pins_command, "not_ours", lambda: "pins.toml belongs to an installed package.")
+    monkeypatch.setattr(pins_command, "unwritable", lambda: "pins.toml belongs to an installed package.")
 
     assert cli.main(["pins", "--update"]) == 1
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.drivers.compiled import KEPT_FILES, compiled, place_of
+from pytest_wasmedge.drivers.compiled import compiled, place_of
 from pytest_wasmedge.errors import HostStartError, ProvisionError
 from pytest_wasmedge.model import Artifact
 from tests.conftest import Mount
@@ -125,17 +125,26 @@ def test_what_a_killed_compiler_left_goes(cache: Path) -> None:
     assert not left.exists()
 
 
-def test_the_oldest_go(cache: Path) -> None:
-    """Only the files that were used last are kept; using one makes it young again."""
-    letters = (string.digits + string.ascii_letters)[:KEPT_FILES]
-    assert len(letters) == KEPT_FILES
-    for age, letter in enumerate(letters):
-        os.utime(compiled(artifact(letter), "engine 1", "", lambda path: None), (age, age))
-    compiled(artifact("0"), "engine 1", "", lambda path: None)
-    compiled(artifact("Z"), "engine 1", "", lambda path: None)
-    kept = {file.name[0] for file in cache.glob("*.cwasm")}
+def test_the_oldest_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was used last is kept, as much as there is room for; using a file makes it young again."""
+    monkeypatch.setattr("pytest_wasmedge.drivers.compiled.KEPT_BYTES", 1000)
 
-    assert kept == {"0", "Z", *letters[2:]}
+    def make(letter: str, size_bytes: int) -> Path:
+        def compile_to(path: Path) -> None:
+            path.write_bytes(bytes(size_bytes))
+
+        return compiled(artifact(letter), "engine 1", "", compile_to)
+
+    for age, letter in enumerate(string.digits):
+        os.utime(make(letter, 90), (age, age))
+    make("0", 90)
+    make("a", 300)
+    assert {file.name[0] for file in cache.glob("*.cwasm")} == {"0", "a", *"456789"}
+    # Small ones do not throw out a large one that was used after them, and what alone is too large stays.
+    make("b", 90)
+    assert {file.name[0] for file in cache.glob("*.cwasm")} == {"0", "a", "b", *"56789"}
+    make("c", 2000)
+    assert {file.name[0] for file in cache.glob("*.cwasm")} == {"c"}
 
 
 def test_one_that_goes_meanwhile(cache: Path) -> None:

@@ -419,7 +419,7 @@ HEAD = "[tool.pytest-wasmedge.runtimes.deno]\n"
         ("[tool.pytest-wasmedge]\nruntimes = 1\n", "tool.pytest-wasmedge.runtimes is 1; write it as a table"),
         (
             "[tool.pytest-wasmedge.runtimes.denno]\n",
-            "has the unknown key denno. Did you mean deno? Known: bun, cloudflare, deno, node, workerd.",
+            "has the unknown key denno. Did you mean deno? Known: bun, chromium, cloudflare, deno, deno-wasi, ",
         ),
         (
             "[tool.pytest-wasmedge.runtimes]\ndeno = 'x'\n",
@@ -428,7 +428,7 @@ HEAD = "[tool.pytest-wasmedge.runtimes.deno]\n"
         (HEAD, "[tool.pytest-wasmedge.runtimes.deno] lacks the key server"),
         (
             f"{HEAD}sever = 'x'\n",
-            "has the unknown key sever. Did you mean server? Known: server, artifact, args.",
+            "has the unknown key sever. Did you mean server? Known: server, artifact, args, flags.",
         ),
         (f"{HEAD}config = 'x'\n", "has the unknown key config."),
         (f"{HEAD}server = 1\n", "runtimes.deno.server is 1; give a path, as a string."),

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_wasmedge.provision import moving as moving_module
 from pytest_wasmedge.provision import pins as pins_module
+from pytest_wasmedge.provision import registry as registry_module
 from pytest_wasmedge.provision import standing as standing_module
 from pytest_wasmedge.provision.pins import Pin, Smoke
 from tests.provision.registries import Checkout, Registries
@@ -105,11 +106,8 @@ def checkout(
     monkeypatch.setattr(pins_module, "PINS", made.pins)
     monkeypatch.setattr(pins_module, "LOCKS", made.locks)
     for module in (standing_module, moving_module):
-        monkeypatch.setattr(
-            module,
-            "client",
-            lambda pin, progress: real_deno / "bin" / "deno" if pin.source == "npm" else None,
-        )
+        monkeypatch.setattr(module, "install_client", lambda pin, progress: None)
+    monkeypatch.setattr(registry_module, "executable", lambda name: real_deno / "bin" / "deno")
     made.read_anew()
     yield made
     monkeypatch.undo()

@@ -182,7 +182,9 @@ def test_a_network_that_never_answers(pin: Pin, proxy: Proxy, monkeypatch: pytes
     proxy.fails("stalled")
     monkeypatch.setattr(clients, "FETCH_TIMEOUT_S", 2.0)
 
-    with pytest.raises(ProvisionError, match=r"was not done after 2 s and was stopped\. Check the network"):
+    with pytest.raises(
+        ProvisionError, match=r"was not done after 2 s and was stopped\. Check this machine's network"
+    ):
         install(pin.name)
 
     assert ours() == []

@@ -62,7 +62,7 @@ def test_an_entry_that_is_missing_is_reported(tool: FakeTool, cache: Path) -> No
     """A package without the file that the pin promises is an error, not a broken installation."""
     tool.pin = dataclasses.replace(tool.pin, entry="bin/other")
 
-    with pytest.raises(ProvisionError, match=r"tool 1\.0 holds no bin/other"):
+    with pytest.raises(ProvisionError, match=r"tool 1\.0 has no bin/other"):
         install("tool")
 
     assert leftovers(cache) == []

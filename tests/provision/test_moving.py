@@ -12,7 +12,7 @@ import pytest
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import moving, pins
-from pytest_wasmedge.provision.moving import move, not_ours
+from pytest_wasmedge.provision.moving import move, unwritable
 from pytest_wasmedge.provision.standing import Offer, Standing, ask
 from tests.provision.registries import Checkout, Registries
 
@@ -232,9 +232,9 @@ def test_a_lock_that_deno_refuses_is_not_written(
 
 def test_only_a_checkout_is_changed(checkout: Checkout) -> None:
     """Where the package is installed, its pins are not to be moved, and the sentence says where they are."""
-    assert not_ours() == ""
+    assert unwritable() == ""
     (checkout.root / "pyproject.toml").unlink()
-    assert not_ours() == (
+    assert unwritable() == (
         f"{checkout.pins} belongs to an installed pytest-wasmedge, whose pins are not to be moved: do it in a checkout "
         "of the project, with `make pins UPDATE=1`."
     )
@@ -246,7 +246,7 @@ def test_what_cannot_be_written(checkout: Checkout, monkeypatch: pytest.MonkeyPa
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != victim and allowed(path, mode))
 
-    assert not_ours().startswith(f"{checkout.pins.parent / victim} cannot be written by you")
+    assert unwritable().startswith(f"{checkout.pins.parent / victim} cannot be written by you")
 
 
 # -- ranges of Debian

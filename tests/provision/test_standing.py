@@ -109,7 +109,7 @@ def test_a_client_that_cannot_be_had(checkout: Checkout, monkeypatch: pytest.Mon
     def no_deno(pinned: object, progress: object) -> None:
         raise ProvisionError("deno 2 could not be fetched. Try again.")
 
-    monkeypatch.setattr(standing, "client", no_deno)
+    monkeypatch.setattr(standing, "install_client", no_deno)
 
     assert ask("js").state == "could not be asked: deno 2 could not be fetched. Try again"
 

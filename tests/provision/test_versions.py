@@ -12,7 +12,7 @@ import pytest
 
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.model import Invocation, Limits
-from pytest_wasmedge.provision import executable, find, install, installed, registry
+from pytest_wasmedge.provision import find, install, installed, registry
 from pytest_wasmedge.provision import pins as pins_module
 from pytest_wasmedge.provision import versions as versions_module
 from pytest_wasmedge.provision.pins import Pin, this_platform
@@ -44,11 +44,11 @@ class FakeRegistry:
         self.asked: list[str] = []
         self.fetched: list[Pin] = []
 
-    def published(self, pin: Pin, work: Path, deno: Path | None) -> list[str]:
+    def published(self, pin: Pin, work: Path) -> list[str]:
         """Do what `registry.published` does."""
         return [*self._answer("versions"), *self.versions]
 
-    def stated(self, pin: Pin, version: str, work: Path, deno: Path | None) -> str:
+    def stated(self, pin: Pin, version: str, work: Path) -> str:
         """Do what `registry.stated` does."""
         self._answer(version)
         return self.digest
@@ -240,7 +240,7 @@ def test_a_lock_file_made_for_a_version_is_kept(
     tool.pin = dataclasses.replace(tool.pin, source="npm")
     used: list[bytes] = []
 
-    def stated(pin: Pin, version: str, work: Path, deno: Path | None) -> str:
+    def stated(pin: Pin, version: str, work: Path) -> str:
         (work / "deno.lock").write_bytes(lock)
         return there.digest
 
@@ -249,7 +249,7 @@ def test_a_lock_file_made_for_a_version_is_kept(
         return tool.fetch(pin, work)
 
     monkeypatch.setattr(there, "stated", stated)
-    monkeypatch.setattr(versions_module, "client", lambda pinned, progress: None)
+    monkeypatch.setattr(versions_module, "install_client", lambda pinned, progress: None)
     monkeypatch.setattr(install_module, "install", lambda name, progress: None)
     monkeypatch.setattr(install_module, "executable", lambda name: Path(name))
     monkeypatch.setattr(install_module, "fetch_locked", fetch)
@@ -380,7 +380,7 @@ def test_npm_states_versions_and_integrity(
     wanted = pins_module.pin("workerd")
 
     listed = published("workerd")
-    digest = registry.stated(wanted, wanted.version, tmp_path, executable("deno"))
+    digest = registry.stated(wanted, wanted.version, tmp_path)
 
     assert wanted.version in listed
     assert newest("1.2026", listed) is not None

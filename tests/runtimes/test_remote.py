@@ -765,7 +765,7 @@ def test_real_worker_is_measured_by_its_count(
     result.stdout.re_match_lines(
         [
             r"edge +\S+ +deployed +3 +0 +1 +0 +\d+\.\d +\d+\.\d",
-            "edge does not tell ending and stderr: not checked there",
+            "edge does not report ending and stderr: not checked there",
             r"edge: artifact not verified \(it sends no x-pytest-wasmedge-artifact\)",
             r"SKIPPED .* edge is deployed: we do not start it\.",
         ]
