@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from pytest_wasmedge.drivers.command import CommandHost, CommandLaunch, CommandRuntime, Wrap
 from pytest_wasmedge.drivers.process import Workspace, spawn, stop
@@ -21,7 +21,7 @@ from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
 from pytest_wasmedge.provision.cache import folder, keep_newest, locked, writing
 from pytest_wasmedge.provision.files import whole
 
-#: How much compiled code is kept of one kind; what was used longest ago goes first. One compiled Ruby is about 60 MB.
+#: More compiled code of one kind is not kept: files unused for longest are removed. One compiled Ruby is about 60 MB.
 KEPT_BYTES = 2 << 30
 _LAST_WORDS = 500
 
@@ -94,15 +94,9 @@ def compile_phase(kept: Path | None, compile_now: Callable[[], object]) -> dict[
     return {"compile": time.perf_counter_ns() - began_ns}
 
 
-class Compiler(Protocol):
-    """Whatever says in which environment its compiler runs; a Program does."""
-
-    def environment(self, workspace: Path) -> Mapping[str, str]: ...
-
-
 def run_compiler(
-    program: Compiler,
     argv: Sequence[str],
+    env: Mapping[str, str],
     workspace: Path,
     problem: str,
     read: Callable[[bytes, bytes], str] = lambda stdout, stderr: stderr.decode("utf-8", "backslashreplace"),
@@ -113,7 +107,7 @@ def run_compiler(
     """
     process = spawn(
         argv,
-        env=program.environment(workspace),
+        env=env,
         cwd=workspace,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

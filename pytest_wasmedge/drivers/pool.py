@@ -84,10 +84,9 @@ def probe(runtime: Runtime) -> Availability:
 
 
 def _lacking(runtime: Runtime, proposals: Sequence[str]) -> tuple[str, ...]:
-    """Return the proposals that a runtime does not have, found out by running commands that need nothing else.
+    """Return the proposals whose example the runtime cannot run; those without an example are left to the artifact.
 
-    A proposal that we have no such command for is left to the artifact itself. A runtime that cannot run even a command
-    that needs none lacks something else, which the start of the artifact will show.
+    Returns none if the runtime cannot run even an example without proposals: the artifact's start will show why.
     """
     lacks = tuple(name for name in proposals if (data := example(name)) and not _runs(runtime, data, name))
     return lacks if lacks and _runs(runtime, example("")) else ()

@@ -99,8 +99,8 @@ class WasmEdge(CompiledRuntime):
         argv = [str(executable), "compile", "--generic-binary", *_proposal_flags(artifact)]
         argv += [str(artifact.path.absolute()), "code.wasm"]
         run_compiler(
-            self,
             argv,
+            self.environment(workspace),
             workspace,
             f"wasmedge {self.versions(executable).version} cannot compile {artifact.name}",
             lambda stdout, stderr: _wording(self._split(stdout, began_s)[1]),

@@ -91,7 +91,8 @@ class Wasmer(ServerRuntime):
         with Workspace() as workspace:
             paths = (self._cache(package), artifact.path.absolute(), code)
             argv = _command("compile", package, *map(str, paths))
-            run_compiler(self, argv, workspace.path, f"wasmer cannot compile {artifact.name}")
+            env = self.environment(workspace.path)
+            run_compiler(argv, env, workspace.path, f"wasmer cannot compile {artifact.name}")
         keep_newest(code.parent.glob("*.bin"), most_bytes=KEPT_BYTES)
 
 

@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 #: Error numbers of WASI preview 1.
 _EFAULT, _EINVAL = 21, 28
-#: Artifacts from this size on are compiled in a process of their own.
-_LARGE_BYTES = 1 << 20
 #: Records of ``poll_oneoff`` in WASI preview 1: user data, type, and of a clock its number, timeout and flags; and user
 #: data and type. A guest may pass so many of the former at once.
 _SUBSCRIPTION, _EVENT = struct.Struct("<8sB7xI4xQ8xB7x"), struct.Struct("<8s2xB21x")
 _SUBSCRIPTIONS = 1024
+#: Artifacts from this size on are compiled in another process.
+_LARGE_BYTES = 1 << 20
 
 
 class Wasmtime(Runtime):
@@ -81,16 +81,14 @@ class Wasmtime(Runtime):
         except ProvisionError:
             return None
 
-    def environment(self, workspace: Path) -> dict[str, str]:
-        """Return the environment of the process that compiles: it imports what this one imports."""
-        return {"PYTHONPATH": os.pathsep.join(sys.path)}
-
     def compile_beside(self, artifact: Artifact, path: Path) -> None:
-        """Compile in a process of its own, whose memory is given back: a Ruby takes 740 MB. Raises HostStartError."""
+        """Compile in another process, which gives its memory back: Ruby takes 740 MB. Raises HostStartError."""
         script = f"import sys; from {__name__} import compile_file; compile_file(*sys.argv[1:])"
         argv = [sys.executable, "-c", script, str(artifact.path.absolute()), str(path), *artifact.proposals]
+        # It imports from the same folders as this one.
+        env = {"PYTHONPATH": os.pathsep.join(sys.path)}
         with Workspace() as workspace:
-            run_compiler(self, argv, workspace.path, f"wasmtime cannot compile {artifact.name}")
+            run_compiler(argv, env, workspace.path, f"wasmtime cannot compile {artifact.name}")
 
 
 class WasmtimeHost(InProcessHost):

@@ -36,15 +36,14 @@ class WasmtimeCli(CompiledRuntime):
     def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
         # 49.0.4 prints the version 49.0.3.
         build = self.versions(executable).build
-        return f"wasmtime-cli {build}, {executable.stat().st_size} bytes", " ".join(
-            (*_proposal_flags(artifact), *self.flags)
-        )
+        settings = " ".join((*_proposal_flags(artifact), *self.flags))
+        return f"wasmtime-cli {build}, {executable.stat().st_size} bytes", settings
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
         paths = [str(path), str(artifact.path.absolute())]
         argv = [str(executable), "compile", *_proposal_flags(artifact), *self.flags, "-o", *paths]
-        version = self.versions(executable).version
-        run_compiler(self, argv, workspace, f"wasmtime {version} cannot compile {artifact.name}")
+        version, env = self.versions(executable).version, self.environment(workspace)
+        run_compiler(argv, env, workspace, f"wasmtime {version} cannot compile {artifact.name}")
 
     def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
         options = ["--allow-precompiled", "--argv0", ARGV0, *_proposal_flags(launch.artifact)]

@@ -158,20 +158,10 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
         wrapped = workspace / "component.wasm"
         wrapped.write_bytes(wasi_http.wrap(artifact.path.read_bytes()))
-        run_compiler(
-            self,
-            [
-                str(executable),
-                "compile",
-                *_proposal_flags(artifact),
-                *self.flags,
-                "-o",
-                str(path),
-                str(wrapped),
-            ],
-            workspace,
-            f"{self.name} could not start with {artifact.name}: wasmtime cannot compile it inside its component",
-        )
+        flags = (*_proposal_flags(artifact), *self.flags)
+        argv = [str(executable), "compile", *flags, "-o", str(path), str(wrapped)]
+        problem = f"{self.name} could not start with {artifact.name}: wasmtime cannot compile it inside its component"
+        run_compiler(argv, self.environment(workspace), workspace, problem)
 
 
 def _proposal_flags(artifact: Artifact) -> tuple[str, ...]:
