@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers clean
+.PHONY: help setup conformance faults test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers clean
 
 ## help: this list
 help:
@@ -50,14 +50,15 @@ else
 	$(BIN)/python $(PIP_QUIETLY) install --upgrade --upgrade-strategy eager --editable '.[dev]'
 endif
 
-# Both locks anew: the newest of everything, and the oldest that the wheel says it works with; by markers they hold for
-# every Python from 3.11 on, and for every system.
+# All locks anew: the newest of everything, the oldest that the wheel says it works with, and the plugins that ours is
+# tested beside; by markers they hold for every Python from 3.11 on, and for every system.
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
-## lock: write both locks of the Python environment anew
+## lock: write the locks of the Python environment anew
 lock: .venv/.installed
 	$(COMPILE) --extra dev --output-file requirements/dev.txt pyproject.toml
 	$(COMPILE) --resolution lowest-direct --output-file requirements/lowest.txt pyproject.toml
+	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/neighbours.txt requirements/neighbours.in
 
 # The main job: the built-in Ruby on every runtime. Tests run side by side; a measurement waits until it is alone. Our
 # ceilings have so much room that a quarter of a minute decides them, but on a browser that takes three seconds to start.
@@ -68,6 +69,10 @@ conformance: setup
 ## test-unit: those of our own tests that start no real runtime; needs the Python environment alone
 test-unit: .venv/.installed
 	$(BIN)/pytest tests -m "not runtime and not network and not build" -n 2
+
+## faults: the faults that are planted in the gate itself
+faults: .venv/.installed
+	$(BIN)/pytest tests/plugin/test_gate_faults.py -n 2
 
 # The plugin's own tests.
 ## test: all of our own tests (setup first)

@@ -55,6 +55,7 @@ NEEDS_RUNTIMES = (
     "test_echo.py",
     "test_faults.py",
     "test_lifecycle.py",
+    "test_neighbours.py",
     "test_readme.py",
     "test_runtime_contract.py",
 )

@@ -40,6 +40,9 @@ class Recorder:
         # The report of a test that took its worker down with it is pytest-xdist's, and bare.
         if self._record is not None and report.when not in ("setup", "call", "teardown"):
             names = self._named_in(report.nodeid)
+        # A subtest is a part of its test, whose own report follows.
+        if hasattr(report, "context") and type(report) is not pytest.TestReport:
+            return
         # A test counts once: at its call, or where it ended before or after that.
         if names and (report.when == "call" or not report.passed):
             from pytest_wasmedge.reports.record import CASE, KNOWN, NEW

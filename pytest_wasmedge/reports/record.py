@@ -62,6 +62,7 @@ class RuntimeRecord:
     name: str
     engine: str
     availability: Availability
+    cache_state: str = ""
     passed: int = 0
     failed: int = 0
     skipped: int = 0
@@ -82,8 +83,9 @@ class RuntimeRecord:
 
     @property
     def cold(self) -> Latency | None:
-        """Its cold start in its own cache state, which is measured first; None if none was."""
-        return next((one for kind, one in self.latencies.items() if kind.startswith(_COLD)), None)
+        """Its cold start in its own cache state, or as a deployed edge decides; None if none was measured."""
+        own = self.latencies.get(f"cold/{self.cache_state}")
+        return own or next((one for kind, one in self.latencies.items() if kind.startswith(_COLD)), None)
 
     @property
     def warm(self) -> Latency | None:
@@ -137,6 +139,7 @@ class RunRecord:
             runtime.name,
             runtime.engine,
             availability,
+            runtime.cache_state,
             unchecked=runtime.unchecked,
             statuses=runtime.statuses,
             flags=runtime.flags,
