@@ -70,9 +70,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("neighbours") / "venv"
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
     found = place / ("Scripts" if os.name == "nt" else "bin") / "python"
-    pip = [found, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    pip = [str(found), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     subprocess.run([*pip, "--require-hashes", *(f"-r{lock}" for lock in LOCKS)], check=True)
-    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT], check=True)
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], check=True)
     return found
 
 
