@@ -62,6 +62,8 @@ PROPOSALS = (
         _command("", memory="65536 (pagesize 1)"),
     ),
 )
+#: What compilers made before there was a standard, which browsers still take. The validator knows it, to refuse it.
+LEGACY = Proposal("legacy exception handling", "", _command("(tag $t)", "try nop catch $t end"))
 #: What the validator says of a module that needs what it does not know of, which another engine may.
 _UNKNOWN = re.compile(
     r"not enabled|disabled|(?:feature|proposal)s? required|(?:illegal|unknown|invalid) opcode"
@@ -77,7 +79,7 @@ def needed(data: bytes, called: str) -> tuple[str, ...]:
     if problem is None:
         return tuple(name for name in names if _problem(data, [other for other in names if other != name]))
     if "legacy" in problem and "exception" in problem:
-        return ("legacy exception handling",)
+        return (LEGACY.name,)
     if _UNKNOWN.search(problem):
         return (f"what no validator here knows ({problem})",)
     raise ArtifactError(
@@ -96,7 +98,9 @@ def example(name: str) -> bytes | None:
 
     if not name:
         return bytes(wasmtime.wat2wasm(_command("")))
-    return next((bytes(wasmtime.wat2wasm(each.text)) for each in PROPOSALS if each.name == name), None)
+    return next(
+        (bytes(wasmtime.wat2wasm(each.text)) for each in (*PROPOSALS, LEGACY) if each.name == name), None
+    )
 
 
 def _problem(data: bytes, allowed: Collection[str]) -> str | None:

@@ -20,6 +20,14 @@ def test_each_is_found_alone(name: str) -> None:
     assert needed(module, "it") == (name,)
 
 
+def test_what_was_there_before_the_standard() -> None:
+    """Exceptions as compilers wrote them for years are a proposal of their own, which browsers have."""
+    module = example("legacy exception handling")
+
+    assert module is not None
+    assert needed(module, "it") == ("legacy exception handling",)
+
+
 def test_several() -> None:
     """All that a module needs are named, in the order of the table."""
     module = wat.assemble(
