@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import ReadWriteLock
 
 #: Set while a lock is held, so that a pytest started by a test does not wait for the one that waits for it.
 ENV_HELD = "PYTEST_WASMEDGE_QUIET"
@@ -31,9 +36,9 @@ class Quiet:
         on_long_wait: Callable[[str], None] = lambda whom: None,
         while_waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        from filelock import FileLock, ReadWriteLock
+        from filelock import FileLock
 
-        self._lock = ReadWriteLock(str(folder / "quiet.db"))
+        self._lock = _usable(folder / "quiet.db")
         # Held while waiting, so that tests that come later cannot keep a measurement waiting for ever.
         self._turnstile = FileLock(folder / "quiet.turnstile")
         self._on_long_wait, self._while_waiting = on_long_wait, while_waiting
@@ -102,6 +107,23 @@ class Quiet:
             return f"a pytest on this machine that measures, {self._measuring.read_text(encoding='utf-8')}"
         except OSError:
             return "the tests of another pytest on this machine, before something is measured"
+
+
+def _usable(path: Path) -> ReadWriteLock:
+    """Return the lock in this file; a damaged file is removed, since nothing is kept in it."""
+    from filelock import ReadWriteLock, Timeout
+
+    lock = ReadWriteLock(str(path), is_singleton=False)
+    try:
+        lock.acquire_read(timeout=0)
+        lock.release()
+    except Timeout:
+        pass
+    except sqlite3.DatabaseError:
+        lock.close()
+        path.unlink(missing_ok=True)
+        lock = ReadWriteLock(str(path), is_singleton=False)
+    return lock
 
 
 def _acquired(acquire: Callable[[float], object], timeout_s: float) -> bool:

@@ -125,3 +125,15 @@ def test_the_plugin_knows_what_comes_next(pytester: pytest.Pytester, monkeypatch
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=4, skipped=1)
 
     assert turns == ["test", "goes on", "ends", "test"]
+
+
+def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
+    """What a crash or a full disk left of the lock's file keeps nobody from running."""
+    (tmp_path / "quiet.db").write_bytes(bytes(range(256)) * 20)
+    quiet = Quiet(tmp_path)
+
+    with quiet.testing():
+        pass
+    with quiet.measuring():
+        assert (tmp_path / "quiet.measuring").read_text().startswith("process ")
+    assert not (tmp_path / "quiet.measuring").exists()
