@@ -8,7 +8,7 @@ from pytest_wasmedge.contract import conclusions
 from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.model import Runtime
-from pytest_wasmedge.plugin.command_line import GOLDEN
+from pytest_wasmedge.plugin.options import GOLDEN
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.reports.record import RunRecord
 
@@ -16,7 +16,7 @@ from pytest_wasmedge.reports.record import RunRecord
 def check(session: WasmSession) -> None:
     """Find out before any test runs what the command line asks and cannot have. Raises WasmEdgeError."""
     options, selection = session.options, session.selection
-    _ = session.held.contract, session.baseline, session.corpora.programs
+    _ = session.held.contract, session.baseline, session.programs
     required = selection.select(options.require) if options.require else []
     asked_for = [*selection.named(), *required]
     if options.reference not in ("", GOLDEN):
@@ -61,7 +61,7 @@ def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, st
     """
     held, known = session.held, session.selection.known
     if held.contract is not None and record.ran:
-        conclusions.find_stale(record, held.contract, (*session.corpora.cases, *session.corpora.programs))
+        conclusions.find_stale(record, held.contract, (*session.cases, *session.programs))
         conclusions.check_limits(record, held.contract)
         ceilings = {name: held.ceilings(known[name]) for name, row in record.runtimes.items() if row.ran}
         conclusions.list_unjudged(record, held.contract, ceilings)

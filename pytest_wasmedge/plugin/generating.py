@@ -97,7 +97,7 @@ def _parametrize_case(metafunc: pytest.Metafunc) -> None:
     excluded = {topic for mark in marks for topic in mark.kwargs.get("exclude", ())}
     cases = [
         case
-        for case in stash.session(metafunc.config).corpora.cases
+        for case in stash.session(metafunc.config).cases
         if (not topics or case.topic in topics) and case.topic not in excluded
     ]
     metafunc.parametrize("wasm_case", cases, ids=[case.name for case in cases])
@@ -106,7 +106,7 @@ def _parametrize_case(metafunc: pytest.Metafunc) -> None:
 def _parametrize_program(metafunc: pytest.Metafunc) -> None:
     """Run each program on every selected runtime; one that can give no folders is left out, by its name."""
     session = stash.session(metafunc.config)
-    programs = session.corpora.programs
+    programs = session.programs
     params = []
     for runtime in session.selection.selected:
         if "preopens" in runtime.capabilities:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_wasmedge.model import Runtime, base_name
-from pytest_wasmedge.plugin.command_line import Options
-from pytest_wasmedge.plugin.options import CONTRACT
+from pytest_wasmedge.plugin.options import CONTRACT, Options
 
 if TYPE_CHECKING:
     from pytest_wasmedge.contract import Contract, Known

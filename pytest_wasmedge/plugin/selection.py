@@ -8,7 +8,7 @@ from functools import cached_property
 
 from pytest_wasmedge.errors import UnknownRuntimeError, WasmEdgeError
 from pytest_wasmedge.model import Runtime, base_name
-from pytest_wasmedge.plugin.command_line import Options
+from pytest_wasmedge.plugin.options import Options
 from pytest_wasmedge.provision.versions import Resolver, newest
 from pytest_wasmedge.runtimes import DEFAULT, select
 
