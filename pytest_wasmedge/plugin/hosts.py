@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Pools:
-    """One pool for each artifact; what is paused and closed is all that was made here."""
+    """Makes a pool of hosts for each artifact, and pauses and closes all of them."""
 
     def __init__(self) -> None:
         self._made: list[HostPool] = []
@@ -27,14 +27,14 @@ class Pools:
 
     @contextmanager
     def paused(self, but: Host | None = None) -> Iterator[None]:
-        """Keep every host that was started, or all but this one, from using the machine."""
+        """Keep all started hosts, or all but this one, from using the machine."""
         with ExitStack() as pauses:
             for pool in self._made:
                 pauses.enter_context(pool.paused(but))
             yield
 
     def close(self) -> None:
-        """Close every host that was started."""
+        """Close all started hosts."""
         with ExitStack() as closing:
             for pool in self._made:
                 closing.callback(pool.close)
@@ -42,7 +42,7 @@ class Pools:
 
 @contextmanager
 def program_host(program: Program, runtime: Runtime) -> Iterator[Host]:
-    """Start a host of a program for one test, and keep nothing of it: the compiled artifact needs the room.
+    """Start a host of a program for one test, and delete the compiled code that it leaves, to save disk space.
 
     Raises ArtifactError or HostStartError.
     """
