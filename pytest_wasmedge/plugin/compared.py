@@ -31,15 +31,11 @@ class ComparedHost(Host):
         self._compared: set[object] = set()
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        key = (
-            invocation.stdin,
-            invocation.args,
-            tuple(invocation.env.items()),
-            tuple(invocation.preopens.items()),
-        )
-        if key in self._compared and not invocation.preopens:
-            return self.head.invoke(invocation)
-        self._compared.add(key)
+        if not invocation.preopens:
+            key = (invocation.stdin, invocation.args, tuple(invocation.env.items()))
+            if key in self._compared:
+                return self.head.invoke(invocation)
+            self._compared.add(key)
         with _with_copies(invocation) as for_baseline, _with_copies(invocation) as again:
             outcome = self.head.invoke(invocation)
             before = self.baseline.invoke(for_baseline)

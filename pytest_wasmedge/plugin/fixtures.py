@@ -6,7 +6,7 @@ Wiring only; imported at every pytest start, so kept light.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -66,10 +66,19 @@ def wasm_runtime(request: pytest.FixtureRequest, _wasm_selected: Callable[[], st
 
 @pytest.fixture(scope="session")
 def wasm_host(wasm_runtime: str, wasm_session: WasmSession, pytestconfig: pytest.Config) -> Iterator[Host]:
-    """A started host; the test runs once for each runtime of --runtimes."""
+    """A started host, which compares with the baseline if there is one; the test runs once for each of --runtimes."""
+    pool = wasm_session.baseline_pool
     for host in hold(wasm_session, wasm_runtime):
-        with _compared(host, wasm_session, pytestconfig) as compared:
-            yield compared
+        if pool is None or host.runtime.deployed:
+            yield host
+            continue
+        from pytest_wasmedge.plugin.compared import ComparedHost
+        from pytest_wasmedge.plugin.telling import name_of
+
+        baseline = pool.acquire(host.runtime)
+        add_fact = partial(stash.add_fact, pytestconfig)
+        yield ComparedHost(host, baseline, lambda: name_of(pytestconfig.stash[stash.CURRENT]), add_fact)
+        pool.release(host.runtime)
 
 
 @pytest.fixture(scope="session")
@@ -83,15 +92,25 @@ def wasm_hosts(wasm_session: WasmSession) -> Iterator[dict[str, Host]]:
 @pytest.fixture
 def wasm_program_host(wasm_program: Program, wasm_runtime: str, wasm_session: WasmSession) -> Iterator[Host]:
     """A started host that holds a program of --wasm-corpus, for this test alone."""
+    from pytest_wasmedge.artifacts.loading import load_artifact
     from pytest_wasmedge.drivers.pool import explain
-    from pytest_wasmedge.plugin.hosts import program_host
+    from pytest_wasmedge.model import Limits
 
     runtime = wasm_session.selection.find(wasm_runtime)
     availability = wasm_session.pool.availability(runtime)
     if not availability.available:
         skip(explain(runtime, availability))
-    with program_host(wasm_program, runtime) as host:
-        yield host
+    artifact = load_artifact(wasm_program.path, name=wasm_program.short_name)
+    kept = runtime.kept_code(artifact)
+    had_code = kept is not None and kept.exists()
+    try:
+        with runtime.start(artifact, Limits()) as host:
+            artifact.verify()
+            yield host
+    finally:
+        # A program is run once: its compiled code would only take room in the cache.
+        if kept is not None and not had_code:
+            kept.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
@@ -216,28 +235,6 @@ def hold(session: WasmSession, name: str) -> Iterator[Host]:
         skip(error)
     yield started
     session.pool.release(runtime)
-
-
-@contextmanager
-def _compared(host: Host, session: WasmSession, config: pytest.Config) -> Iterator[Host]:
-    """Yield the host or, if there is a baseline, one that compares each invocation with it."""
-    pool = session.baseline_pool
-    if pool is None or host.runtime.deployed:
-        yield host
-        return
-    from pytest_wasmedge.plugin.compared import ComparedHost
-    from pytest_wasmedge.plugin.telling import name_of
-
-    baseline = pool.acquire(host.runtime)
-    try:
-        yield ComparedHost(
-            host,
-            baseline,
-            lambda: name_of(config.stash[stash.CURRENT]),
-            lambda key, value: stash.add_fact(config, key, value),
-        )
-    finally:
-        pool.release(host.runtime)
 
 
 def _require_baseline(session: WasmSession) -> Artifact:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from pytest_wasmedge.model import Runtime, base_name
 from pytest_wasmedge.plugin.options import CONTRACT, Options
 
 if TYPE_CHECKING:
-    from pytest_wasmedge.contract import Contract, Known
+    from pytest_wasmedge.contract import Contract
     from pytest_wasmedge.latency.units import Limit
 
 
@@ -73,10 +73,3 @@ class Held:
             return None
         found = self.contract.ceiling(runtime.name, "cold/no-cache")
         return found.limit if found and found.runtime in (runtime.name, base_name(runtime.name)) else None
-
-    def known_divergences(
-        self, case: str, runtime: str, version: str | None, fields: Collection[str]
-    ) -> list[Known]:
-        """Return the contract's entries that expect any of these fields to diverge."""
-        found = self.contract.known_for(case, runtime, version) if self.contract else []
-        return [known for known in found if any(known.excuses(field) for field in fields)]

@@ -50,22 +50,25 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_wasmedge.plugin import everyday
 
     config.pluginmanager.register(everyday.named(named), "wasmedge-named-fixtures")
-    if config.option.wasm_conformance or config.option.wasm_corpus:
+    option = config.option
+    ceilings = options.given(option) and not option.wasm_conformance and _has_ceilings(config)
+    if option.wasm_conformance or option.wasm_corpus or ceilings:
         from pytest_wasmedge.portability import bundled
 
         suite = bundled.suite()
-        if config.option.wasm_conformance == "only":
+        if option.wasm_conformance == "only":
             config.args[:] = [str(suite)]
-        _collect_also(config, suite if config.option.wasm_conformance else suite / "test_wasi_testsuite.py")
-    if options.given(config.option) and not config.option.wasm_conformance and _has_ceilings(config):
-        from pytest_wasmedge.portability import bundled
-
-        _collect_also(config, bundled.suite() / "test_contract.py")
+        if option.wasm_conformance:
+            _collect_also(config, suite)
+        elif option.wasm_corpus:
+            _collect_also(config, suite / "test_wasi_testsuite.py")
+        if ceilings:
+            _collect_also(config, suite / "test_contract.py")
     if hasattr(config, "workerinput"):
         return
     recorder = Recorder(config)
     config.pluginmanager.register(recorder, "wasmedge-recorder")
-    if options.given(config.option):
+    if options.given(option):
         from pytest_wasmedge.plugin.concluding import check
 
         with _usage_errors():
@@ -215,8 +218,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if mark is not None:
         measurement = (getattr(item, "funcargs", None) or {}).get("wasm_cold_start")
         if not mark.args or measurement is None:
-            needs = 'a limit, such as "25ms", and a test that uses `host`'
-            pytest.fail(f"cold_start_ceiling needs {needs}.", pytrace=False)
+            message = 'cold_start_ceiling needs a limit, such as "25ms", and a test that uses `host`.'
+            pytest.fail(message, pytrace=False)
         if not measurement.holds(measurement.judge(mark.args[0])):
             pytest.fail("\n".join(measurement.explanation()), pytrace=False)
     return result

@@ -94,9 +94,8 @@ class Measuring:
 
         def draw() -> Sample:
             invocation, answer = ready()
-            sample = self._start(
-                host, host.artifact, invocation, state, weigh=next(weigh, False), answer=answer
-            )
+            weighed = next(weigh, False)
+            sample = self._start(host, host.artifact, invocation, state=state, weigh=weighed, answer=answer)
             return self._kept(host, sample)
 
         kind = f"cold/{state or host.runtime.cache_state}"
@@ -109,10 +108,8 @@ class Measuring:
         """
         self._require_startable(host)
         state = host.runtime.cache_state
-        earlier = self._floors[host.runtime.name, state]
-        return self._measurement(
-            host, f"floor/{state}", lambda: self._draw_floor(host), first, earlier=earlier
-        )
+        draw, earlier = partial(self._draw_floor, host), self._floors[host.runtime.name, state]
+        return self._measurement(host, f"floor/{state}", draw, first, earlier=earlier)
 
     def warm(self, host: Host, workload: str = "tiny", first: int = WARM_SAMPLES) -> Measurement:
         """Return invocations of a host that has already served one. Raises LatencyError for an unknown workload."""
@@ -133,7 +130,7 @@ class Measuring:
 
         def draw() -> Sample:
             invocation, answer = ready()
-            with self._session.pools.paused(but=host):
+            with self._session.paused(but=host):
                 return self._kept(host, warm_once(host, invocation, f"warm/{workload}", answer))
 
         return self._measurement(host, f"warm/{workload}", draw, first)
@@ -154,6 +151,9 @@ class Measuring:
         def start(artifact: Artifact) -> Sample:
             return self._start(host, artifact, invocation, answer=answers[artifact.sha256])
 
+        def draw(artifact: Artifact) -> Sample:
+            return self._kept(host, start(artifact))
+
         with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
             # Copies of the same age, since a file's age shows in how fast it is read; they may be the same artifact.
             base, head = (
@@ -164,12 +164,7 @@ class Measuring:
                 # One unmeasured start each, so that compiled code of both is kept, and of the same age.
                 start(artifact)
                 refresh_code(host.runtime, artifact)
-            finding = against(
-                lambda: self._kept(host, start(base)),
-                lambda: self._kept(host, start(head)),
-                rules=self.rules,
-                rng=self._rng,
-            )
+            finding = against(partial(draw, base), partial(draw, head), rules=self.rules, rng=self._rng)
         same = answer.varies or answers[baseline.sha256].stdout == answer.stdout
         if not same:
             finding = replace(finding, sentence=f"{finding.sentence}; they answer differently")
@@ -180,7 +175,7 @@ class Measuring:
         if not self._session.speaks_our_language(host):
             return None
         host = head_of(host)
-        with self._session.pools.paused(but=host):
+        with self._session.paused(but=host):
             return density(host, Invocation(RUBY.alive))
 
     def _answered(self, host: Host) -> tuple[Invocation, Answer]:
@@ -192,21 +187,14 @@ class Measuring:
             answer.check(outcome, f"{host.runtime.name}: an invocation before the measurement")
         return invocation, answer
 
-    def _start(
-        self,
-        host: Host,
-        artifact: Artifact,
-        invocation: Invocation,
-        state: StartState | None = None,
-        **more: Any,
-    ) -> Sample:
+    def _start(self, host: Host, artifact: Artifact, invocation: Invocation, **more: Any) -> Sample:
         """Time one cold start on this host's runtime while every host is paused."""
-        with self._session.pools.paused():
-            return cold_once(host.runtime, artifact, host.limits, invocation, state, **more)
+        with self._session.paused():
+            return cold_once(host.runtime, artifact, host.limits, invocation, **more)
 
     def _draw_floor(self, host: Host, state: StartState | None = None) -> Sample:
         """Take one start of the artifact that does nothing; the first one is preceded by one that does not count."""
-        start = partial(self._start, host, self._floor, Invocation(), state, name="floor")
+        start = partial(self._start, host, self._floor, Invocation(), state=state, name="floor")
         taken = self._floors[host.runtime.name, state or host.runtime.cache_state]
         if not taken:
             start()  # compiles it, where code is kept
@@ -219,22 +207,21 @@ class Measuring:
 
         # The probe may have been the first invocation of its isolate, and the only one for a long time.
         earlier = [probed] if (probed := _probed(host)) is not None else []
+        name = host.runtime.name
 
         def draw() -> Sample:
             invocation = program or self._session.smallest_invocation(host)
             for _ in range(_EDGE_ATTEMPTS):
                 if earlier:
                     outcome = earlier.pop()
-                    sample = Sample(
-                        host.runtime.name, "", outcome.timings.elapsed_ns, invocation=outcome.invocation
-                    )
+                    sample = Sample(name, "", outcome.timings.elapsed_ns, invocation=outcome.invocation)
                 else:
                     sample = warm_once(host, invocation)
                 sample = self._kept(host, replace(sample, kind=kind_of(sample.invocation)))
                 if sample.kind == wanted:
                     return sample
             raise UnsupportedError(
-                f"{host.runtime.name} gave no {wanted} in {_EDGE_ATTEMPTS} invocations. We know cold from warm by "
+                f"{name} gave no {wanted} in {_EDGE_ATTEMPTS} invocations. We know cold from warm by "
                 "its count of invocations (--wasm-remote-header), and never guess. Deploy it again, or wait until its "
                 "isolates are gone."
             )

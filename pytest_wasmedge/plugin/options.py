@@ -51,9 +51,7 @@ class Options:
         help="the .wasm file under test (default: ruby-worker, the built-in Ruby)",
     )
     require: str = _option(
-        "",
-        metavar="all|NAME[,NAME…]",
-        help="runtimes that must run: one that cannot is an error, not a skip",
+        "", metavar="all|NAME[,NAME…]", help="runtimes that must run: one that cannot is an error, not a skip"
     )
     reference: str = _option(
         "",
@@ -62,10 +60,7 @@ class Options:
         "or a runtime (default with yours: the first one selected)",
     )
     conformance: str = _option(
-        "",
-        action="store_const",
-        const="also",
-        help="also collect the conformance suite that comes with the plugin",
+        "", action="store_const", const="also", help="also collect the conformance suite of this plugin"
     )
     corpus: tuple[str, ...] = _option(
         (),
@@ -104,9 +99,7 @@ class Options:
         "drafts; no ceiling is judged in this run",
     )
     strict_latency: bool = _option(
-        False,
-        action="store_true",
-        help="fail a latency that stays undecided (default: it passes, and is listed)",
+        False, action="store_true", help="fail a latency that stays undecided (default: pass, and list it)"
     )
     latency_budget: float = _option(
         60.0,

@@ -22,9 +22,7 @@ from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, Serving
 from pytest_wasmedge.errors import HostStartError, WasmEdgeError, did_you_mean
 from pytest_wasmedge.model import Availability, Runtime
 
-_FILE = "pyproject.toml"
 _TABLE = "tool.pytest-wasmedge.runtimes"
-_DEFAULT_ARTIFACT = "artifact.wasm"
 
 # What is left out is part of no glue. Packages are linked: they are large, and do not depend on the artifact.
 _LEFT_OUT = frozenset({".git", ".hg", ".venv", ".wrangler", "__pycache__"})
@@ -53,7 +51,7 @@ def runtimes(rootdir: Path, known: Iterable[Runtime]) -> list[Runtime]:
 
     A table may name glue, or give ``flags`` for the command line of the runtime's own program. Raises GlueError.
     """
-    path = rootdir / _FILE
+    path = rootdir / "pyproject.toml"
     kinds = {each.name: each for each in known if _keys_of(each)}
     found: list[Runtime] = []
     for name, table in _tables(path, kinds).items():
@@ -102,7 +100,7 @@ def _glue(path: Path, key: str, table: Mapping[str, Any], entry_key: str) -> Glu
     entry = _place(path, root, f"{key}.{entry_key}", table[entry_key])
     if not entry.is_file():
         raise GlueError(f"{path}: {key}.{entry_key} names {table[entry_key]}, which is not a file.")
-    artifact = entry.parent / _DEFAULT_ARTIFACT
+    artifact = entry.parent / "artifact.wasm"
     if "artifact" in table:
         artifact = _place(path, root, f"{key}.artifact", table["artifact"])
         if artifact.is_dir() or artifact == entry:

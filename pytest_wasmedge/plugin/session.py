@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,6 @@ from pytest_wasmedge.drivers.pool import HostPool
 from pytest_wasmedge.errors import CorpusError, WasmEdgeError
 from pytest_wasmedge.model import Artifact, Host, Invocation, Runtime
 from pytest_wasmedge.plugin.held import Held
-from pytest_wasmedge.plugin.hosts import Pools
 from pytest_wasmedge.plugin.options import GOLDEN, Options
 from pytest_wasmedge.plugin.selection import Selection
 from pytest_wasmedge.portability import bundled
@@ -45,7 +45,7 @@ class WasmSession:
         self.promised = set(promised)
         self.selection = Selection(options, known, resolver, edges)
         self.held = Held(options, self.selection.known, contract_in)
-        self.pools = Pools()
+        self._pools: list[HostPool] = []
         self._corpora = (bundled.corpus(), *corpora)
         self._speaks: bool | None = None
 
@@ -57,9 +57,8 @@ class WasmSession:
     @cached_property
     def baseline(self) -> Artifact | None:
         """The artifact of `--wasm-against`. Raises ArtifactError."""
-        if not self.options.against:
-            return None
-        return open_artifact(self.options.against, self.options.started_in)
+        against = self.options.against
+        return open_artifact(against, self.options.started_in) if against else None
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
@@ -86,12 +85,30 @@ class WasmSession:
     @cached_property
     def pool(self) -> HostPool:
         """The started hosts."""
-        return self.pools.make(self.artifact)
+        return self._new_pool(self.artifact)
 
     @cached_property
     def baseline_pool(self) -> HostPool | None:
         """The started hosts that hold the baseline."""
-        return self.pools.make(self.baseline) if self.baseline else None
+        return self._new_pool(self.baseline) if self.baseline else None
+
+    def _new_pool(self, artifact: Artifact) -> HostPool:
+        self._pools.append(HostPool(artifact))
+        return self._pools[-1]
+
+    @contextmanager
+    def paused(self, but: Host | None = None) -> Iterator[None]:
+        """Keep all started hosts, or all but this one, from using the machine."""
+        with ExitStack() as pauses:
+            for pool in self._pools:
+                pauses.enter_context(pool.paused(but))
+            yield
+
+    def close(self) -> None:
+        """Close all started hosts."""
+        with ExitStack() as closing:
+            for pool in self._pools:
+                closing.callback(pool.close)
 
     @property
     def available(self) -> list[Runtime]:

@@ -50,7 +50,6 @@ def session(config: pytest.Config) -> WasmSession:
         builtin = builtin_runtimes()
         known = {runtime.name: runtime for runtime in builtin}
         more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
-        corpora = config.hook.pytest_wasmedge_corpora(config=config)
         added = [runtime for runtimes in more for runtime in runtimes]
         merged = merge(builtin, [*own_glue.runtimes(config.rootpath, builtin), *added])
         edges = []
@@ -63,7 +62,7 @@ def session(config: pytest.Config) -> WasmSession:
         config.stash[_SESSION] = WasmSession(
             given,
             merged,
-            [root for roots in corpora for root in roots],
+            [root for roots in config.hook.pytest_wasmedge_corpora(config=config) for root in roots],
             contract_in=config.rootpath,
             resolver=Resolver(from_controller.get(VERSIONS), partial(_say, config)),
             edges=edges,
@@ -131,7 +130,7 @@ def quiet(config: pytest.Config) -> Quiet | None:
         from pytest_wasmedge.latency.quiet import Quiet
         from pytest_wasmedge.provision.cache import folder
 
-        pause = session(config).pools.paused
+        pause = session(config).paused
         config.stash[_QUIET] = None
         try:
             config.stash[_QUIET] = Quiet(folder("locks"), lambda of: _say(config, f"waiting for {of}"), pause)
@@ -149,4 +148,4 @@ def close(config: pytest.Config) -> None:
     if (held := config.stash.get(_QUIET, None)) is not None:
         held.release()
     if _SESSION in config.stash:
-        config.stash[_SESSION].pools.close()
+        config.stash[_SESSION].close()

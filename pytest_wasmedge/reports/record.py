@@ -147,9 +147,8 @@ class RunRecord:
             latency = Latency(**{**raw, "elapsed_ns": tuple(raw["elapsed_ns"]), "test": test})
             self.measured.append(latency)
             # If several tests measure the same, the measurement with the most samples is shown.
-            before = row.latencies.get(latency.kind)
-            if before is None or len(before.elapsed_ns) <= len(latency.elapsed_ns):
-                row.latencies[latency.kind] = latency
+            pair = (latency, row.latencies.get(latency.kind, latency))
+            row.latencies[latency.kind] = max(pair, key=lambda each: len(each.elapsed_ns))
         self.findings += [Finding(**raw) for raw in facts.get(FINDINGS, ())]
         if case := facts.get(CASE):
             # All parameters of a test share one name: the worst verdict counts.
