@@ -35,7 +35,7 @@ Fault = Literal[
 ]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
-#: What a host that leaks its environment shows to guests, and a path as an engine would print it.
+#: The variable that the fault ``leaks_environment`` shows to guests, and the path that ``leaks_path`` prints.
 LEAKED_NAME = "HOST_SECRET_TOKEN"
 LEAKED_PATH = "/home/builder/engine/src/host.rs"
 AVAILABLE = Availability(True, "1.0", "1.0")
@@ -124,7 +124,7 @@ class _FaultyHost(Host):
                 env = {**invocation.env, LEAKED_NAME: "hunter2"}
                 return self._inner.invoke(replace(invocation, env=env))
             case "reuses_instance":
-                # As a host would that keeps its instance: in the state that the last invocation left.
+                # Runs in the state that the last invocation left, like a host that keeps its instance.
                 previous, self._previous = self._previous, invocation.stdin
                 return self._inner.invoke(_with_prelude(invocation, _REPLAY % previous.hex().encode()))
             case fault:

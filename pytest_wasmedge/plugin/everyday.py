@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from pytest_wasmedge.model import Host
     from pytest_wasmedge.plugin.session import WasmSession
 
-#: What lives as long as the session, and what lives as long as one test.
+#: The fixtures that live as long as the session, and those that live as long as one test.
 _OF_SESSION = ("artifact", "host", "hosts", "baseline_host")
 _OF_TEST = (
     *("program_host", "reference", "cold_start", "cold_floor", "warm_latency", "slowdown", "instance_memory"),
     *("report_hazard", "report_change"),
 )
-#: What our `host` passes on, and nothing else does: it shows that a test has ours, not a `host` of the project's own.
+#: Only our `host` passes this fixture on. A test that needs it does not use a `host` of the project's own.
 OUR_HOST = "_wasm_host"
 
 
@@ -45,7 +45,7 @@ def named(runtimes: Mapping[str, str]) -> ModuleType:
     """Return a module with one fixture per runtime: `wasm_deno_host`, `wasm_wasmtime_cli_host` …"""
     holder = ModuleType("pytest_wasmedge.named_fixtures")
     for name, runtime in runtimes.items():
-        # pytest takes no parameter with a default for a fixture.
+        # pytest does not treat a parameter with a default as a fixture.
         def named_host(wasm_session: WasmSession, runtime: str = runtime) -> Iterator[Host]:
             yield from fixtures.hold(wasm_session, runtime)
 

@@ -73,7 +73,7 @@ def wasm_host(wasm_runtime: str, wasm_session: WasmSession, pytestconfig: pytest
             yield host
             continue
         from pytest_wasmedge.plugin.compared import ComparedHost
-        from pytest_wasmedge.plugin.telling import name_of
+        from pytest_wasmedge.plugin.facts import name_of
 
         baseline = pool.acquire(host.runtime)
         add_fact = partial(stash.add_fact, pytestconfig)

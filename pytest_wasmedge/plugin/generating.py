@@ -36,10 +36,10 @@ def _redirect_hosts(metafunc: pytest.Metafunc) -> None:
     """Let `parametrize("host", ["deno"], indirect=True)` set wasm_runtime, from which all our fixtures follow.
 
     So does `parametrize("wasm_runtime", ["deno"])`, for the whole session like our fixture itself. A `host` of the
-    project's own is left alone. Raises WasmEdgeError for a hook that has parametrised ours.
+    project's own is left alone. Raises WasmEdgeError if a hook has parametrised our `host`.
     """
-    ours = {"wasm_host": "wasm_host", "host": OUR_HOST}
-    hosts = {name for name, sign in ours.items() if sign in metafunc.fixturenames}
+    needed = {"wasm_host": "wasm_host", "host": OUR_HOST}
+    hosts = {name for name, fixture in needed.items() if fixture in metafunc.fixturenames}
     if wrong := private.given_by_hooks(metafunc) & hosts:
         raise WasmEdgeError(
             f"a pytest_generate_tests parametrises {', '.join(sorted(wrong))}: let it parametrise wasm_runtime, "

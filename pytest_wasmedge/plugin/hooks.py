@@ -212,7 +212,7 @@ def _measures(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Judge the cold start of a test that has a ceiling, once the test itself has passed."""
+    """Judge the cold start of a test with a ceiling, once the test itself has passed."""
     result = yield
     mark = item.get_closest_marker("cold_start_ceiling")
     if mark is not None:
@@ -242,7 +242,7 @@ def pytest_runtest_makereport(
     remembered = item.stash.get(stash.RUNTIMES, None) if call.when == "teardown" else None
     names = item.stash[stash.RUNTIMES] = _runtimes_of(item) if remembered is None else remembered
     if names:
-        from pytest_wasmedge.plugin.telling import add_facts, blamed
+        from pytest_wasmedge.plugin.facts import add_facts, blamed
 
         # pytest-xdist sends these attributes too. user_properties would end up in a JUnit file.
         report.wasm_runtimes = blamed(call, names)  # type: ignore[attr-defined]
@@ -263,6 +263,6 @@ def _runtimes_of(item: pytest.Item) -> list[str]:
     names = getattr(item, "fixturenames", ()) if request is None else request.fixturenames
     if not any(name.startswith("wasm_") for name in names):
         return []
-    from pytest_wasmedge.plugin.telling import runtimes_of
+    from pytest_wasmedge.plugin.facts import runtimes_of
 
     return runtimes_of(item, names, item.config.stash.get(_NAMED, {}))

@@ -31,7 +31,7 @@ def _percent(text: str) -> float:
 
 
 def _option(default: Any, *, tunes: bool = False, **settings: Any) -> Any:
-    """Return a field of `Options`, with argparse's settings; one that only ``tunes`` a run of ours starts none."""
+    """Return a field of `Options`, with argparse's settings. An option that only ``tunes`` a run does not start one."""
     return field(default=default, metadata={"tunes": tunes, "settings": settings})
 
 
@@ -169,7 +169,7 @@ def read(option: argparse.Namespace, started_in: Path) -> Options:
 
 
 def given(option: argparse.Namespace) -> bool:
-    """True if the command line asks for a run of ours; options that only tune one do not."""
+    """True if an option asks for a run on runtimes; those that only tune such a run do not."""
     return any(_differs(option, each) for each in _OPTIONS if not each.metadata["tunes"])
 
 

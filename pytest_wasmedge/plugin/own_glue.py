@@ -1,4 +1,4 @@
-"""Glue of a project's own: named in its pyproject.toml, run in place of ours, under the plain contract.
+"""A project's own glue: named in its pyproject.toml, run instead of our glue, under the plain contract.
 
 ``[tool.pytest-wasmedge.runtimes.NAME]`` names the file that serves, and where it expects the artifact. The folder that
 holds both is copied for each host, with the artifact under test in its place: the project's own files are only read.
@@ -24,7 +24,7 @@ from pytest_wasmedge.model import Availability, Runtime
 
 _TABLE = "tool.pytest-wasmedge.runtimes"
 
-# What is left out is part of no glue. Packages are linked: they are large, and do not depend on the artifact.
+# Folders that are part of no glue. Packages are linked: they are large, and do not depend on the artifact.
 _LEFT_OUT = frozenset({".git", ".hg", ".venv", ".wrangler", "__pycache__"})
 _LINKED = "node_modules"
 _MOST_BYTES = 256 << 20

@@ -12,9 +12,9 @@ _NOT_THEIRS = ("_pytest.", "pytest_wasmedge.")
 
 
 def fixtures_of_plugins(manager: pytest.PytestPluginManager) -> set[str]:
-    """Return the names of all fixtures of other plugins: not pytest's own, ours, or those of conftest files.
+    """Return the names of all fixtures of other plugins: without those of pytest, of this plugin and of conftest files.
 
-    pytest lists fixtures only for a test that it has collected. Ours must give way before that: of two plugins'
+    pytest lists fixtures only for a test that it has collected. Our fixtures must give way before that: of two
     fixtures with one name, the later one hides the other.
     """
     found = set()
@@ -41,7 +41,7 @@ def _fixture(attribute: str, value: Any) -> str:
 
 
 def given_by_hooks(metafunc: Any) -> set[str]:
-    """Return the names that other `pytest_generate_tests` have parametrised before ours.
+    """Return the names that other `pytest_generate_tests` have parametrised before our hook runs.
 
     pytest shows the marks that parametrise a test, but not what a hook has done; doing it again is an error.
     """

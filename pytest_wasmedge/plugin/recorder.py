@@ -16,7 +16,7 @@ _COLOURS = {"good": "green", "bad": "red", "warn": "yellow"}
 
 
 class Recorder:
-    """Has a record if the command line asks for a run of ours, or once a test of ours has ended."""
+    """Has a record if the command line asks for a run on runtimes, or once a test has run on one."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config

@@ -14,7 +14,7 @@ from pytest_wasmedge.runtimes import DEFAULT, select
 
 
 class Selection:
-    """The runtimes of ``--runtimes``; exact versions are installed when they are first asked for."""
+    """The runtimes of ``--runtimes``; exact versions are installed when first needed."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Selection:
 
     @cached_property
     def selected(self) -> list[Runtime]:
-        """The runtimes that `wasm_runtime` stands for. Raises WasmEdgeError."""
+        """The runtimes that `wasm_runtime` is parametrised with. Raises WasmEdgeError."""
         if not self._options.runtimes:
             return [each for each in self.known.values() if each.name == DEFAULT or each.deployed]
         named = self.select(self._options.runtimes)

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_wasmedge.latency.journal import machine
 from pytest_wasmedge.reports.record import RunRecord
 
-# The ``--benchmark-…`` options that ask for an output. Without one, no table of its own follows ours.
+# The ``--benchmark-…`` options that ask for an output. Without one, its table is not printed after our table.
 _OUTPUTS = ("json", "save", "autosave", "compare", "compare_fail", "histogram", "only")
 
 
@@ -40,7 +40,7 @@ def add_record(config: Any, record: RunRecord) -> None:
     for each in record.measured:
         if not each.elapsed_ns:
             continue
-        # Saved runs are compared by this name. A test may measure several kinds, and on several runtimes.
+        # Saved runs are compared by this name. One test may measure several kinds on several runtimes.
         fullname = f"{each.test}::{each.kind}[{each.runtime}]"
         seen[fullname] += 1
         if seen[fullname] > 1:

@@ -1,4 +1,4 @@
-"""The closing table, for the terminal."""
+"""The closing table in the terminal."""
 
 from __future__ import annotations
 
