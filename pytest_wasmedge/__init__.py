@@ -40,61 +40,28 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each public name lives. They are looked up when first used, because this package is imported at every
-# pytest start of everybody who has it installed.
-_HOMES = {
-    "errors": (
-        "ArtifactError", "ContractError", "HostStartError", "LatencyError", "RuntimeUnavailableError",
-        "UnsupportedError", "WasmEdgeError",
-    ),
-    "latency.units": ("ms",),
-    "model": (
-        "Artifact", "Availability", "Divergence", "Ending", "Host", "Invocation", "Leak", "Limits", "Outcome",
-        "Runtime", "Timings",
-        "exited", "host_failed", "out_of_memory", "timed_out", "trapped",
-    ),
-    "portability.compare": ("assert_same", "compare"),
-    "portability.leaks": ("find_leaks",),
-    "artifacts.loading": ("load_artifact",),
-}  # fmt: skip
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
 __all__ = [
-    "Artifact",
-    "ArtifactError",
-    "Availability",
-    "ContractError",
-    "Divergence",
-    "Ending",
-    "Host",
-    "HostStartError",
-    "Invocation",
-    "LatencyError",
-    "Leak",
-    "Limits",
-    "Outcome",
-    "Runtime",
-    "RuntimeUnavailableError",
-    "Timings",
-    "UnsupportedError",
-    "WasmEdgeError",
-    "assert_same",
-    "compare",
-    "exited",
-    "find_leaks",
-    "host_failed",
-    "load_artifact",
-    "ms",
-    "out_of_memory",
-    "timed_out",
-    "trapped",
+    "Artifact", "ArtifactError", "Availability", "ContractError", "Divergence", "Ending", "Host", "HostStartError",
+    "Invocation", "LatencyError", "Leak", "Limits", "Outcome", "Runtime", "RuntimeUnavailableError", "Timings",
+    "UnsupportedError", "WasmEdgeError", "assert_same", "compare", "exited", "find_leaks", "host_failed",
+    "load_artifact", "ms", "out_of_memory", "timed_out", "trapped",
 ]  # fmt: skip
+
+# Where the public names are that are neither errors nor in model.py.
+_HOME_OF = {
+    "assert_same": "portability.compare",
+    "compare": "portability.compare",
+    "find_leaks": "portability.leaks",
+    "load_artifact": "artifacts.loading",
+    "ms": "latency.units",
+}
 
 
 def __getattr__(name: str) -> object:
-    home = _HOME_OF.get(name)
-    if home is None:
+    """Import a public name when it is first used: everybody who has us installed imports this package at each start."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOME_OF.get(name, "errors" if name.endswith("Error") else "model")
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 
 

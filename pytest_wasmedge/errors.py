@@ -1,4 +1,4 @@
-"""Every error of ours: one base, and messages that say what was tried, what came back, what to do."""
+"""All of our errors. Each message says what was tried, what came back, and what to do next."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterable
 
 
 class WasmEdgeError(Exception):
-    """Base of all errors of pytest-wasmedge; its text is meant to be read by the user as it is."""
+    """Base of all errors of pytest-wasmedge; its text is shown to the user as it is."""
 
 
 class ArtifactError(WasmEdgeError):
-    """The artifact cannot be used: missing, not a WebAssembly module, or asking for what no host gives."""
+    """The artifact cannot be used: it is missing, no WebAssembly module, or imports what no host has."""
 
 
 class ProvisionError(WasmEdgeError):
-    """A pinned tool could not be installed, or is not what its pin says."""
+    """A pinned tool could not be installed, or does not match its pin."""
 
 
 class UnknownRuntimeError(WasmEdgeError):
-    """A runtime was named that nobody registered."""
+    """No runtime has this name."""
 
 
 class RuntimeUnavailableError(WasmEdgeError):
@@ -26,11 +26,11 @@ class RuntimeUnavailableError(WasmEdgeError):
 
 
 class HostFailedError(WasmEdgeError):
-    """A host, not its guest, went wrong in the middle of an invocation that was to be compared."""
+    """A host, not its guest, failed during an invocation whose outcome should be compared."""
 
 
 class HostStartError(WasmEdgeError):
-    """A runtime that is installed could not load the artifact or did not start."""
+    """An installed runtime could not load the artifact, or did not start."""
 
 
 class UnsupportedError(WasmEdgeError):
@@ -42,17 +42,17 @@ class CorpusError(WasmEdgeError):
 
 
 class LatencyError(WasmEdgeError):
-    """A latency was asked for that cannot be understood, or could not be measured."""
+    """A latency could not be measured, or its name or limit is not valid."""
 
 
 class ContractError(WasmEdgeError):
-    """The contract (``portability.toml``) cannot be read, or says what cannot be meant; the text names the line."""
+    """The contract (``portability.toml``) cannot be read, or has a value that is not valid; the text names the line."""
 
 
 def did_you_mean(name: str, known: Iterable[str], rest: str = "") -> str:
-    """Return `` Did you mean X?`` for a name that is none of those known; empty if none of them is near.
+    """Return `` Did you mean X?`` with the known name that is most like this one; empty if none is.
 
-    ``rest`` is what followed the name, such as ``@2.7``.
+    ``rest`` is the text after the name, such as ``@2.7``.
     """
     import difflib  # here, because this module is imported at every pytest start
 

@@ -1,4 +1,4 @@
-"""The nouns (Artifact, Limits, Invocation, Outcome, Ending …), and Runtime and Host, which a new runtime implements."""
+"""The data classes (Artifact, Limits, Invocation, Outcome …), and Runtime and Host, which a new runtime implements."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pytest_wasmedge.errors import ArtifactError, HostStartError, UnsupportedErr
 
 EndingKind = Literal["exited", "trapped", "timed_out", "out_of_memory", "host_failed"]
 
-#: What every driver passes as ``argv[0]``; hosts would otherwise each show a path of their own.
+#: Every driver passes this as ``argv[0]``; otherwise each host would show a path of its own.
 ARGV0 = "artifact.wasm"
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """The ``.wasm`` file under test, known by the SHA-256 of its bytes; made by `load_artifact`.
+    """The ``.wasm`` file under test, identified by the SHA-256 of its bytes; made by `load_artifact`.
 
-    ``proposals`` are those to WebAssembly that it needs and not every host has, such as ``exception handling``.
+    ``proposals`` are the WebAssembly proposals that it needs and some hosts lack, such as ``exception handling``.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Artifact:
     proposals: tuple[str, ...] = ()
 
     def verify(self) -> None:
-        """Raise ArtifactError unless the file still holds the bytes that were loaded first."""
+        """Raise ArtifactError unless the file still holds the bytes that were loaded."""
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         if digest != self.sha256:
             raise ArtifactError(
@@ -46,7 +46,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a host may use for one invocation; a runtime that cannot limit memory says so."""
+    """What a host may use for one invocation; only runtimes with the capability ``memory_limit`` limit memory."""
 
     timeout_s: float = 30.0
     memory_bytes: int = 1 << 30
@@ -54,16 +54,16 @@ class Limits:
 
     @property
     def memory_pages(self) -> int:
-        """The memory limit in WebAssembly pages of 64 KiB; of these there are at most 4 GiB."""
+        """The memory limit in WebAssembly pages of 64 KiB: from one page to 4 GiB."""
         return min(max(1, self.memory_bytes >> 16), 1 << 16)
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One run of the guest: what it is given. Nothing else is granted.
+    """The input of one run of the guest, which gets nothing else.
 
     ``args`` do not include the program's name; ``preopens`` maps guest paths to folders of this machine;
-    ``timeout_s`` of None means the host's own limit.
+    a ``timeout_s`` of None means the host's own limit.
     """
 
     stdin: bytes = b""
@@ -106,20 +106,20 @@ def timed_out(detail: str = "") -> Ending:
 
 
 def out_of_memory(detail: str = "") -> Ending:
-    """The host could not give the guest the memory that it needs to start or go on."""
+    """The host could not give the guest the memory that it needs to start or to continue."""
     return Ending("out_of_memory", detail=detail)
 
 
 def host_failed(detail: str = "") -> Ending:
-    """The host, not the guest, went wrong: it crashed, refused, or answered nonsense."""
+    """The host failed, not the guest: it crashed, refused, or sent an invalid answer."""
     return Ending("host_failed", detail=detail)
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Nanoseconds by the caller's clock; phases that a host cannot tell are absent, never 0.
+    """Nanoseconds by the caller's clock; phases that a host cannot report are absent, never 0.
 
-    CPU time (user and system) and peak memory are those of a process that served this invocation alone.
+    CPU time (user and system) and peak memory are those of a process that served only this invocation.
     """
 
     elapsed_ns: int
@@ -130,9 +130,9 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came out of one invocation.
+    """The result of one invocation; two are equal if stdout, stderr and ending are.
 
-    Equal when stdout, stderr and ending are. ``invocation`` counts from 1 in each started host (isolate).
+    ``invocation`` counts from 1 in each started host (isolate).
     """
 
     stdout: bytes
@@ -177,7 +177,7 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Host or engine internals found in guest-visible text; ``excerpt`` shows the line they stand in."""
+    """Host or engine internals found in guest-visible text; ``excerpt`` shows their line."""
 
     detector: str
     field: Literal["stdout", "stderr"]
@@ -189,25 +189,25 @@ class Leak:
         return f"{self.field} leaks {self.detector}: {self.text!r} at byte {self.offset}, in {self.excerpt!r}"
 
 
-#: What a host can do beyond the plain contract; the suite asks, and skips by name what is missing.
+#: What a host can do beyond the plain contract; the suite skips tests that need a missing one, and names it.
 #: ``concurrent``: it holds several guests alive at once.
 Capability = Literal["memory_limit", "preopens", "concurrent"]
 
-#: What of an outcome is compared.
+#: The parts of an outcome that are compared.
 OutcomeField = Literal["stdout", "stderr", "ending"]
 
-#: Whether compiled code was at hand when a host started: part of the name of every cold start.
+#: Whether a host found compiled code when it started: part of the name of every cold start.
 CacheState = Literal["no-cache", "code-cache"]
 
 
 def base_name(name: str) -> str:
-    """Return the name of the runtime itself: ``deno`` of ``deno@2.9.6``."""
+    """Return the runtime's name without a version: ``deno`` of ``deno@2.9.6``."""
     return name.partition("@")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a runtime can start here: its versions if so, the reason and the remedy if not.
+    """Whether a runtime can start here: its versions if so, else the reason and the command that installs it.
 
     ``lacks`` are the proposals that the artifact needs and the runtime does not have.
     """
@@ -224,7 +224,7 @@ class Availability:
 class Host(ABC):
     """A started runtime holding one loaded artifact; a context manager; safe to call from several threads.
 
-    ``start_phases_ns`` are the phases of its last start: of spawn, load and compile those that it can tell.
+    ``start_phases_ns`` are the phases of its last start: those of spawn, load and compile that it can report.
     """
 
     runtime: Runtime
@@ -237,26 +237,26 @@ class Host(ABC):
     def invoke(self, invocation: Invocation) -> Outcome:
         """Run the guest once, in a fresh instance.
 
-        Whatever the guest does ends in an Outcome, a dead host in ``host_failed``. Raises UnsupportedError
-        for what this host cannot give, and HostStartError when a host that died cannot be started again.
+        Whatever the guest does, it returns an Outcome; a host that died has the ending ``host_failed``. Raises
+        UnsupportedError for what this host cannot give, and HostStartError if a dead host cannot be restarted.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Stop the host and leave nothing behind; harmless when called again."""
+        """Stop the host and leave nothing behind; a second call does nothing."""
 
     def pids(self) -> tuple[int, ...]:
-        """Return the processes that serve this host now, without those that they started.
+        """Return the processes that serve this host now, without their children.
 
-        A host in this process returns our own; one that has a process only during an invocation, or none on
-        this machine, returns nothing.
+        A host in this process returns our own; a host whose process lives only during an invocation, or is not on
+        this machine, returns none.
         """
         return ()
 
     def paused(self) -> AbstractContextManager[None]:
-        """Return what keeps the host from using the machine as long as it is entered; nobody invokes it meanwhile.
+        """Return a context manager that keeps the host from using the machine; do not invoke it meanwhile.
 
-        Does nothing unless a host overrides it: most use nothing between invocations.
+        Does nothing unless a host overrides it: most use no CPU between invocations.
         """
         return nullcontext()
 
@@ -284,8 +284,7 @@ class Host(ABC):
         self, stdout: bytes, stderr: bytes, ending: Ending, invocation: int, timings: Timings
     ) -> Outcome:
         """Return an outcome of this host and its artifact."""
-        name, digest = self.runtime.name, self.artifact.sha256
-        return Outcome(stdout, stderr, ending, invocation, timings, name, digest)
+        return Outcome(stdout, stderr, ending, invocation, timings, self.runtime.name, self.artifact.sha256)
 
     def __enter__(self) -> Self:
         return self
@@ -295,21 +294,19 @@ class Host(ABC):
 
 
 class Runtime(ABC):
-    """A kind of host. It describes; the driver it is built on owns process, time limit and cleanup.
+    """A kind of host. It describes; the driver that it is built on owns process, time limit and cleanup.
 
-    ``name`` is what ``--runtimes`` takes, ``engine`` the WebAssembly engine inside. ``unchecked`` is what this
-    runtime cannot tell of an outcome and is therefore not compared: a deployed edge may answer stdout alone.
-    ``flags`` are what a user adds to the command line of its program, ``flags_at`` the place where they go; None: it
-    takes none. ``statuses`` says which exit statuses it passes on otherwise than the guest gave them, if it does.
-    ``deployed`` says that somebody else starts it, when they like. ``tools`` are the pinned tools
-    (provision/pins.toml) that `pytest-wasmedge install` fetches for it. A ``yardstick`` runs the same programs
-    without the artifact: it is never part of ``all``, and is there to be compared with. ``wrapped`` says that the
-    host runs the artifact inside another module, and how; the artifact's own bytes are in there unchanged or not
-    at all.
-
-    ``tool`` is the pinned tool that is its program, for a runtime that can be had in exact versions: it finds the
-    program with ``find(self.tool, self.version)``. ``version`` is the one that it is bound to, empty for the one
-    that is here.
+    - ``name``: what ``--runtimes`` takes; ``engine``: the WebAssembly engine inside.
+    - ``cache_state``: the one that its hosts start in; ``capabilities``: what it can do beyond the plain contract.
+    - ``unchecked``: the parts of an outcome that it cannot report; ``statuses``: which exit statuses it changes.
+    - ``flags``: what a user adds to the command line of its program; ``flags_at``: their index there, None if it takes
+      none.
+    - ``deployed``: it is an edge, which we do not start. ``yardstick``: it runs the same programs without the artifact,
+      to compare with, and is never part of ``all``.
+    - ``wrapped``: how it runs the artifact inside another module, if it does; that never has changed bytes of it.
+    - ``tools``: the pinned tools (provision/pins.toml) that it needs; ``tool``: the one that is its program, if exact
+      versions of it can be installed. It finds the program with ``find(self.tool, self.version)``.
+    - ``version``: the version that it is bound to; empty for the installed one.
     """
 
     name: str
@@ -328,14 +325,13 @@ class Runtime(ABC):
     version: str = ""
 
     def at(self, version: str) -> Runtime:
-        """Return this runtime bound to one exact version of its tool: it is called NAME@VERSION.
+        """Return this runtime bound to one exact version of its tool, with the name NAME@VERSION.
 
-        Raises UnsupportedError if it cannot be had in versions.
+        Raises UnsupportedError if exact versions of it cannot be installed.
         """
         if not self.tool:
             raise UnsupportedError(
-                f"{self.name}@{version}: {self.name} cannot be had in versions, only as it is here; "
-                f"ask for {self.name}."
+                f"{self.name}@{version}: no exact version of {self.name} can be installed; ask for {self.name}."
             )
         bound = copy.copy(self)
         bound.name = f"{self.name}@{version}"
@@ -343,20 +339,20 @@ class Runtime(ABC):
         return bound
 
     def with_flags(self, argv: Sequence[str]) -> list[str]:
-        """Return the command line of its program with the user's flags in their place."""
+        """Return the command line of its program with the user's flags inserted."""
         return [*argv[: self.flags_at], *self.flags, *argv[self.flags_at :]] if self.flags else list(argv)
 
     @abstractmethod
     def probe(self) -> Availability:
-        """Say whether this runtime can start here, by asking the runtime itself. Never raises, never installs."""
+        """Return whether this runtime can start here, by asking the runtime itself. Never raises, never installs."""
 
     @abstractmethod
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         """Start a host that holds the artifact. Raises RuntimeUnavailableError or HostStartError."""
 
     def kept_code(self, artifact: Artifact) -> Path | None:
-        """Return the file where this runtime keeps the artifact's compiled code, whether or not it exists yet.
+        """Return the file for the artifact's compiled code, whether or not it exists yet.
 
-        None if it keeps none, or cannot run here.
+        None if this runtime keeps none, or cannot run here.
         """
         return None

@@ -1,11 +1,11 @@
-"""Public test doubles: FakeRuntime answers from a Python function, FaultyRuntime spoils a real runtime."""
+"""Public test doubles: FakeRuntime answers from a Python function, FaultyRuntime adds a fault to a real runtime."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -35,11 +35,9 @@ Fault = Literal[
 ]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
-#: What a host that leaks its environment shows to guests, and a path as an engine would print it.
+#: The variable that the fault ``leaks_environment`` shows to guests, and the path that ``leaks_path`` prints.
 LEAKED_NAME = "HOST_SECRET_TOKEN"
 LEAKED_PATH = "/home/builder/engine/src/host.rs"
-
-
 AVAILABLE = Availability(True, "1.0", "1.0")
 
 
@@ -75,7 +73,7 @@ class _FakeHost(Host):
         answer = self.runtime.answer(invocation)
         number = next(self._numbers)
         if isinstance(answer, Outcome):
-            return dataclasses.replace(answer, invocation=number, runtime=self.runtime.name)
+            return replace(answer, invocation=number, runtime=self.runtime.name)
         return Outcome(answer, b"", exited(0), number, Timings(1), self.runtime.name, self.artifact.sha256)
 
     def close(self) -> None:
@@ -83,7 +81,7 @@ class _FakeHost(Host):
 
 
 class FaultyRuntime(Runtime):
-    """A real runtime with one planted fault, to prove that a suite catches it; all else is the runtime's own."""
+    """A real runtime with one planted fault, to prove that a suite catches it; the rest is unchanged."""
 
     def __init__(self, inner: Runtime, fault: Fault) -> None:
         self.inner = inner
@@ -124,36 +122,34 @@ class _FaultyHost(Host):
                 return self._inner.invoke(_with_prelude(invocation, _TERMINAL))
             case "leaks_environment":
                 env = {**invocation.env, LEAKED_NAME: "hunter2"}
-                return self._inner.invoke(dataclasses.replace(invocation, env=env))
+                return self._inner.invoke(replace(invocation, env=env))
             case "reuses_instance":
-                return self._reuse(invocation)
+                # Runs in the state that the last invocation left, like a host that keeps its instance.
+                previous, self._previous = self._previous, invocation.stdin
+                return self._inner.invoke(_with_prelude(invocation, _REPLAY % previous.hex().encode()))
             case fault:
                 return _SPOIL[fault](self._inner.invoke(invocation))
-
-    def _reuse(self, invocation: Invocation) -> Outcome:
-        """Run in the state that the last invocation left, as a host would that keeps its instance."""
-        previous, self._previous = self._previous, invocation.stdin
-        return self._inner.invoke(_with_prelude(invocation, _REPLAY % previous.hex().encode()))
 
     def close(self) -> None:
         self._inner.close()
 
 
-# One line each, so that the program's own line numbers stay as they are (they move by no line).
+# Each is on one line, so that the program's own line numbers do not change.
 _TERMINAL = b"[STDIN, STDOUT, STDERR].each { |io| def io.tty? = true; def io.isatty = true }; "
 _REPLAY = (
     b"begin; out, err = $stdout, $stderr; sink = Object.new; def sink.write(*) = 0; "
     b"$stdout = $stderr = sink; eval(['%s'].pack('H*').force_encoding('UTF-8'), TOPLEVEL_BINDING, 'main.rb'); "
     b"rescue Exception; ensure; $stdout, $stderr = out, err; end; "
 )
+_TRACE = f"  at {LEAKED_PATH}:42\n".encode()
 
 
 def _with_prelude(invocation: Invocation, prelude: bytes) -> Invocation:
-    return dataclasses.replace(invocation, stdin=prelude + invocation.stdin)
+    return replace(invocation, stdin=prelude + invocation.stdin)
 
 
 def _stdout(change: Callable[[bytes], bytes]) -> Callable[[Outcome], Outcome]:
-    return lambda outcome: dataclasses.replace(outcome, stdout=change(outcome.stdout))
+    return lambda outcome: replace(outcome, stdout=change(outcome.stdout))
 
 
 _SPOIL: dict[Fault, Callable[[Outcome], Outcome]] = {
@@ -161,14 +157,7 @@ _SPOIL: dict[Fault, Callable[[Outcome], Outcome]] = {
     "replaces_invalid_utf8": _stdout(lambda stdout: stdout.decode("utf-8", "replace").encode()),
     "truncates_stdout": _stdout(lambda stdout: stdout[: 64 << 10]),
     "adds_carriage_return": _stdout(lambda stdout: stdout.replace(b"\n", b"\r\n")),
-    "merges_stderr": lambda outcome: dataclasses.replace(
-        outcome, stdout=outcome.stdout + outcome.stderr, stderr=b""
-    ),
-    "status_zero": lambda outcome: dataclasses.replace(
-        outcome, ending=exited(0) if outcome.ending.kind == "exited" else outcome.ending
-    ),
-    "leaks_path": lambda outcome: dataclasses.replace(
-        outcome,
-        stderr=outcome.stderr + f"  at {LEAKED_PATH}:42\n".encode() if outcome.stderr else b"",
-    ),
+    "merges_stderr": lambda each: replace(each, stdout=each.stdout + each.stderr, stderr=b""),
+    "status_zero": lambda each: replace(each, ending=exited(0)) if each.ending.kind == "exited" else each,
+    "leaks_path": lambda each: replace(each, stderr=each.stderr + _TRACE) if each.stderr else each,
 }

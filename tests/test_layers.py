@@ -179,6 +179,7 @@ def test_only_the_wiring_imports_pytest() -> None:
         f"plugin.{name}"
         for name in (
             "everyday",
+            "facts",
             "fixtures",
             "generating",
             "hooks",
@@ -186,7 +187,6 @@ def test_only_the_wiring_imports_pytest() -> None:
             "private",
             "recorder",
             "stash",
-            "telling",
         )
     }
 

@@ -1,1 +1,1 @@
-"""All that knows pytest: hooks, options, fixtures, and what one run is about."""
+"""The pytest plugin: hooks, options, fixtures, and what belongs to one run."""

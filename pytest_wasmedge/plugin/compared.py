@@ -1,4 +1,4 @@
-"""A host whose every invocation is also done by the baseline, so that whatever a run invokes is compared."""
+"""A host that also invokes the baseline, so that every outcome of a run is compared with it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ AddFact = Callable[[str, object], None]
 
 
 class ComparedHost(Host):
-    """Answers as ``head`` does; ``add_fact`` is called with what was compared, and with each field that changed.
+    """Answers as ``head`` does; calls ``add_fact`` for each comparison, and for each field that changed.
 
-    An invocation is compared once. What differs is invoked on the head once more: a guest that answers otherwise from
-    run to run has not changed, it varies. ``name`` says what a changed outcome is called, which is the running test.
+    An invocation is compared once. If the outcomes differ, the head is invoked again: a guest whose answers vary from
+    run to run has not changed. ``name`` returns the name of the running test, under which a change is listed.
     """
 
     def __init__(self, head: Host, baseline: Host, name: Callable[[], str], add_fact: AddFact) -> None:
@@ -31,15 +31,11 @@ class ComparedHost(Host):
         self._compared: set[object] = set()
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        key = (
-            invocation.stdin,
-            invocation.args,
-            tuple(invocation.env.items()),
-            tuple(invocation.preopens.items()),
-        )
-        if key in self._compared and not invocation.preopens:
-            return self.head.invoke(invocation)
-        self._compared.add(key)
+        if not invocation.preopens:
+            key = (invocation.stdin, invocation.args, tuple(invocation.env.items()))
+            if key in self._compared:
+                return self.head.invoke(invocation)
+            self._compared.add(key)
         with _with_copies(invocation) as for_baseline, _with_copies(invocation) as again:
             outcome = self.head.invoke(invocation)
             before = self.baseline.invoke(for_baseline)
@@ -59,22 +55,23 @@ class ComparedHost(Host):
         return self.head.paused()
 
     def close(self) -> None:
-        """Do nothing: who started the two closes them."""
+        """Do nothing: the two hosts belong to their pools."""
 
 
 def head_of(host: Host) -> Host:
-    """Return the host of the artifact under test alone, for what is timed."""
+    """Return the host of the artifact under test alone, for measurements."""
     return host.head if isinstance(host, ComparedHost) else host
 
 
 @contextmanager
 def _with_copies(invocation: Invocation) -> Iterator[Invocation]:
-    """Give the same invocation copies of its folders, as they are before the guest has seen them."""
+    """Yield the same invocation with copies of its folders, made before a guest changes them."""
     if not invocation.preopens:
         yield invocation
         return
     with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
-        copies = {}
-        for index, (guest, folder) in enumerate(invocation.preopens.items()):
-            copies[guest] = Path(shutil.copytree(folder, Path(scratch) / str(index), symlinks=True))
+        copies = {
+            guest: Path(shutil.copytree(folder, Path(scratch) / str(index), symlinks=True))
+            for index, (guest, folder) in enumerate(invocation.preopens.items())
+        }
         yield replace(invocation, preopens=copies)

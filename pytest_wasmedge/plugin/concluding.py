@@ -1,4 +1,4 @@
-"""What one pytest run asks before its first test, and concludes after its last."""
+"""The checks of one pytest run: of the command line before the first test, of the whole run after the last."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Collection, Mapping
 from pytest_wasmedge.contract import conclusions
 from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import RuntimeUnavailableError, WasmEdgeError
-from pytest_wasmedge.model import Runtime
-from pytest_wasmedge.plugin.command_line import GOLDEN
+from pytest_wasmedge.plugin.options import GOLDEN
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.reports.record import RunRecord
 
 
 def check(session: WasmSession) -> None:
-    """Find out before any test runs what the command line asks and cannot have. Raises WasmEdgeError."""
+    """Raise WasmEdgeError if the command line asks for something impossible, before any test runs."""
     options, selection = session.options, session.selection
-    _ = session.held.contract, session.baseline, session.corpora.programs
+    _ = session.held.contract, session.baseline, session.programs
     required = selection.select(options.require) if options.require else []
     asked_for = [*selection.named(), *required]
     if options.reference not in ("", GOLDEN):
@@ -25,7 +24,7 @@ def check(session: WasmSession) -> None:
         explain(runtime, availability)
         for runtime in dict.fromkeys(asked_for)
         if not (availability := session.pool.availability(runtime)).available
-        # A runtime that lacks what this artifact needs is told of, and no error unless it is required.
+        # A runtime that lacks what this artifact needs is listed; it is an error only if it is required.
         and (not availability.lacks or runtime in required)
     ]
     if missing:
@@ -49,42 +48,37 @@ def new_record(session: WasmSession) -> RunRecord:
     for runtime in session.selection.selected:
         record.add_runtime(runtime, session.pool.availability(runtime))
     session.promised.update(runtime.name for runtime in session.available)
-    record.closing += [(line, "warn") for line in map(_unverified, session.available) if line]
+    for runtime in session.available:
+        if runtime.deployed:
+            from pytest_wasmedge.runtimes.remote import Remote
+
+            if isinstance(runtime, Remote) and (missing := runtime.cannot_check()):
+                record.closing.append((f"{runtime.name}: {missing}", "warn"))
     record.closing += [(note, "warn") for note in session.selection.resolver.notes]
     return record
 
 
 def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, str], Collection[str]]) -> None:
-    """Hold the whole run against the contract, or write the contract. Raises ContractError.
+    """Judge the whole run by the contract, or write the contract. Raises ContractError.
 
-    ``new`` are the fields in which a (case, runtime) diverges that no entry of the contract excuses.
+    ``new`` are the diverging fields of each (case, runtime) that no entry of the contract excuses.
     """
     held, known = session.held, session.selection.known
     if held.contract is not None and record.ran:
-        conclusions.find_stale(record, held.contract, (*session.corpora.cases, *session.corpora.programs))
+        conclusions.find_stale(record, held.contract, (*session.cases, *session.programs))
         conclusions.check_limits(record, held.contract)
         ceilings = {name: held.ceilings(known[name]) for name, row in record.runtimes.items() if row.ran}
         conclusions.list_unjudged(record, held.contract, ceilings)
     if session.baseline and record.ran and not sum(record.compared.values()):
         record.broken.append(
             "0 outcomes were compared with the baseline: no test that ran has invoked a host. "
-            "Run some that do, such as those of --wasm-conformance."
+            "Run tests that do, such as those of --wasm-conformance."
         )
     if session.options.update_contract and held.path is not None:
-        # A deployed edge is of one run: a contract that names it cannot be read by the others.
+        # A deployed edge is known only to a run that is given its URL: others could not read a contract that names it.
         lasting = {
             (case, name): fields
             for (case, name), fields in new.items()
             if name in record.runtimes and not known[name].deployed
         }
         conclusions.write_contract(record, held.path, conclusions.drafts(record, held.contract, lasting))
-
-
-def _unverified(runtime: Runtime) -> str:
-    """Return one line on a deployed edge that does not tell which artifact it holds; empty for all others."""
-    if not runtime.deployed:
-        return ""
-    from pytest_wasmedge.runtimes.remote import Remote
-
-    missing = runtime.cannot_check() if isinstance(runtime, Remote) else ""
-    return f"{runtime.name}: {missing}" if missing else ""

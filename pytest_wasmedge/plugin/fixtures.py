@@ -1,4 +1,4 @@
-"""The fixtures that tests ask for, each under its own name; everyday.py gives them the names that README uses.
+"""Our fixtures, each under its prefixed name; everyday.py adds the names that README uses.
 
 Wiring only; imported at every pytest start, so kept light.
 """
@@ -6,8 +6,8 @@ Wiring only; imported at every pytest start, so kept light.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -21,17 +21,11 @@ if TYPE_CHECKING:
     from pytest_wasmedge.portability.reference import Reference
     from pytest_wasmedge.portability.testsuite import Program
 
-#: A test that asks for one of these has the machine for itself.
+#: A test that asks for one of these has the machine to itself.
 MEASURING = frozenset(
-    {
-        "wasm_cold_start",
-        "wasm_cold_floor",
-        "wasm_warm_latency",
-        "wasm_slowdown",
-        "wasm_instance_memory",
-    }
+    {"wasm_cold_start", "wasm_cold_floor", "wasm_warm_latency", "wasm_slowdown", "wasm_instance_memory"}
 )
-#: Stands behind our `wasm_runtime` alone: a project that defines it anew, or gives its value, does not need this one.
+#: Needed by our `wasm_runtime` alone: a project that redefines it, or sets its value, does not need this one.
 SELECTED = "_wasm_selected"
 
 
@@ -43,7 +37,7 @@ def wasm_session(pytestconfig: pytest.Config) -> WasmSession:
 
 @pytest.fixture(scope="session")
 def wasm_measuring(pytestconfig: pytest.Config) -> Measuring:
-    """What this run measures with: rules, seed, journal."""
+    """What makes the measurements of this run: rules, seed, journal."""
     return stash.measuring(pytestconfig, skip)
 
 
@@ -61,7 +55,7 @@ def _selected(wasm_session: WasmSession) -> Callable[[], str]:
 
 @pytest.fixture(scope="session")
 def wasm_runtime(request: pytest.FixtureRequest, _wasm_selected: Callable[[], str]) -> str:
-    """The name of a runtime; a test that needs it, itself or by `host`, runs once for each of --runtimes."""
+    """The name of a runtime; a test that needs it, directly or through `host`, runs once for each of --runtimes."""
     from pytest_wasmedge.errors import WasmEdgeError
 
     try:
@@ -72,10 +66,19 @@ def wasm_runtime(request: pytest.FixtureRequest, _wasm_selected: Callable[[], st
 
 @pytest.fixture(scope="session")
 def wasm_host(wasm_runtime: str, wasm_session: WasmSession, pytestconfig: pytest.Config) -> Iterator[Host]:
-    """A started host; the test runs once for each runtime of --runtimes."""
+    """A started host, which compares with the baseline if there is one; the test runs once for each of --runtimes."""
+    pool = wasm_session.baseline_pool
     for host in hold(wasm_session, wasm_runtime):
-        with _compared(host, wasm_session, pytestconfig) as compared:
-            yield compared
+        if pool is None or host.runtime.deployed:
+            yield host
+            continue
+        from pytest_wasmedge.plugin.compared import ComparedHost
+        from pytest_wasmedge.plugin.facts import name_of
+
+        baseline = pool.acquire(host.runtime)
+        add_fact = partial(stash.add_fact, pytestconfig)
+        yield ComparedHost(host, baseline, lambda: name_of(pytestconfig.stash[stash.CURRENT]), add_fact)
+        pool.release(host.runtime)
 
 
 @pytest.fixture(scope="session")
@@ -89,15 +92,25 @@ def wasm_hosts(wasm_session: WasmSession) -> Iterator[dict[str, Host]]:
 @pytest.fixture
 def wasm_program_host(wasm_program: Program, wasm_runtime: str, wasm_session: WasmSession) -> Iterator[Host]:
     """A started host that holds a program of --wasm-corpus, for this test alone."""
+    from pytest_wasmedge.artifacts.loading import load_artifact
     from pytest_wasmedge.drivers.pool import explain
-    from pytest_wasmedge.plugin.hosts import program_host
+    from pytest_wasmedge.model import Limits
 
     runtime = wasm_session.selection.find(wasm_runtime)
     availability = wasm_session.pool.availability(runtime)
     if not availability.available:
         skip(explain(runtime, availability))
-    with program_host(wasm_program, runtime) as host:
-        yield host
+    artifact = load_artifact(wasm_program.path, name=wasm_program.short_name)
+    kept = runtime.kept_code(artifact)
+    had_code = kept is not None and kept.exists()
+    try:
+        with runtime.start(artifact, Limits()) as host:
+            artifact.verify()
+            yield host
+    finally:
+        # A program is run once: its compiled code would only take room in the cache.
+        if kept is not None and not had_code:
+            kept.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
@@ -105,8 +118,7 @@ def wasm_baseline_host(wasm_host: Host, wasm_session: WasmSession) -> Host:
     """A started host of the same runtime that holds the artifact of --wasm-against."""
     from pytest_wasmedge.plugin.compared import ComparedHost
 
-    if wasm_session.baseline is None:
-        pytest.skip("no baseline to compare with: give one with --wasm-against=PATH")
+    _require_baseline(wasm_session)
     if not isinstance(wasm_host, ComparedHost):
         pytest.skip(f"{wasm_host.runtime.name} is deployed: it holds one artifact, and not the baseline")
     return wasm_host.baseline
@@ -114,7 +126,7 @@ def wasm_baseline_host(wasm_host: Host, wasm_session: WasmSession) -> Host:
 
 @pytest.fixture
 def wasm_reference(request: pytest.FixtureRequest, wasm_session: WasmSession) -> Reference:
-    """What outcomes are held against: golden files, or another runtime."""
+    """What outcomes are compared with: golden files, or another runtime."""
     reference = wasm_session.reference.for_one_test()
     request.node.stash[stash.ASKED] = reference.asked
     return reference
@@ -124,13 +136,12 @@ def wasm_reference(request: pytest.FixtureRequest, wasm_session: WasmSession) ->
 def wasm_cold_start(
     request: pytest.FixtureRequest, wasm_host: Host, wasm_measuring: Measuring
 ) -> Measurement:
-    """Cold starts of the runtime, each from before its start to its first full response.
+    """Cold starts of the runtime, each timed from before its start to the end of its first response.
 
     `assert cold_start.median < ms(25)` takes as many as it needs, `cold_start.take()` the usual number. The mark
-    `cache_state("evicted", samples=5)` chooses what is at hand when they start.
+    `cache_state("evicted", samples=5)` chooses the cache state.
     """
-    mark = request.node.get_closest_marker("cache_state")
-    state, more = (mark.args[0], _first(mark)) if mark else (None, {})
+    state, more = _marked(request, "cache_state", None)
     return _remembered(request, lambda: wasm_measuring.cold(wasm_host, state, **more))
 
 
@@ -146,25 +157,22 @@ def wasm_cold_floor(
 def wasm_warm_latency(
     request: pytest.FixtureRequest, wasm_host: Host, wasm_measuring: Measuring
 ) -> Measurement:
-    """Invocations of a host that already served one; the mark `workload("heavy", samples=5)` chooses of what."""
-    mark = request.node.get_closest_marker("workload")
-    workload, more = (mark.args[0], _first(mark)) if mark else ("tiny", {})
+    """Invocations of a host that has already served one; the mark `workload("heavy", samples=5)` sets the program."""
+    workload, more = _marked(request, "workload", "tiny")
     return _remembered(request, lambda: wasm_measuring.warm(wasm_host, workload, **more))
 
 
 @pytest.fixture
 def wasm_instance_memory(request: pytest.FixtureRequest, wasm_host: Host, wasm_measuring: Measuring) -> int:
-    """What one more live guest costs this host in memory, in bytes."""
+    """The memory that one more live guest costs this host, in bytes."""
     from pytest_wasmedge.reports import record
 
     density_bytes = wasm_measuring.density_bytes(wasm_host)
     if density_bytes is None:
-        name = wasm_host.runtime.name
+        reason = "holds one live guest at a time"
         if "concurrent" in wasm_host.runtime.capabilities:
-            pytest.skip(
-                f"{name} was not seen with several such guests alive at once, so the cost of one is not told"
-            )
-        pytest.skip(f"{name} holds one live guest at a time")
+            reason = "was not seen with several such guests alive at once, so the memory of one is not known"
+        pytest.skip(f"{wasm_host.runtime.name} {reason}")
     request.node.stash.setdefault(stash.FACTS, {})[record.DENSITY_BYTES] = density_bytes
     return density_bytes
 
@@ -177,10 +185,8 @@ def wasm_slowdown(
     from pytest_wasmedge.errors import UnsupportedError
     from pytest_wasmedge.reports import record
 
-    if wasm_session.baseline is None:
-        pytest.skip("no baseline to compare with: give one with --wasm-against=PATH")
     try:
-        finding, same = wasm_measuring.against(wasm_host, wasm_session.baseline)
+        finding, same = wasm_measuring.against(wasm_host, _require_baseline(wasm_session))
     except UnsupportedError as error:
         skip(error)
     request.node.stash.setdefault(stash.FINDINGS, []).append(finding)
@@ -192,7 +198,7 @@ def wasm_slowdown(
 
 @pytest.fixture
 def wasm_report_hazard(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Call it with one sentence on what is dangerous about the artifact; the closing table shows it."""
+    """A function that takes one sentence on a hazard of the artifact; the closing table shows it."""
     from pytest_wasmedge.reports import record
 
     return lambda hazard: stash.add_fact(request.config, record.HAZARDS, hazard)
@@ -200,21 +206,21 @@ def wasm_report_hazard(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 @pytest.fixture
 def wasm_report_change(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Call it with the name of what behaves otherwise than in the baseline; the closing table lists it."""
+    """A function that takes the name of what differs from the baseline; the closing table lists it."""
     from pytest_wasmedge.reports import record
 
     return lambda change: stash.add_fact(request.config, record.CHANGED, change)
 
 
 def skip(reason: object) -> NoReturn:
-    """Skip the running test, with words that may be those of others."""
+    """Skip the running test; the reason may contain control characters."""
     from pytest_wasmedge.portability.excerpt import printable
 
     pytest.skip(printable(str(reason)))
 
 
 def hold(session: WasmSession, name: str) -> Iterator[Host]:
-    """Yield the host of a runtime, and let go of it afterwards; skip the test if it cannot run here.
+    """Yield the host of a runtime, and release it afterwards; skip the test if the runtime cannot run here.
 
     Raises HostStartError if it could when the run began.
     """
@@ -225,43 +231,28 @@ def hold(session: WasmSession, name: str) -> Iterator[Host]:
         started = session.pool.acquire(runtime)
     except RuntimeUnavailableError as error:
         if name in session.promised:
-            raise HostStartError(
-                f"{name} could run when this run began, and cannot any more: {error}"
-            ) from error
+            raise HostStartError(f"{name} could run when this run began, and cannot now: {error}") from error
         skip(error)
     yield started
     session.pool.release(runtime)
 
 
-@contextmanager
-def _compared(host: Host, session: WasmSession, config: pytest.Config) -> Iterator[Host]:
-    """Yield the host as it is or, where there is a baseline, one that compares each invocation with it."""
-    pool = session.baseline_pool
-    if pool is None or host.runtime.deployed:
-        yield host
-        return
-    from pytest_wasmedge.plugin.compared import ComparedHost
-    from pytest_wasmedge.plugin.telling import name_of
-
-    baseline = pool.acquire(host.runtime)
-    try:
-        yield ComparedHost(
-            host,
-            baseline,
-            lambda: name_of(config.stash[stash.CURRENT]),
-            lambda key, value: stash.add_fact(config, key, value),
-        )
-    finally:
-        pool.release(host.runtime)
+def _require_baseline(session: WasmSession) -> Artifact:
+    if session.baseline is None:
+        pytest.skip("no baseline to compare with: give one with --wasm-against=PATH")
+    return session.baseline
 
 
-def _first(mark: pytest.Mark) -> dict[str, int]:
-    """Return how many samples a mark asks for to begin with, if it does."""
-    return {"first": mark.kwargs["samples"]} if "samples" in mark.kwargs else {}
+def _marked(request: pytest.FixtureRequest, name: str, default: str | None) -> tuple[Any, dict[str, int]]:
+    """Return what a mark chooses, and the first number of samples if it gives one."""
+    mark = request.node.get_closest_marker(name)
+    if mark is None:
+        return default, {}
+    return mark.args[0], {"first": mark.kwargs["samples"]} if "samples" in mark.kwargs else {}
 
 
 def _remembered(request: pytest.FixtureRequest, make: Callable[[], Measurement]) -> Measurement:
-    """Return a measurement, and remember it for the report of the test, until whose end it may grow."""
+    """Return a measurement, and keep it for the report of the test; it may still grow until the test ends."""
     from pytest_wasmedge.errors import UnsupportedError
 
     try:

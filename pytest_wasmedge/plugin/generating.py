@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Set
 from typing import Any
 
 import pytest
@@ -15,16 +15,16 @@ from pytest_wasmedge.portability.excerpt import printable
 
 
 def generate(metafunc: pytest.Metafunc) -> None:
-    """Parametrise a test function by what of ours it needs. Raises CollectError."""
+    """Parametrise a test function by our fixtures that it needs. Raises CollectError."""
     names = metafunc.fixturenames
     try:
         if "wasm_runtime" in names:
-            # A contract that cannot be read is told here, not when a test has failed.
+            # A contract that cannot be read is an error now, not once a test has failed.
             _ = stash.session(metafunc.config).held.contract
-            _mean_the_runtime(metafunc)
+            _redirect_hosts(metafunc)
         if "wasm_program" in names:
             _parametrize_program(metafunc)
-        elif SELECTED in names and "wasm_runtime" not in _given(metafunc):
+        elif SELECTED in names:
             _parametrize_runtime(metafunc)
         if "wasm_case" in names:
             _parametrize_case(metafunc)
@@ -32,15 +32,15 @@ def generate(metafunc: pytest.Metafunc) -> None:
         raise pytest.Collector.CollectError(printable(str(error))) from error
 
 
-def _mean_the_runtime(metafunc: pytest.Metafunc) -> None:
-    """Let `parametrize("host", ["deno"], indirect=True)` give the runtime that all our fixtures of a test are of.
+def _redirect_hosts(metafunc: pytest.Metafunc) -> None:
+    """Let `parametrize("host", ["deno"], indirect=True)` set wasm_runtime, from which all our fixtures follow.
 
-    So does `parametrize("wasm_runtime", ["deno"])`, for the whole session as our fixture itself. A `host` of the
-    project's own is left alone. Raises WasmEdgeError for a hook that has parametrised ours.
+    So does `parametrize("wasm_runtime", ["deno"])`, for the whole session like our fixture itself. A `host` of the
+    project's own is left alone. Raises WasmEdgeError if a hook has parametrised our `host`.
     """
-    ours = {"wasm_host": "wasm_host", "host": OUR_HOST}
-    hosts = [name for name, sign in ours.items() if sign in metafunc.fixturenames]
-    if wrong := private.given_by_hooks(metafunc).intersection(hosts):
+    needed = {"wasm_host": "wasm_host", "host": OUR_HOST}
+    hosts = {name for name, fixture in needed.items() if fixture in metafunc.fixturenames}
+    if wrong := private.given_by_hooks(metafunc) & hosts:
         raise WasmEdgeError(
             f"a pytest_generate_tests parametrises {', '.join(sorted(wrong))}: let it parametrise wasm_runtime, "
             "with indirect=True, from which all our fixtures follow."
@@ -51,19 +51,19 @@ def _mean_the_runtime(metafunc: pytest.Metafunc) -> None:
         ]
 
 
-def _of_runtime(mark: pytest.Mark, hosts: Collection[str]) -> pytest.Mark:
+def _of_runtime(mark: pytest.Mark, hosts: Set[str]) -> pytest.Mark:
     given = dict(zip(("argnames", "argvalues", "indirect", "ids", "scope"), mark.args, strict=False))
     given |= mark.kwargs
     names = _argnames(mark)
     indirect = given.get("indirect", False)
     indirectly = set(names) if indirect is True else set(indirect or ())
-    meant = {name for name in names if name == "wasm_runtime" or (name in hosts and name in indirectly)}
-    if not meant:
+    redirected = {name for name in names if name == "wasm_runtime" or name in hosts & indirectly}
+    if not redirected:
         return mark
-    renamed = ["wasm_runtime" if name in meant else name for name in names]
-    # One name in a list would want its values in tuples.
+    renamed = ["wasm_runtime" if name in redirected else name for name in names]
+    # pytest expects tuples of values for a list of names, even for one name.
     given["argnames"] = ",".join(renamed) if isinstance(given["argnames"], str) else renamed
-    given["indirect"] = ["wasm_runtime", *(name for name in names if name in indirectly - meant)]
+    given["indirect"] = ["wasm_runtime", *(name for name in names if name in indirectly - redirected)]
     given["scope"] = given.get("scope") or "session"
     return pytest.mark.parametrize(**given).mark
 
@@ -73,22 +73,19 @@ def _argnames(mark: pytest.Mark) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else [*names]
 
 
-def _given(metafunc: pytest.Metafunc) -> set[str]:
-    """Return the names that somebody else gives values to."""
-    marks = metafunc.definition.iter_markers("parametrize")
-    return {name for mark in marks for name in _argnames(mark)} | private.given_by_hooks(metafunc)
-
-
 def _parametrize_runtime(metafunc: pytest.Metafunc) -> None:
+    """Run a test on every selected runtime that its mark allows, unless the project sets the runtime itself."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "wasm_runtime" in private.given_by_hooks(metafunc).union(*map(_argnames, marks)):
+        return
     marked = [name for mark in metafunc.definition.iter_markers("runtimes") for name in mark.args]
     selection = stash.session(metafunc.config).selection
-    names = [runtime.name for runtime in (selection.marked(marked) if marked else selection.selected)]
-    params: list[Any] = list(names)
-    if not names:
+    params: list[Any] = [each.name for each in (selection.marked(marked) if marked else selection.selected)]
+    if not params:
         selected = ", ".join(runtime.name for runtime in selection.selected)
         reason = f"is for {', '.join(marked)}; --runtimes selects {selected}"
-        params = [pytest.param("none", marks=pytest.mark.skip(reason=reason))]
-    metafunc.parametrize("wasm_runtime", params, indirect=True, scope="session", ids=names or ["none"])
+        params = [pytest.param("none", marks=pytest.mark.skip(reason=reason), id="none")]
+    metafunc.parametrize("wasm_runtime", params, indirect=True, scope="session")
 
 
 def _parametrize_case(metafunc: pytest.Metafunc) -> None:
@@ -97,16 +94,16 @@ def _parametrize_case(metafunc: pytest.Metafunc) -> None:
     excluded = {topic for mark in marks for topic in mark.kwargs.get("exclude", ())}
     cases = [
         case
-        for case in stash.session(metafunc.config).corpora.cases
+        for case in stash.session(metafunc.config).cases
         if (not topics or case.topic in topics) and case.topic not in excluded
     ]
     metafunc.parametrize("wasm_case", cases, ids=[case.name for case in cases])
 
 
 def _parametrize_program(metafunc: pytest.Metafunc) -> None:
-    """Run each program on every selected runtime; one that can give no folders is left out, by its name."""
+    """Run each program on every selected runtime; one that cannot give folders has one skipped test instead."""
     session = stash.session(metafunc.config)
-    programs = session.corpora.programs
+    programs = session.programs
     params = []
     for runtime in session.selection.selected:
         if "preopens" in runtime.capabilities:

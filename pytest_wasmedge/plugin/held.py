@@ -1,30 +1,29 @@
-"""The contract that one pytest run is held to."""
+"""The contract that one pytest run is judged by."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_wasmedge.model import Runtime, base_name
-from pytest_wasmedge.plugin.command_line import Options
-from pytest_wasmedge.plugin.options import CONTRACT
+from pytest_wasmedge.plugin.options import CONTRACT, Options
 
 if TYPE_CHECKING:
-    from pytest_wasmedge.contract import Contract, Known
+    from pytest_wasmedge.contract import Contract
     from pytest_wasmedge.latency.units import Limit
 
 
 class Held:
-    """Answers what the contract says, if there is one; ``known`` are the runtimes that it may name."""
+    """Looks things up in the contract, if there is one; ``known`` are the runtimes that it may name."""
 
     def __init__(self, options: Options, known: Mapping[str, Runtime], folder: Path | None = None) -> None:
         self._options, self._known, self._folder = options, known, folder
 
     @cached_property
     def path(self) -> Path | None:
-        """The contract's file, which `--wasm-update-contract` may yet have to write; None if there is none."""
+        """The contract's file; None if there is none. `--wasm-update-contract` may still have to write it."""
         if self._options.contract:
             path = self._options.started_in / self._options.contract
         elif self._folder is not None:
@@ -33,7 +32,7 @@ class Held:
                 return None
         else:
             return None
-        # Messages name it; people know it by its path from where they are.
+        # For messages: a path from the current folder is easier to recognise.
         return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
     @cached_property
@@ -48,14 +47,14 @@ class Held:
         return contract
 
     def ceiling(self, runtime: Runtime, kind: str) -> Limit | None:
-        """Return the contract's ceiling of this kind; None if it has none, or is about to be written anew."""
+        """Return the contract's ceiling of this kind; None if it has none, or this run will rewrite it."""
         if self.contract is None or self._options.update_contract:
             return None
         found = self.contract.ceiling(runtime.name, kind)
         return found.limit if found else None
 
     def ceilings(self, runtime: Runtime) -> dict[str, Limit]:
-        """Return all ceilings that can be judged on a runtime, by kind; a deployed edge has none."""
+        """Return all ceilings that can be judged on a runtime, by kind; none on a deployed edge."""
         from pytest_wasmedge.contract import KINDS
 
         found = {kind: self.ceiling(runtime, kind) for kind in ("" if runtime.deployed else KINDS)}
@@ -66,18 +65,11 @@ class Held:
         return {kind: limit for kind, limit in found.items() if limit is not None}
 
     def compiling_ceiling(self, runtime: Runtime) -> Limit | None:
-        """Return the ceiling of a start that compiles first, where that is another one; "*" means nobody here.
+        """Return the ceiling of a start that compiles first, on a runtime that keeps code; None if it has none by name.
 
-        Such starts take up to half a minute each: they are measured for those who asked by name.
+        Such starts take up to half a minute each, so a ceiling for "*" does not measure them.
         """
         if self.contract is None or runtime.cache_state == "no-cache":
             return None
         found = self.contract.ceiling(runtime.name, "cold/no-cache")
         return found.limit if found and found.runtime in (runtime.name, base_name(runtime.name)) else None
-
-    def known_divergences(
-        self, case: str, runtime: str, version: str | None, fields: Collection[str]
-    ) -> list[Known]:
-        """Return the contract's entries that know any of these fields to diverge."""
-        found = self.contract.known_for(case, runtime, version) if self.contract else []
-        return [known for known in found if any(known.excuses(field) for field in fields)]

@@ -1,8 +1,8 @@
-"""pytest's side of it: options, hooks, fixtures. Wiring only; imported at every pytest start, so kept light."""
+"""Our implementations of pytest's hooks. Wiring only; imported at every pytest start, so kept light."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ import pytest
 from pytest_wasmedge.plugin import fixtures, hookspecs, options, stash
 from pytest_wasmedge.plugin.recorder import Recorder
 
-#: The runtimes that have a host of their own by what it is called: ``wasmtime_cli`` is ``wasmtime-cli``.
+#: The runtimes that have a host fixture of their own, by its name without ``_host``: ``wasmtime_cli`` …
 _NAMED = pytest.StashKey[Mapping[str, str]]()
-#: What tests are parametrised by, if they need it.
+#: The fixtures that parametrise a test which needs them.
 _PARAMETRIZED = frozenset({"wasm_runtime", "wasm_case", "wasm_program"})
 _MARKS = (
-    "runtimes(name, …): run this test's `host` on these runtimes only, of those selected",
-    "wasm_cases(topic, …, exclude=()): run this test's `wasm_case` on these topics of the corpora",
-    'cold_start_ceiling(limit): fail unless the cold start of its `host` is under "25ms" or "3.5x floor"',
+    "runtimes(name, …): run this test only on these of the selected runtimes",
+    "wasm_cases(topic, …, exclude=()): give this test's `wasm_case` only the cases of these topics",
+    'cold_start_ceiling(limit): fail if the cold start of its `host` is over "25ms" or "3.5x floor"',
     'cache_state(state, samples=12): take this test\'s `cold_start` from "no-cache", "code-cache" or "evicted"',
     'workload(name, samples=20): take this test\'s `warm_latency` of "smoke", "heavy", "html" or "hello"',
 )
@@ -39,31 +39,36 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", mark)
     from pytest_wasmedge.runtimes import builtin_names
 
-    # The built-in ones are known by their file names; others must be asked for, which imports the runtimes.
-    others = config.hook.pytest_wasmedge_runtimes.get_hookimpls()
-    names = _known_names(config) if others else builtin_names()
+    # File names are enough for the built-in runtimes; a hook that adds others needs them imported.
+    names: Iterable[str] = builtin_names()
+    if config.hook.pytest_wasmedge_runtimes.get_hookimpls():
+        with _usage_errors():
+            names = stash.session(config).selection.known
     named = {name.replace("-", "_"): name for name in names}
     config.stash[_NAMED] = named
     config.pluginmanager.register(fixtures, "wasmedge-fixtures")
     from pytest_wasmedge.plugin import everyday
 
     config.pluginmanager.register(everyday.named(named), "wasmedge-named-fixtures")
-    if config.option.wasm_conformance or config.option.wasm_corpus:
+    option = config.option
+    ceilings = options.given(option) and not option.wasm_conformance and _has_ceilings(config)
+    if option.wasm_conformance or option.wasm_corpus or ceilings:
         from pytest_wasmedge.portability import bundled
 
         suite = bundled.suite()
-        if config.option.wasm_conformance == "only":
+        if option.wasm_conformance == "only":
             config.args[:] = [str(suite)]
-        _collect_also(config, suite if config.option.wasm_conformance else suite / "test_wasi_testsuite.py")
-    if options.given(config.option) and not config.option.wasm_conformance and _has_ceilings(config):
-        from pytest_wasmedge.portability import bundled
-
-        _collect_also(config, bundled.suite() / "test_contract.py")
+        if option.wasm_conformance:
+            _collect_also(config, suite)
+        elif option.wasm_corpus:
+            _collect_also(config, suite / "test_wasi_testsuite.py")
+        if ceilings:
+            _collect_also(config, suite / "test_contract.py")
     if hasattr(config, "workerinput"):
         return
     recorder = Recorder(config)
     config.pluginmanager.register(recorder, "wasmedge-recorder")
-    if options.given(config.option):
+    if options.given(option):
         from pytest_wasmedge.plugin.concluding import check
 
         with _usage_errors():
@@ -71,23 +76,18 @@ def pytest_configure(config: pytest.Config) -> None:
             recorder.begin()
 
 
-def _known_names(config: pytest.Config) -> list[str]:
-    with _usage_errors():
-        return list(stash.session(config).selection.known)
-
-
 def _has_ceilings(config: pytest.Config) -> bool:
-    """True if the contract has ceilings that this run is to judge, and no single tests were asked for."""
+    """True if the contract has ceilings that this run can judge, and the user did not ask for single tests."""
+    if any("::" in arg for arg in config.args):
+        return False
     with _usage_errors():
         session = stash.session(config)
-        if any("::" in arg for arg in config.args):
-            return False
         return any(session.held.ceilings(runtime) for runtime in session.selection.selected)
 
 
 @contextmanager
 def _usage_errors() -> Iterator[None]:
-    """Turn errors of ours into pytest's own kind for a command line that cannot be used."""
+    """Turn our errors into pytest's error for a wrong command line."""
     from pytest_wasmedge.errors import WasmEdgeError
 
     try:
@@ -99,21 +99,21 @@ def _usage_errors() -> Iterator[None]:
 
 
 def _collect_also(config: pytest.Config, place: Path) -> None:
-    """Add a part of the suite to what is collected, unless it is in there already."""
+    """Collect a part of the suite too, unless the arguments include it."""
     given = (config.invocation_params.dir / arg.partition("::")[0] for arg in config.args)
     if not any(place.resolve().is_relative_to(each.resolve()) for each in given):
         config.args.append(str(place))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say what a run of ours is about, and what is collected beside the tests of the project."""
+    """Name the artifact and the runtimes, and say which tests are collected."""
     option = config.option
     if not options.given(option):
         return []
     session = stash.session(config)
     names = ", ".join(runtime.name for runtime in session.selection.selected)
-    also = {"also": "the conformance suite, beside your tests", "only": "the conformance suite alone"}
-    suites = [also[option.wasm_conformance]] if option.wasm_conformance else ["your tests"]
+    suite = {"also": "the conformance suite, beside your tests", "only": "the conformance suite alone"}
+    suites = [suite.get(option.wasm_conformance, "your tests")]
     if any(arg.endswith("test_contract.py") for arg in config.args):
         suites.append("the ceilings of the contract")
     if option.wasm_corpus:
@@ -123,7 +123,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist which exact versions this run is about: it asks nobody."""
+    """Send a worker of pytest-xdist the exact versions of this run, so that it does not resolve them itself."""
     if options.given(node.config.option):
         session = stash.session(node.config)
         node.workerinput[stash.VERSIONS] = session.selection.resolver.resolved
@@ -132,7 +132,7 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Keep the tests of one runtime on one worker, unless the user said how to distribute."""
+    """Keep the tests of one runtime on one worker, unless the user chose another way to distribute."""
     if config.option.dist != "load" or not options.given(config.option):
         return None
     names = [runtime.name for runtime in stash.session(config).selection.selected]
@@ -145,7 +145,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Give our fixtures their everyday names, after all other plugins and before pytest reads conftest files."""
+    """Add the everyday names of our fixtures: after other plugins are loaded, before pytest reads conftest files."""
     from pytest_wasmedge.plugin import everyday
 
     everyday.register(session.config, session.config.stash[_NAMED])
@@ -157,7 +157,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let our measurements be benchmarks to `--benchmark-only` and `--benchmark-skip`, which know a fixture's name."""
+    """Let `--benchmark-only` and `--benchmark-skip`, which look for a fixture's name, know our measurements."""
     only, skip = (getattr(config.option, f"benchmark_{name}", False) for name in ("only", "skip"))
     for item in items if only or skip else ():
         if not _measures(item):
@@ -177,10 +177,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let a test that has a ceiling ask for the measurement that is held against it."""
+    """Add the measurement that a ceiling needs to the fixtures of its test."""
     names = getattr(item, "fixturenames", ())
     if "wasm_runtime" in names and item.get_closest_marker("cold_start_ceiling"):
-        # A list of its own: that of pytest is shared with the same test on other runtimes.
+        # A new list: pytest shares one among all runtimes of a test.
         item.fixturenames = [*names, "wasm_cold_start"]  # type: ignore[attr-defined]
 
 
@@ -188,7 +188,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, object, object]:
-    """Let a measurement have the machine for itself; others who run tests with this plugin wait meanwhile."""
+    """Give a measurement the machine to itself; other processes that run tests with this plugin wait."""
     item.config.stash[stash.CURRENT] = item
     quiet = stash.quiet(item.config) if _runtimes_of(item) else None
     if quiet is None:
@@ -204,7 +204,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _measures(item: pytest.Item) -> bool:
-    """True for a test that needs the machine for itself."""
+    """True for a test that needs the machine to itself."""
     marked = item.get_closest_marker("cold_start_ceiling") or item.get_closest_marker("cache_state")
     measures = marked or fixtures.MEASURING.intersection(getattr(item, "fixturenames", ()))
     return bool(measures and _runtimes_of(item))
@@ -212,14 +212,14 @@ def _measures(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Judge the cold start of a test that has a ceiling, once the test itself has passed."""
+    """Judge the cold start of a test with a ceiling, once the test itself has passed."""
     result = yield
     mark = item.get_closest_marker("cold_start_ceiling")
     if mark is not None:
         measurement = (getattr(item, "funcargs", None) or {}).get("wasm_cold_start")
         if not mark.args or measurement is None:
-            needs = 'a limit, such as "25ms", and a test that uses `host`'
-            pytest.fail(f"cold_start_ceiling needs {needs}.", pytrace=False)
+            message = 'cold_start_ceiling needs a limit, such as "25ms", and a test that uses `host`.'
+            pytest.fail(message, pytrace=False)
         if not measurement.holds(measurement.judge(mark.args[0])):
             pytest.fail("\n".join(measurement.explanation()), pytrace=False)
     return result
@@ -238,33 +238,31 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    # When all is torn down, nobody is asked any more.
+    # After the teardown a fixture cannot be asked for any more.
     remembered = item.stash.get(stash.RUNTIMES, None) if call.when == "teardown" else None
     names = item.stash[stash.RUNTIMES] = _runtimes_of(item) if remembered is None else remembered
     if names:
-        from pytest_wasmedge.plugin.telling import add_facts, blamed
+        from pytest_wasmedge.plugin.facts import add_facts, blamed
 
-        # Attributes of our own, which pytest-xdist sends too: pytest writes user_properties into a JUnit file.
+        # pytest-xdist sends these attributes too. user_properties would end up in a JUnit file.
         report.wasm_runtimes = blamed(call, names)  # type: ignore[attr-defined]
         if call.when == "call" or call.excinfo is not None:
             report.wasm_facts = add_facts(item, call, report, names)  # type: ignore[attr-defined]
     if call.excinfo is not None and not report.skipped:
+        from pytest_wasmedge.errors import WasmEdgeError
         from pytest_wasmedge.plugin import private
 
-        private.say_first(report, call.excinfo.value, whole=_is_ours(call.excinfo.value))
+        error = call.excinfo.value
+        private.say_first(report, error, whole=isinstance(error, WasmEdgeError))
     return report
 
 
 def _runtimes_of(item: pytest.Item) -> list[str]:
-    """Return the names of the runtimes that a test runs on, or would, as far as it has asked for them yet."""
+    """Return the names of the runtimes that a test runs on, by the fixtures that it has asked for so far."""
     request = item.stash.get(stash.REQUEST, None)
     names = getattr(item, "fixturenames", ()) if request is None else request.fixturenames
     if not any(name.startswith("wasm_") for name in names):
         return []
-    from pytest_wasmedge.plugin.telling import runtimes_of
+    from pytest_wasmedge.plugin.facts import runtimes_of
 
     return runtimes_of(item, names, item.config.stash.get(_NAMED, {}))
-
-
-def _is_ours(error: BaseException) -> bool:
-    return any(kind.__module__ == "pytest_wasmedge.errors" for kind in type(error).__mro__)

@@ -1,15 +1,16 @@
-"""What one pytest run measures, and by which rules: puts samplers, journal, seed and floor together."""
+"""Makes the measurements of one pytest run: puts samplers, journal, seed and floor together."""
 
 from __future__ import annotations
 
-import itertools
 import random
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from pytest_wasmedge.artifacts.floor import floor_artifact
 from pytest_wasmedge.errors import LatencyError, UnsupportedError
@@ -25,22 +26,18 @@ from pytest_wasmedge.portability import bundled
 from pytest_wasmedge.portability.language import RUBY
 from pytest_wasmedge.provision.cache import folder
 
-#: Samples taken before anything is judged: enough for an interval. A ceiling takes as many more as it needs.
+#: Samples taken before anything is judged, enough for an interval; a ceiling takes as many more as it needs.
 COLD_SAMPLES, WARM_SAMPLES, FLOOR_SAMPLES = 12, 20, 12
-#: How many answers of a deployed edge are looked through for a cold one.
+#: How many invocations of a deployed edge may be spent on one sample.
 _EDGE_ATTEMPTS = 30
 _WORKLOAD_S = 300.0
-
-
-def _let_through(error: UnsupportedError) -> None:
-    """Do nothing about it: it is raised."""
 
 
 class Measuring:
     """Makes the measurements of one run; each sample is in the journal before the next one is taken.
 
-    ``samples_folder`` of None means that no journal is kept unless the command line names one. ``refuse`` is called
-    with the reason where a host does not have what is to be measured.
+    With a ``samples_folder`` of None, a journal is kept only if the command line names one. ``refuse`` is called with
+    the error of a host that has no such measurement, before that is raised.
     """
 
     def __init__(
@@ -49,28 +46,27 @@ class Measuring:
         run: str,
         seed: int,
         samples_folder: Path | None,
-        refuse: Callable[[UnsupportedError], None] = _let_through,
+        refuse: Callable[[UnsupportedError], None] = lambda error: None,
     ) -> None:
-        self._session = session
-        self._run, self.seed = run, seed
+        self._session, self._refuse = session, refuse
+        self._run, self._seed, self._folder = run, seed, samples_folder
         self._rng = random.Random(seed)
-        self._folder, self._refuse = samples_folder, refuse
-        #: By runtime and cache state: those that a ceiling was held against serve as the floor's own measurement.
-        self._floors: dict[tuple[str, StartState], list[Sample]] = {}
+        #: By runtime and cache state. Those taken for a ceiling count in a measurement of the floor, too.
+        self._floors: defaultdict[tuple[str, StartState], list[Sample]] = defaultdict(list)
 
     @cached_property
     def rules(self) -> Rules:
-        """The error rates, divided over the runtimes of this run."""
+        """The rules of the gate, their error rates divided over the runtimes of this run."""
         options = self._session.options
-        rules = Rules(margin=options.margin, budget_s=options.latency_budget_s)
+        rules = Rules(margin=options.margin, budget_s=options.latency_budget)
         return rules.for_family(max(1, len(self._session.selection.selected)))
 
     @cached_property
     def _journal(self) -> Journal | None:
         options = self._session.options
         if options.samples:
-            return Journal(options.started_in / options.samples, self._run, self.seed)
-        return in_folder(self._folder, self._run, self.seed) if self._folder else None
+            return Journal(options.started_in / options.samples, self._run, self._seed)
+        return in_folder(self._folder, self._run, self._seed) if self._folder else None
 
     @cached_property
     def _floor(self) -> Artifact:
@@ -79,174 +75,160 @@ class Measuring:
     def cold(self, host: Host, state: StartState | None = None, first: int = COLD_SAMPLES) -> Measurement:
         """Return cold starts of the artifact on this host's runtime, in its own cache state or the given one.
 
-        Every start has to give the answer that the host gives twice before.
-
-        A deployed edge starts when it likes: those invocations count that were an isolate's first. Raises
-        UnsupportedError where there is no such start.
+        Every start must give the answer that the host gave twice before. A deployed edge cannot be started: its
+        samples are invocations that were the first of their isolate. Raises UnsupportedError where it has none.
         """
         host = head_of(host)
         if host.runtime.deployed:
             if state is not None:
-                raise UnsupportedError(
-                    f"{host.runtime.name} is deployed: what it keeps cannot be taken from it."
-                )
-            draw_edge = self._edge(host, lambda: self._session.smallest_invocation(host), "edge/cold")
-            return self._measurement(host, "edge/cold", draw_edge, 1)
-
-        # The first start is weighed, if its host cannot tell its peak otherwise.
-        weighing = itertools.chain([True], itertools.repeat(False))
+                raise UnsupportedError(f"{host.runtime.name} is deployed: we cannot choose its cache state.")
+            return self._measurement(host, "edge/cold", self._edge(host, "edge/cold"), 1)
+        # Only the first start is weighed: it takes one more request, if its host cannot report its peak otherwise.
+        weigh = iter([True])
 
         @cache
         def ready() -> tuple[Invocation, Answer]:
-            invocation = self._session.smallest_invocation(host)
-            answer = _answer_of(host, invocation)
+            answered = self._answered(host)
             refresh_code(host.runtime, host.artifact)
-            return invocation, answer
+            return answered
 
         def draw() -> Sample:
             invocation, answer = ready()
-            with self._session.pools.paused():
-                sample = cold_once(
-                    host.runtime,
-                    host.artifact,
-                    host.limits,
-                    invocation,
-                    state,
-                    weigh=next(weighing),
-                    answer=answer,
-                )
+            weighed = next(weigh, False)
+            sample = self._start(host, host.artifact, invocation, state=state, weigh=weighed, answer=answer)
             return self._kept(host, sample)
 
         kind = f"cold/{state or host.runtime.cache_state}"
         return self._measurement(host, kind, draw, first, draw_floor=lambda: self._draw_floor(host, state))
 
     def floor(self, host: Host, first: int = FLOOR_SAMPLES) -> Measurement:
-        """Return cold starts of the artifact that does nothing: the runtime's own cost. Raises UnsupportedError.
+        """Return cold starts of an artifact that does nothing: the runtime's own cost. Raises UnsupportedError.
 
-        Those that this run took already, to hold a ceiling against, are among them.
+        Those that this run already took for a ceiling are among them.
         """
-        self._check_startable(host)
+        self._require_startable(host)
         state = host.runtime.cache_state
-        earlier = self._floors_of(host, state)
-        return self._measurement(
-            host, f"floor/{state}", lambda: self._draw_floor(host), first, earlier=earlier
-        )
+        draw, earlier = partial(self._draw_floor, host), self._floors[host.runtime.name, state]
+        return self._measurement(host, f"floor/{state}", draw, first, earlier=earlier)
 
     def warm(self, host: Host, workload: str = "tiny", first: int = WARM_SAMPLES) -> Measurement:
-        """Return invocations of a host that already served one. Raises LatencyError for an unknown workload."""
+        """Return invocations of a host that has already served one. Raises LatencyError for an unknown workload."""
         host = head_of(host)
-        # How long it takes is measured, not limited: an interpreter takes as long as a host may for anything.
+        # Its time is measured, not limited: an interpreter may take longer than a host allows by default.
         timeout_s = max(host.limits.timeout_s, _WORKLOAD_S)
         program = None if workload == "tiny" else Invocation(_workload(workload), timeout_s=timeout_s)
 
         if host.runtime.deployed:
             probed = _probed(host)
             kind = "edge/warm" if probed is None or probed.invocation else "edge/unknown"
-            edge_ready = cache(lambda: program or self._session.smallest_invocation(host))
-            return self._measurement(host, kind, self._edge(host, edge_ready, kind), first)
+            return self._measurement(host, kind, self._edge(host, kind, program), first)
 
         @cache
         def ready() -> tuple[Invocation, Answer]:
-            smallest = self._session.smallest_invocation(host)
-            answer = _answer_of(host, smallest)
-            return (program, Answer()) if program else (smallest, answer)
+            answered = self._answered(host)
+            return (program, Answer()) if program else answered
 
         def draw() -> Sample:
             invocation, answer = ready()
-            with self._session.pools.paused(but=host):
+            with self._session.paused(but=host):
                 return self._kept(host, warm_once(host, invocation, f"warm/{workload}", answer))
 
         return self._measurement(host, f"warm/{workload}", draw, first)
 
     def against(self, host: Host, baseline: Artifact) -> tuple[Finding, bool]:
-        """Hold cold starts of the artifact against those of the baseline; true if the two answer the same.
+        """Compare cold starts of the artifact with those of the baseline; true if both give the same answer.
 
         Raises UnsupportedError, and HostStartError for a start of either that does not give that artifact's answer.
         """
-        self._check_startable(host)
+        self._require_startable(host)
         host = head_of(host)
-        invocation = self._session.smallest_invocation(host)
-        answer = _answer_of(host, invocation)
-        # A baseline that speaks our language has to give the same answer; any other program may give its own.
+        invocation, answer = self._answered(host)
+        # A baseline that speaks our language must give the same answer; any other program may give its own.
         speaks = self._session.speaks_our_language(host)
         answers = {baseline.sha256: Answer(answer.stdout if speaks else None, answer.varies)}
         answers[host.artifact.sha256] = answer
 
+        def start(artifact: Artifact) -> Sample:
+            return self._start(host, artifact, invocation, answer=answers[artifact.sha256])
+
+        def draw(artifact: Artifact) -> Sample:
+            return self._kept(host, start(artifact))
+
         with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
-            # Copies of one age, since that of a file shows in how fast it is read.
-            base, head = (_copied(each, Path(scratch)) for each in (baseline, host.artifact))
-
-            def start(artifact: Artifact) -> Sample:
-                expected = answers[artifact.sha256]
-                return cold_once(host.runtime, artifact, host.limits, invocation, answer=expected)
-
-            def draw(artifact: Artifact) -> Sample:
-                with self._session.pools.paused():
-                    return self._kept(host, start(artifact))
-
+            # Copies of the same age, since a file's age shows in how fast it is read; they may be the same artifact.
+            base, head = (
+                replace(each, path=Path(shutil.copy(each.path, tempfile.mkdtemp(dir=scratch))))
+                for each in (baseline, host.artifact)
+            )
             for artifact in (base, head):
-                # One start each, unmeasured, so that code is kept of both, and of one age.
+                # One unmeasured start each, so that compiled code of both is kept, and of the same age.
                 start(artifact)
                 refresh_code(host.runtime, artifact)
-            finding = against(lambda: draw(base), lambda: draw(head), rules=self.rules, rng=self._rng)
+            finding = against(partial(draw, base), partial(draw, head), rules=self.rules, rng=self._rng)
         same = answer.varies or answers[baseline.sha256].stdout == answer.stdout
-        return finding if same else replace(
-            finding, sentence=f"{finding.sentence}; they answer differently"
-        ), same
+        if not same:
+            finding = replace(finding, sentence=f"{finding.sentence}; they answer differently")
+        return finding, same
 
     def density_bytes(self, host: Host) -> int | None:
-        """Return what one more live guest costs in memory; None where only one can live at once."""
+        """Return the memory of one more live guest; None if this host cannot hold several."""
         if not self._session.speaks_our_language(host):
             return None
         host = head_of(host)
-        with self._session.pools.paused(but=host):
+        with self._session.paused(but=host):
             return density(host, Invocation(RUBY.alive))
 
+    def _answered(self, host: Host) -> tuple[Invocation, Answer]:
+        """Return the smallest invocation and its answer, asked for twice. Raises HostStartError if it fails."""
+        invocation, answer = self._session.smallest_invocation(host), Answer()
+        for _ in range(2):
+            outcome = host.invoke(invocation)
+            answer.varies = answer.stdout is not None and outcome.stdout != answer.stdout
+            answer.check(outcome, f"{host.runtime.name}: an invocation before the measurement")
+        return invocation, answer
+
+    def _start(self, host: Host, artifact: Artifact, invocation: Invocation, **more: Any) -> Sample:
+        """Time one cold start on this host's runtime while every host is paused."""
+        with self._session.paused():
+            return cold_once(host.runtime, artifact, host.limits, invocation, **more)
+
     def _draw_floor(self, host: Host, state: StartState | None = None) -> Sample:
-        """Take one start of the artifact that does nothing, after one that does not count."""
-
-        def draw() -> Sample:
-            with self._session.pools.paused():
-                return cold_once(host.runtime, self._floor, host.limits, Invocation(), state, name="floor")
-
-        taken = self._floors_of(host, state or host.runtime.cache_state)
+        """Take one start of the artifact that does nothing; the first one is preceded by one that does not count."""
+        start = partial(self._start, host, self._floor, Invocation(), state=state, name="floor")
+        taken = self._floors[host.runtime.name, state or host.runtime.cache_state]
         if not taken:
-            draw()  # compiles it, where code is kept
-        taken.append(self._kept(host, draw()))
+            start()  # compiles it, where code is kept
+        taken.append(self._kept(host, start()))
         return taken[-1]
 
-    def _floors_of(self, host: Host, state: StartState) -> list[Sample]:
-        return self._floors.setdefault((host.runtime.name, state), [])
-
-    def _edge(self, host: Host, ready: Callable[[], Invocation], wanted: str) -> Callable[[], Sample]:
-        """Return what invokes a deployed edge until it answers as wanted, by its count of invocations."""
+    def _edge(self, host: Host, wanted: str, program: Invocation | None = None) -> Callable[[], Sample]:
+        """Return a function that invokes a deployed edge until the invocation is of the wanted kind."""
         from pytest_wasmedge.runtimes.remote import kind_of
 
         # The probe may have been the first invocation of its isolate, and the only one for a long time.
         earlier = [probed] if (probed := _probed(host)) is not None else []
+        name = host.runtime.name
 
         def draw() -> Sample:
-            invocation = ready()
+            invocation = program or self._session.smallest_invocation(host)
             for _ in range(_EDGE_ATTEMPTS):
                 if earlier:
                     outcome = earlier.pop()
-                    sample = Sample(
-                        host.runtime.name, "", outcome.timings.elapsed_ns, invocation=outcome.invocation
-                    )
+                    sample = Sample(name, "", outcome.timings.elapsed_ns, invocation=outcome.invocation)
                 else:
                     sample = warm_once(host, invocation)
                 sample = self._kept(host, replace(sample, kind=kind_of(sample.invocation)))
                 if sample.kind == wanted:
                     return sample
             raise UnsupportedError(
-                f"{host.runtime.name} gave no {wanted} among {_EDGE_ATTEMPTS} invocations: cold and warm are told "
-                "by its count of invocations (--wasm-remote-header), never by guess. Deploy it anew, or wait "
-                "until its isolates are gone."
+                f"{name} gave no {wanted} in {_EDGE_ATTEMPTS} invocations. We know cold from warm by "
+                "its count of invocations (--wasm-remote-header), and never guess. Deploy it again, or wait until its "
+                "isolates are gone."
             )
 
         return draw
 
-    def _check_startable(self, host: Host) -> None:
+    def _require_startable(self, host: Host) -> None:
         if host.runtime.deployed:
             raise UnsupportedError(f"{host.runtime.name} is deployed: we do not start it.")
 
@@ -289,27 +271,12 @@ class Measuring:
 def _workload(name: str) -> bytes:
     path = bundled.workloads() / f"{name}{RUBY.suffix}"
     if not path.exists():
-        there = ", ".join(sorted(path.stem for path in bundled.workloads().glob(f"*{RUBY.suffix}")))
-        raise LatencyError(f"there is no workload {name!r}; there are: tiny, {there}.")
+        known = ", ".join(sorted(path.stem for path in bundled.workloads().glob(f"*{RUBY.suffix}")))
+        raise LatencyError(f"there is no workload {name!r}; choose one of tiny, {known}.")
     return path.read_bytes()
 
 
-def _answer_of(host: Host, invocation: Invocation) -> Answer:
-    """Return what a started host answers, asked twice. Raises HostStartError if that is a failure."""
-    answer = Answer()
-    for _ in range(2):
-        outcome = host.invoke(invocation)
-        answer.varies = answer.stdout is not None and outcome.stdout != answer.stdout
-        answer.check(outcome, f"{host.runtime.name}: an invocation before the measurement")
-    return answer
-
-
 def _probed(host: Host) -> Outcome | None:
-    """Return what a deployed edge answered to its probe; None for every other host."""
+    """Return the outcome of a deployed edge's probe; None for any other host."""
     found: Outcome | None = getattr(host.runtime, "probed", None)
     return found
-
-
-def _copied(artifact: Artifact, place: Path) -> Artifact:
-    """Return the same artifact in a folder of its own, which may hold another copy of it already."""
-    return replace(artifact, path=Path(shutil.copy(artifact.path, tempfile.mkdtemp(dir=place))))

@@ -1,7 +1,9 @@
-"""Our command line. Imported at every pytest start, so it imports nothing of weight."""
+"""Our command line: its options, and what was given to one run. Imported at every pytest start, so kept light."""
 
 from __future__ import annotations
 
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT
@@ -10,130 +12,8 @@ if TYPE_CHECKING:
     import argparse
 
 CONTRACT = "portability.toml"
-BUDGET_S, MARGIN = 60.0, 0.05
-
-
-def add(group: Any) -> None:
-    """Add all of our options to a group of pytest's (``pytest.OptionGroup``)."""
-    group.addoption(
-        "--runtimes",
-        default="",
-        metavar="all|NAME[,NAME…]",
-        help="runtimes that `host` stands for (default: wasmtime, in this process), as they are here or in a version "
-        "that is fetched: deno@2.7; "
-        "`pytest-wasmedge doctor` lists them",
-    )
-    group.addoption(
-        "--wasm-artifact",
-        default=BUILTIN_ARTIFACT,
-        metavar="PATH|NAME",
-        help="the .wasm file under test (default: ruby-worker, the built-in Ruby)",
-    )
-    group.addoption(
-        "--wasm-require",
-        default="",
-        metavar="all|NAME[,NAME…]",
-        help="runtimes that must run: one that cannot is an error, not a skip",
-    )
-    group.addoption(
-        "--wasm-reference",
-        default="",
-        metavar="golden|NAME",
-        help="what outcomes are held against: the golden files (default with the built-in artifact) "
-        "or a runtime (default with yours: the first one selected)",
-    )
-    group.addoption(
-        "--wasm-conformance",
-        action="store_const",
-        const="also",
-        default="",
-        help="also collect the conformance suite that comes with the plugin",
-    )
-    # argparse knows an option by its whole text first: a value that may be left out would take a path for itself.
-    group.addoption(
-        "--wasm-conformance=only",
-        action="store_const",
-        dest="wasm_conformance",
-        const="only",
-        default="",
-        help="collect the conformance suite, and nothing else",
-    )
-    group.addoption(
-        "--wasm-corpus",
-        action="append",
-        default=[],
-        metavar="FORMAT:PATH",
-        help="also run the programs of this folder, each its own artifact; the format is wasi-testsuite; repeatable",
-    )
-    group.addoption(
-        "--wasm-update-golden",
-        action="store_true",
-        help="write the golden files anew from what the one selected runtime answers; for maintainers of cases",
-    )
-    group.addoption(
-        "--wasm-against",
-        default="",
-        metavar="PATH",
-        help="baseline artifact, such as that of the main branch: starts are compared in pairs, and every case "
-        "whose outcome changed is listed",
-    )
-    group.addoption(
-        "--wasm-margin",
-        type=_percent,
-        default=MARGIN,
-        metavar="PERCENT",
-        help="how much slower than the baseline a cold start may be (default: 5%%)",
-    )
-    group.addoption(
-        "--wasm-contract",
-        default="",
-        metavar="PATH",
-        help=f"the contract file: ceilings, artifact limits, known divergences (default: {CONTRACT} in the root "
-        "folder, if it is there)",
-    )
-    group.addoption(
-        "--wasm-update-contract",
-        action="store_true",
-        help="write the measured latencies into the contract as ceilings, with head-room, and new divergences as "
-        "drafts; judges none of them",
-    )
-    group.addoption(
-        "--wasm-strict-latency",
-        action="store_true",
-        help="a latency that stays undecided fails (default: it passes, and is listed)",
-    )
-    group.addoption(
-        "--wasm-latency-budget",
-        type=_seconds,
-        default=BUDGET_S,
-        metavar="SECONDS",
-        help="how long one latency may be sampled on one runtime before it is undecided (default: 60)",
-    )
-    group.addoption(
-        "--wasm-seed",
-        type=int,
-        metavar="N",
-        help="what the order of starts in pairs is drawn from (default: another one in each run)",
-    )
-    group.addoption(
-        "--wasm-samples",
-        default="",
-        metavar="PATH",
-        help="append raw samples to this file, as JSON lines (default: one file per run in pytest's cache folder)",
-    )
-    group.addoption(
-        "--wasm-remote",
-        action="append",
-        default=[],
-        metavar="[NAME=]URL",
-        help="a deployed edge that runs the artifact: request body to stdin, stdout to response body; repeatable",
-    )
-    group.addoption(
-        "--wasm-remote-header",
-        default="",
-        metavar="NAME",
-        help="the response header in which deployed edges count the invocations of an isolate",
-    )
+#: What `--wasm-reference` calls the golden files.
+GOLDEN = "golden"
 
 
 def _seconds(text: str) -> float:
@@ -150,41 +30,159 @@ def _percent(text: str) -> float:
     return percent / 100
 
 
-def given(option: argparse.Namespace) -> bool:
-    """True if the command line asks for something of ours."""
-    return bool(
-        option.runtimes
-        or option.wasm_conformance
-        or option.wasm_corpus
-        or option.wasm_require
-        or option.wasm_reference
-        or option.wasm_update_golden
-        or option.wasm_against
-        or option.wasm_contract
-        or option.wasm_update_contract
-        or option.wasm_strict_latency
-        or option.wasm_remote
-        or option.wasm_artifact != BUILTIN_ARTIFACT
+def _option(default: Any, *, tunes: bool = False, **settings: Any) -> Any:
+    """Return a field of `Options`, with argparse's settings. An option that only ``tunes`` a run does not start one."""
+    return field(default=default, metadata={"tunes": tunes, "settings": settings})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Our command line, as given: `--wasm-artifact` fills ``artifact``, and so on, but `--runtimes` has no prefix."""
+
+    runtimes: str = _option(
+        "",
+        metavar="all|NAME[,NAME…]",
+        help="runtimes to run the tests of `host` on (default: wasmtime, in this process): the installed one, or a "
+        "version that is fetched, such as deno@2.7; `pytest-wasmedge doctor` lists them",
     )
+    artifact: str = _option(
+        BUILTIN_ARTIFACT,
+        metavar="PATH|NAME",
+        help="the .wasm file under test (default: ruby-worker, the built-in Ruby)",
+    )
+    require: str = _option(
+        "", metavar="all|NAME[,NAME…]", help="runtimes that must run: one that cannot is an error, not a skip"
+    )
+    reference: str = _option(
+        "",
+        metavar="golden|NAME",
+        help="what outcomes are compared with: the golden files (default with the built-in artifact) "
+        "or a runtime (default with yours: the first one selected)",
+    )
+    conformance: str = _option(
+        "", action="store_const", const="also", help="also collect the conformance suite of this plugin"
+    )
+    corpus: tuple[str, ...] = _option(
+        (),
+        action="append",
+        metavar="FORMAT:PATH",
+        help="also run the programs of this folder, each its own artifact; the format is wasi-testsuite; repeatable",
+    )
+    update_golden: bool = _option(
+        False,
+        action="store_true",
+        help="rewrite the golden files with the answers of the one selected runtime; for maintainers of cases",
+    )
+    against: str = _option(
+        "",
+        metavar="PATH",
+        help="baseline artifact, such as that of the main branch: cold starts are compared in pairs, and every "
+        "case whose outcome changed is listed",
+    )
+    margin: float = _option(
+        0.05,
+        tunes=True,
+        type=_percent,
+        metavar="PERCENT",
+        help="how much slower than the baseline a cold start may be (default: 5%%)",
+    )
+    contract: str = _option(
+        "",
+        metavar="PATH",
+        help="the contract file: ceilings, artifact limits, known divergences "
+        f"(default: {CONTRACT} in the root folder, if it exists)",
+    )
+    update_contract: bool = _option(
+        False,
+        action="store_true",
+        help="write the measured latencies into the contract as ceilings, with head-room, and new divergences as "
+        "drafts; no ceiling is judged in this run",
+    )
+    strict_latency: bool = _option(
+        False, action="store_true", help="fail a latency that stays undecided (default: pass, and list it)"
+    )
+    latency_budget: float = _option(
+        60.0,
+        tunes=True,
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long one latency may be sampled on one runtime before it is undecided (default: 60)",
+    )
+    seed: int | None = _option(
+        None,
+        tunes=True,
+        type=int,
+        metavar="N",
+        help="seed for the random order of paired starts (default: a new one in each run)",
+    )
+    samples: str = _option(
+        "",
+        tunes=True,
+        metavar="PATH",
+        help="append raw samples to this file, as JSON lines (default: one file per run in pytest's cache folder)",
+    )
+    remote: tuple[str, ...] = _option(
+        (),
+        action="append",
+        metavar="[NAME=]URL",
+        help="a deployed edge that runs the artifact: request body to stdin, stdout to response body; repeatable",
+    )
+    remote_header: str = _option(
+        "",
+        tunes=True,
+        metavar="NAME",
+        help="the response header in which deployed edges count the invocations of an isolate",
+    )
+    started_in: Path = field(default_factory=Path.cwd)
+
+
+_OPTIONS = [each for each in fields(Options) if each.metadata]
+
+
+def _dest(name: str) -> str:
+    return name if name == "runtimes" else f"wasm_{name}"
+
+
+def add(group: Any) -> None:
+    """Add all of our options to a group of pytest's (``pytest.OptionGroup``)."""
+    for each in _OPTIONS:
+        default = [] if each.default == () else each.default
+        flag = "--" + _dest(each.name).replace("_", "-")
+        group.addoption(flag, default=default, **each.metadata["settings"])
+    # argparse looks for an option's whole text first. An optional value would swallow a path that follows.
+    group.addoption(
+        "--wasm-conformance=only",
+        action="store_const",
+        dest="wasm_conformance",
+        const="only",
+        default="",
+        help="collect the conformance suite, and nothing else",
+    )
+
+
+def read(option: argparse.Namespace, started_in: Path) -> Options:
+    """Return what was given; relative paths start at the folder that pytest was started in."""
+    given = {each.name: getattr(option, _dest(each.name)) for each in _OPTIONS}
+    for name in ("corpus", "remote"):
+        given[name] = tuple(given[name])
+    return Options(**given, started_in=started_in)
+
+
+def given(option: argparse.Namespace) -> bool:
+    """True if an option asks for a run on runtimes; those that only tune such a run do not."""
+    return any(_differs(option, each) for each in _OPTIONS if not each.metadata["tunes"])
 
 
 def mentioned(option: argparse.Namespace) -> bool:
-    """True if one of our options is given at all, also one that only says how something of ours is done."""
-    tuned = (option.wasm_latency_budget, option.wasm_margin, option.wasm_seed) != (BUDGET_S, MARGIN, None)
-    return given(option) or tuned or bool(option.wasm_samples or option.wasm_remote_header)
+    """True if any of our options is given."""
+    return any(_differs(option, each) for each in _OPTIONS)
+
+
+def _differs(option: argparse.Namespace, each: Field[Any]) -> bool:
+    return getattr(option, _dest(each.name)) not in (each.default, [])
 
 
 def runs_tests(option: argparse.Namespace) -> bool:
-    """False if pytest itself was asked to show something instead of running tests."""
-    instead = (
-        "collectonly",
-        "setuponly",
-        "setupplan",
-        "cacheshow",
-        "showfixtures",
-        "show_fixtures_per_test",
-        "markers",
-        "help",
-        "version",
-    )
-    return not any(getattr(option, name, None) for name in instead)
+    """False if pytest was asked to show something instead of running tests."""
+    instead = ("collectonly", "setuponly", "setupplan", "cacheshow", "showfixtures", "show_fixtures_per_test")
+    return not any(getattr(option, name, None) for name in (*instead, "markers", "help", "version"))

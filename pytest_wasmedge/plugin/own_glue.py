@@ -1,8 +1,7 @@
-"""Glue that a project brings itself: named in its pyproject.toml, run in place of ours, under the plain contract.
+"""A project's own glue: named in its pyproject.toml, run instead of our glue, under the plain contract.
 
-``[tool.pytest-wasmedge.runtimes.NAME]`` names the file that serves, and where it expects the artifact. What is
-started is a copy of the folder that holds both, with the artifact under test in its place: the project's own tree
-is only read.
+``[tool.pytest-wasmedge.runtimes.NAME]`` names the file that serves, and where it expects the artifact. The folder that
+holds both is copied for each host, with the artifact under test in its place: the project's own files are only read.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import copy
 import os
 import shutil
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,9 @@ from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, Serving
 from pytest_wasmedge.errors import HostStartError, WasmEdgeError, did_you_mean
 from pytest_wasmedge.model import Availability, Runtime
 
-_FILE = "pyproject.toml"
 _TABLE = "tool.pytest-wasmedge.runtimes"
-_DEFAULT_ARTIFACT = "artifact.wasm"
 
-# Neither is part of any glue. Packages are linked: they are large, and know nothing of the artifact.
+# Folders that are part of no glue. Packages are linked: they are large, and do not depend on the artifact.
 _LEFT_OUT = frozenset({".git", ".hg", ".venv", ".wrangler", "__pycache__"})
 _LINKED = "node_modules"
 _MOST_BYTES = 256 << 20
@@ -35,12 +32,12 @@ _MOST_FILES = 5000
 
 
 class GlueError(WasmEdgeError):
-    """A project's own glue cannot be used as its pyproject.toml names it; the text begins with the key."""
+    """A pyproject.toml names glue or flags that cannot be used; the text names the file and the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Glue:
-    """One table. ``folder`` is what is copied; ``entry`` (what serves) and ``artifact`` are paths inside of it."""
+    """One table. ``folder`` is copied; ``entry`` (the file that serves) and ``artifact`` are paths in it."""
 
     key: str
     folder: Path
@@ -50,34 +47,30 @@ class Glue:
 
 
 def runtimes(rootdir: Path, known: Iterable[Runtime]) -> list[Runtime]:
-    """Return a runtime for each table of the project's pyproject.toml; it replaces the one of its name among these.
+    """Return a runtime for each table of the project's pyproject.toml; it replaces the known one of its name.
 
     A table may name glue, or give ``flags`` for the command line of the runtime's own program. Raises GlueError.
     """
-    path = rootdir / _FILE
+    path = rootdir / "pyproject.toml"
     kinds = {each.name: each for each in known if _keys_of(each)}
     found: list[Runtime] = []
     for name, table in _tables(path, kinds).items():
         key, kind = f"{_TABLE}.{name}", kinds[name]
         _check_keys(path, key, table, _keys_of(kind))
-        has_glue = isinstance(kind, ServerRuntime) and bool(kind.own_key)
-        if "flags" in table and (len(table) == 1 or not has_glue):
-            flagged = copy.copy(kind)
-            flagged.flags = _strings(path, f"{key}.flags", table["flags"], "--experimental")
-            found.append(flagged)
-        elif isinstance(kind, ServerRuntime) and has_glue:
+        if isinstance(kind, ServerRuntime) and kind.own_key and list(table) != ["flags"]:
             found.append(OwnGlue(kind, _glue(path, key, table, kind.own_key)))
+        elif "flags" in table:
+            flagged = copy.copy(kind)
+            flagged.flags = _strings(path, f"{key}.flags", table["flags"])
+            found.append(flagged)
     return found
 
 
 def _keys_of(runtime: Runtime) -> list[str]:
-    """Return what a table of a runtime may say."""
-    glue = (
-        [runtime.own_key, "artifact", "args"]
-        if isinstance(runtime, ServerRuntime) and runtime.own_key
-        else []
-    )
-    return [*glue, *(["flags"] if runtime.flags_at is not None else [])]
+    """Return the keys that a runtime's table may have."""
+    own_key = runtime.own_key if isinstance(runtime, ServerRuntime) else ""
+    glue = [own_key, "artifact", "args"] if own_key else []
+    return glue if runtime.flags_at is None else [*glue, "flags"]
 
 
 def _tables(path: Path, known: Iterable[str]) -> dict[str, Any]:
@@ -102,27 +95,27 @@ def _glue(path: Path, key: str, table: Mapping[str, Any], entry_key: str) -> Glu
         raise GlueError(f"{path}: [{key}] has flags beside glue of your own: give them as args.")
     if entry_key not in table:
         raise GlueError(
-            f'{path}: [{key}] lacks the key {entry_key}: the path of what serves, such as "edge/…".'
+            f'{path}: [{key}] lacks {entry_key}: the path of the file that serves, such as "edge/…".'
         )
     entry = _place(path, root, f"{key}.{entry_key}", table[entry_key])
     if not entry.is_file():
-        raise GlueError(f"{path}: {key}.{entry_key} names {table[entry_key]}, which is no file.")
-    artifact = entry.parent / _DEFAULT_ARTIFACT
+        raise GlueError(f"{path}: {key}.{entry_key} names {table[entry_key]}, which is not a file.")
+    artifact = entry.parent / "artifact.wasm"
     if "artifact" in table:
         artifact = _place(path, root, f"{key}.artifact", table["artifact"])
         if artifact.is_dir() or artifact == entry:
             raise GlueError(
                 f"{path}: {key}.artifact names {table['artifact']}, where no artifact can be: give the path "
-                "at which the glue looks for it."
+                "where the glue looks for it."
             )
-    args = _strings(path, f"{key}.args", table.get("args", []), "--experimental")
+    args = _strings(path, f"{key}.args", table.get("args", []))
     folder = Path(os.path.commonpath((entry.parent, artifact.parent)))
     return Glue(key, folder, entry.relative_to(folder), artifact.relative_to(folder), args)
 
 
-def _strings(path: Path, key: str, value: object, example: str) -> tuple[str, ...]:
+def _strings(path: Path, key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise GlueError(f'{path}: {key} is {value!r}; give a list of strings, such as ["{example}"].')
+        raise GlueError(f'{path}: {key} is {value!r}; give a list of strings, such as ["--experimental"].')
     return tuple(value)
 
 
@@ -132,7 +125,7 @@ def _place(path: Path, root: Path, key: str, value: object) -> Path:
         raise GlueError(f"{path}: {key} is {value!r}; give a path, as a string.")
     place = Path(os.path.normpath(root / value))
     if not place.is_relative_to(root) or place == root:
-        raise GlueError(f"{path}: {key} is {value!r}; give a path inside of the project.")
+        raise GlueError(f"{path}: {key} is {value!r}; give a path inside the project.")
     return place
 
 
@@ -147,13 +140,19 @@ def _check_keys(path: Path, key: str, table: object, known: Iterable[str]) -> No
             raise GlueError(f"{path}: [{key}] has the unknown key {name}.{hint} Known: {', '.join(known)}.")
 
 
-# -- the copy ------------------------------------------------------------------------------------------------
-
-
 def lay_out(glue: Glue, place: Path, artifact: Path) -> None:
     """Copy the glue's folder to this place, with the artifact where the glue expects it. Raises HostStartError."""
+    files = size_bytes = 0
     try:
-        _copy(glue.folder, place, glue.folder / glue.artifact, _Budget(glue))
+        for file in _copying(glue.folder, place, glue.folder / glue.artifact):
+            files += 1
+            size_bytes += file.stat().st_size
+            if files > _MOST_FILES or size_bytes > _MOST_BYTES:
+                raise HostStartError(
+                    f"{glue.key}: {glue.folder} holds more than {_MOST_FILES:,} files or {_MOST_BYTES >> 20} MiB, "
+                    "and is copied for each start: move the glue and the place of its artifact into a folder of "
+                    "their own."
+                )
         target = place / glue.artifact
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(artifact)
@@ -161,25 +160,8 @@ def lay_out(glue: Glue, place: Path, artifact: Path) -> None:
         raise HostStartError(f"{glue.key}: the folder {glue.folder} cannot be copied: {error}.") from error
 
 
-class _Budget:
-    """Counts what is copied: a folder that is no glue alone would delay every start."""
-
-    def __init__(self, glue: Glue) -> None:
-        self._glue = glue
-        self._files = self._bytes = 0
-
-    def take(self, size_bytes: int) -> None:
-        self._files += 1
-        self._bytes += size_bytes
-        if self._files > _MOST_FILES or self._bytes > _MOST_BYTES:
-            raise HostStartError(
-                f"{self._glue.key}: {self._glue.folder} holds more than {_MOST_FILES:,} files or "
-                f"{_MOST_BYTES >> 20} MiB, and is copied for each start: move the glue and the place of its "
-                "artifact into a folder of their own."
-            )
-
-
-def _copy(source: Path, target: Path, left_out: Path, budget: _Budget) -> None:
+def _copying(source: Path, target: Path, left_out: Path) -> Iterator[Path]:
+    """Copy a folder; yield each file before it is copied."""
     target.mkdir()
     with os.scandir(source) as entries:
         for entry in entries:
@@ -189,19 +171,16 @@ def _copy(source: Path, target: Path, left_out: Path, budget: _Budget) -> None:
             if entry.name == _LINKED or (entry.is_symlink() and path.is_dir()):
                 to.symlink_to(path.resolve())
             elif entry.is_dir():
-                _copy(path, to, left_out, budget)
+                yield from _copying(path, to, left_out)
             elif path.is_file():
-                budget.take(path.stat().st_size)
+                yield path
                 shutil.copy(path, to)
 
 
-# -- the runtimes --------------------------------------------------------------------------------------------
-
-
 class OwnGlue(ServerRuntime):
-    """A runtime with other glue: stdin and stdout are all that it passes on, and a kill is its limit.
+    """A runtime with glue of the project: it passes on stdin and stdout alone, and a kill is its time limit.
 
-    The program is that of ``inner``, which says how it serves the copy of a project's glue.
+    ``inner`` is the runtime itself: it knows its program, and how that serves the copy of the glue.
     """
 
     wire = Plain()
@@ -236,8 +215,7 @@ class OwnGlue(ServerRuntime):
 
     def argv(self, launch: ServingLaunch) -> Sequence[str]:
         place = launch.workspace / "glue"
-        # Once per host.
-        if not place.exists():
+        if not place.exists():  # once per host
             lay_out(self.glue, place, launch.artifact.path.absolute())
         own = OwnGlueLaunch(launch.executable, place, place / self.glue.entry, self.glue.args)
         try:
@@ -246,7 +224,6 @@ class OwnGlue(ServerRuntime):
             raise HostStartError(f"{self.glue.key}: {self.glue.entry} {error}") from error
 
     def probe(self) -> Availability:
-        told = super().probe()
-        if not told.available:
-            return told
-        return replace(told, path=f"{told.path}, serving {self.glue.folder / self.glue.entry}")
+        found = super().probe()
+        serving = f"{found.path}, serving {self.glue.folder / self.glue.entry}"
+        return replace(found, path=serving) if found.available else found

@@ -1,4 +1,4 @@
-"""All that we read of pytest's private attributes, each with the reason. Where one is gone, nothing is found."""
+"""All uses of pytest's private attributes, each with the reason. If one is gone, nothing is found."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-#: How a fixture is told from other objects of a module: since pytest 8.4, and before.
+#: The attribute that makes an object a fixture: since pytest 8.4, and before.
 _MARKERS = ("_fixture_function_marker", "_pytestfixturefunction")
-_NOT_OTHERS = ("_pytest.", "pytest_wasmedge.")
+_NOT_THEIRS = ("_pytest.", "pytest_wasmedge.")
 
 
 def fixtures_of_plugins(manager: pytest.PytestPluginManager) -> set[str]:
-    """Return the names of all fixtures that plugins have, but for pytest's own, ours, and those of conftest files.
+    """Return the names of all fixtures of other plugins: without those of pytest, of this plugin and of conftest files.
 
-    pytest tells which fixtures there are for a test that it has collected. Ours must give way to those of others
-    before that: of two plugins' fixtures of one name, the later one hides the other.
+    pytest lists fixtures only for a test that it has collected. Our fixtures must give way before that: of two
+    fixtures with one name, the later one hides the other.
     """
     found = set()
     for name, plugin in manager.list_name_plugin():
         home = getattr(plugin, "__name__", None) or type(plugin).__module__
-        if plugin is None or str(name).endswith("conftest.py") or str(home).startswith(_NOT_OTHERS):
+        if plugin is None or str(name).endswith("conftest.py") or str(home).startswith(_NOT_THEIRS):
             continue
         for holder in (plugin, *type(plugin).__mro__):
             attributes = dict(getattr(holder, "__dict__", {}))
@@ -29,11 +29,11 @@ def fixtures_of_plugins(manager: pytest.PytestPluginManager) -> set[str]:
 
 
 def _fixture(attribute: str, value: Any) -> str:
-    """Return the name of the fixture that an attribute is; an empty one if it is none."""
+    """Return the name of the fixture in an attribute; empty if it is no fixture."""
     for name in _MARKERS:
         try:
             marker = getattr(value, name, None)
-        except Exception:  # an object of others may answer as it likes
+        except Exception:  # another plugin's object may raise anything
             return ""
         if marker is not None and hasattr(marker, "autouse"):
             return str(marker.name or attribute)
@@ -41,18 +41,18 @@ def _fixture(attribute: str, value: Any) -> str:
 
 
 def given_by_hooks(metafunc: Any) -> set[str]:
-    """Return the names that other `pytest_generate_tests` have parametrised before ours.
+    """Return the names that other `pytest_generate_tests` have parametrised before our hook runs.
 
-    pytest tells the marks that parametrise a test, but not what a hook has done; doing it again is an error.
+    pytest shows the marks that parametrise a test, but not what a hook has done; doing it again is an error.
     """
     return {name for call in getattr(metafunc, "_calls", ()) for name in call.params}
 
 
 def say_first(report: pytest.TestReport, error: BaseException, *, whole: bool) -> None:
-    """Let a report's line in pytest's summary begin with what an error of ours says, not with its class.
+    """Begin a report's line in pytest's summary with the error's message, not with its class.
 
-    pytest has no public way to set that line. A ``whole`` error says all that a user needs, and a traceback from inside
-    us would bury it: it stands alone.
+    pytest has no public way to set that line. A ``whole`` error says all that a user needs, so it replaces the
+    traceback, which would only show our own code.
     """
     headline = getattr(error, "headline", "") or (str(error).partition("\n")[0] if whole else "")
     if not headline:

@@ -1,4 +1,4 @@
-"""Fills the record from the reports of one run, wherever its tests ran, and shows it at the end. Wiring only."""
+"""Fills the record from the reports of one run, in whichever process a test ran, and shows it. Wiring only."""
 
 from __future__ import annotations
 
@@ -12,15 +12,11 @@ from pytest_wasmedge.plugin import options, stash
 if TYPE_CHECKING:
     from pytest_wasmedge.reports.record import RunRecord
 
-_MOODS: dict[str, dict[str, bool]] = {
-    "good": {"green": True},
-    "bad": {"red": True},
-    "warn": {"yellow": True},
-}
+_COLOURS = {"good": "green", "bad": "red", "warn": "yellow"}
 
 
 class Recorder:
-    """There is a record if the command line asks for something of ours, or once a test of ours has ended."""
+    """Has a record if the command line asks for a run on runtimes, or once a test has run on one."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -37,13 +33,16 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         names: Sequence[str] = getattr(report, "wasm_runtimes", ())
-        # The report of a test that took its worker down with it is pytest-xdist's, and bare.
+        # A test that crashed its worker has a bare report, by pytest-xdist; only its id has the runtime.
         if self._record is not None and report.when not in ("setup", "call", "teardown"):
-            names = self._named_in(report.nodeid)
+            from pytest_wasmedge.plugin.selection import runtime_in
+
+            selected = stash.session(self._config).selection.selected
+            names = [name for name in [runtime_in(report.nodeid, [each.name for each in selected])] if name]
         # A subtest is a part of its test, whose own report follows.
         if hasattr(report, "context") and type(report) is not pytest.TestReport:
             return
-        # A test counts once: at its call, or where it ended before or after that.
+        # A test counts once: at its call, or at the setup or teardown that failed.
         if names and (report.when == "call" or not report.passed):
             from pytest_wasmedge.reports.record import CASE, KNOWN, NEW
 
@@ -51,18 +50,11 @@ class Recorder:
             for name in names:
                 verdict = "known" if KNOWN in facts else report.outcome
                 self.begin().add_test(name, verdict, facts, report.nodeid)
-            # Nothing is excused of a test that ran on several runtimes, so there is nothing to note of it either.
+            # The contract excuses nothing of a test that ran on several runtimes.
             if len(names) == 1 and NEW in facts:
                 self._new.setdefault((facts[CASE], names[0]), set()).update(facts[NEW])
 
-    def _named_in(self, nodeid: str) -> list[str]:
-        """Return the runtime that a test's id names, in a list."""
-        from pytest_wasmedge.plugin.selection import runtime_in
-
-        name = runtime_in(nodeid, [each.name for each in stash.session(self._config).selection.selected])
-        return [name] if name else []
-
-    # Around pytest-benchmark's, which writes what it has, and pytest's own, which prints, before others are called.
+    # First, since pytest-benchmark's wrapper saves its benchmarks, and pytest's prints, before they yield.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(
         self, session: pytest.Session, exitstatus: int
@@ -75,7 +67,7 @@ class Recorder:
         return (yield)
 
     def _conclude(self, record: RunRecord, status: int | pytest.ExitCode) -> int | pytest.ExitCode:
-        """Return the exit status that the whole run deserves."""
+        """Conclude the run, and return its exit status."""
         from pytest_wasmedge.errors import WasmEdgeError
         from pytest_wasmedge.plugin.concluding import conclude
 
@@ -99,4 +91,4 @@ class Recorder:
 
         terminalreporter.write_sep("=", terminal.title(self._record))
         for line, mood in terminal.table(self._record):
-            terminalreporter.write_line(line, **_MOODS.get(mood, {}))
+            terminalreporter.write_line(line, **{_COLOURS[mood]: True} if mood in _COLOURS else {})

@@ -1,4 +1,4 @@
-"""How pytest-xdist hands out tests: those of one runtime to one worker, so that its host starts once."""
+"""Hands the tests of one runtime to one worker of pytest-xdist, so that its host starts once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class RuntimeScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Groups tests by the runtime that stands in their ids; the others go one by one.
+    """Groups tests by the runtime in their ids; the others go one by one.
 
-    pytest-xdist's own `loadgroup` changes the ids of tests, which pytest 9.2 does not let it do any more: there
-    it groups nothing (pytest-xdist issue 1386).
+    pytest-xdist's own `loadgroup` changes the ids of tests. pytest 9.2 no longer allows that, so it groups nothing
+    there (pytest-xdist issue 1386).
     """
 
     def __init__(self, config: Any, log: Producer, runtimes: Sequence[str]) -> None:
@@ -25,13 +25,13 @@ class RuntimeScheduling(LoadScopeScheduling):  # type: ignore[misc]
         self._runtimes = tuple(runtimes)
 
     def _split_scope(self, nodeid: str) -> str:
-        """Return the runtime of a test; a test of none is a group of its own."""
+        """Return the runtime of a test; a test without one is a group of its own."""
         return runtime_in(nodeid, self._runtimes) or nodeid
 
     def remove_node(self, node: Any) -> str | None:
-        """Return the test that a dead worker ran, if it ran one; the others of its runtime run elsewhere.
+        """Return the test that a dead worker was running, if any; the others of its runtime run elsewhere.
 
-        pytest-xdist hands the test itself out again too, which kills one worker after the other.
+        pytest-xdist would hand out that test again too, and it would kill one worker after the other.
         """
         for unit in self.assigned_work[node].values():
             for nodeid, completed in unit.items():

@@ -1,4 +1,4 @@
-"""Which runtimes one pytest run is about: those known, those selected, those that a mark or a name means."""
+"""The runtimes of one pytest run: those known, those selected, those that a mark or a test's id means."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functools import cached_property
 
 from pytest_wasmedge.errors import UnknownRuntimeError, WasmEdgeError
 from pytest_wasmedge.model import Runtime, base_name
-from pytest_wasmedge.plugin.command_line import Options
+from pytest_wasmedge.plugin.options import Options
 from pytest_wasmedge.provision.versions import Resolver, newest
 from pytest_wasmedge.runtimes import DEFAULT, select
 
 
 class Selection:
-    """The runtimes of ``--runtimes``; exact versions are installed when they are first asked for."""
+    """The runtimes of ``--runtimes``; exact versions are installed when first needed."""
 
     def __init__(
         self,
@@ -30,21 +30,21 @@ class Selection:
 
     @cached_property
     def selected(self) -> list[Runtime]:
-        """The runtimes that `wasm_runtime` stands for. Raises WasmEdgeError."""
+        """The runtimes that `wasm_runtime` is parametrised with. Raises WasmEdgeError."""
         if not self._options.runtimes:
             return [each for each in self.known.values() if each.name == DEFAULT or each.deployed]
         named = self.select(self._options.runtimes)
-        # An edge that the command line names is tested, whatever else --runtimes names.
+        # Every --wasm-remote is tested, whatever --runtimes names.
         return list(dict.fromkeys([*named, *self._edges]))
 
     def select(self, spec: str) -> list[Runtime]:
-        """Return the runtimes that a list of names asks for, versions installed. Raises WasmEdgeError."""
+        """Return the runtimes of a list of names; installs versions. Raises WasmEdgeError."""
         found = select(spec, self.known, self.resolver)
         self.known |= {runtime.name: runtime for runtime in found}
         return found
 
     def named(self) -> list[Runtime]:
-        """Return those of the selected that were asked for by name: all, unless ``all`` is among the names."""
+        """Return those of the selected that ``--runtimes`` names: all of them, unless ``all`` is one of the names."""
         names = [name.strip() for name in self._options.runtimes.split(",")]
         if "all" not in names:
             return list(self.selected)
@@ -54,24 +54,24 @@ class Selection:
     def marked(self, names: Sequence[str]) -> list[Runtime]:
         """Return those of the selected that a test's mark means. Raises UnknownRuntimeError.
 
-        A name means every version of it that is selected, ``deno@2.7`` those that begin so. A mark installs nothing.
+        ``deno`` means every selected version of it, ``deno@2.7`` every selected 2.7. A mark installs nothing.
         """
         self._check_known(names)
         return [runtime for runtime in self.selected if any(_means(name, runtime) for name in names)]
 
     def find(self, name: str) -> Runtime:
-        """Return the runtime of this very name, which a test asks for. Raises UnknownRuntimeError."""
+        """Return the runtime of exactly this name. Raises UnknownRuntimeError."""
         if name not in self.known:
             self._check_known([name])
-            raise UnknownRuntimeError(f"{name} is none of the versions of this run: name it in --runtimes.")
+            raise UnknownRuntimeError(f"{name} is not a version in this run: name it in --runtimes.")
         return self.known[name]
 
     def only(self) -> Runtime:
-        """Return the one runtime of a run that has one. Raises WasmEdgeError where several are selected."""
+        """Return the selected runtime. Raises WasmEdgeError unless exactly one is selected."""
         if len(self.selected) != 1:
             names = ", ".join(runtime.name for runtime in self.selected)
             raise WasmEdgeError(
-                f"this test does not say that it needs a runtime, and there are several to choose from: {names}. "
+                f"this test does not say that it needs a runtime, and the run has several: {names}. "
                 "Declare wasm_runtime (or host) as an argument or by @pytest.mark.usefixtures('host')."
             )
         return self.selected[0]
@@ -89,7 +89,7 @@ def _means(name: str, runtime: Runtime) -> bool:
 
 
 def runtime_in(nodeid: str, names: Collection[str]) -> str:
-    """Return which of these runtimes a test's id names among its parameters; empty if none."""
+    """Return which of these runtimes is a parameter in a test's id; empty if none."""
     anyone = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     found = re.search(rf"\[(?:[^\]]*?-)??({anyone})(?=[-\]])", nodeid) if names else None
     return found[1] if found else ""

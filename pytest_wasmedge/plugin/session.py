@@ -1,28 +1,33 @@
-"""What one pytest run is about: puts selection, hosts, contract, corpora and reference together."""
+"""What one pytest run is about: puts selection, hosts, contract, cases and reference together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_wasmedge.artifacts.opening import open_artifact
 from pytest_wasmedge.drivers.pool import HostPool
-from pytest_wasmedge.errors import WasmEdgeError
+from pytest_wasmedge.errors import CorpusError, WasmEdgeError
 from pytest_wasmedge.model import Artifact, Host, Invocation, Runtime
-from pytest_wasmedge.plugin.command_line import GOLDEN, Options
-from pytest_wasmedge.plugin.corpora import Corpora
 from pytest_wasmedge.plugin.held import Held
-from pytest_wasmedge.plugin.hosts import Pools
+from pytest_wasmedge.plugin.options import GOLDEN, Options
 from pytest_wasmedge.plugin.selection import Selection
+from pytest_wasmedge.portability import bundled
+from pytest_wasmedge.portability.corpus import Case, load_corpus
 from pytest_wasmedge.portability.language import RUBY
 from pytest_wasmedge.portability.reference import Reference
 from pytest_wasmedge.provision.versions import Resolver
 from pytest_wasmedge.runtimes import DEFAULT
 
+if TYPE_CHECKING:
+    from pytest_wasmedge.portability.testsuite import Program
+
 
 class WasmSession:
-    """What the tests of one process share, each part an object of its own; nothing is read or started by making it."""
+    """What the tests of one process share. Making it reads and starts nothing."""
 
     def __init__(
         self,
@@ -40,8 +45,8 @@ class WasmSession:
         self.promised = set(promised)
         self.selection = Selection(options, known, resolver, edges)
         self.held = Held(options, self.selection.known, contract_in)
-        self.corpora = Corpora(options, corpora)
-        self.pools = Pools()
+        self._pools: list[HostPool] = []
+        self._corpora = (bundled.corpus(), *corpora)
         self._speaks: bool | None = None
 
     @cached_property
@@ -51,20 +56,59 @@ class WasmSession:
 
     @cached_property
     def baseline(self) -> Artifact | None:
-        """The artifact that this one is compared with. Raises ArtifactError."""
-        if not self.options.against:
-            return None
-        return open_artifact(self.options.against, self.options.started_in)
+        """The artifact of `--wasm-against`. Raises ArtifactError."""
+        against = self.options.against
+        return open_artifact(against, self.options.started_in) if against else None
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """All cases of the bundled corpus and of those that other packages add. Raises CorpusError."""
+        return tuple(case for root in self._corpora for case in load_corpus(root))
+
+    @cached_property
+    def programs(self) -> tuple[Program, ...]:
+        """All programs of `--wasm-corpus`. Raises CorpusError."""
+        if not self.options.corpus:
+            return ()
+        from pytest_wasmedge.portability.testsuite import read_corpus
+
+        found: dict[str, Program] = {}
+        for spec in self.options.corpus:
+            for program in read_corpus(spec, self.options.started_in):
+                if (other := found.setdefault(program.name, program)) is not program:
+                    raise CorpusError(
+                        f"{other.path} and {program.path} are both called {program.name}. "
+                        "Give one --wasm-corpus with the folder above them."
+                    )
+        return tuple(found.values())
 
     @cached_property
     def pool(self) -> HostPool:
         """The started hosts."""
-        return self.pools.make(self.artifact)
+        return self._new_pool(self.artifact)
 
     @cached_property
     def baseline_pool(self) -> HostPool | None:
         """The started hosts that hold the baseline."""
-        return self.pools.make(self.baseline) if self.baseline else None
+        return self._new_pool(self.baseline) if self.baseline else None
+
+    def _new_pool(self, artifact: Artifact) -> HostPool:
+        self._pools.append(HostPool(artifact))
+        return self._pools[-1]
+
+    @contextmanager
+    def paused(self, but: Host | None = None) -> Iterator[None]:
+        """Keep all started hosts, or all but this one, from using the machine."""
+        with ExitStack() as pauses:
+            for pool in self._pools:
+                pauses.enter_context(pool.paused(but))
+            yield
+
+    def close(self) -> None:
+        """Close all started hosts."""
+        with ExitStack() as closing:
+            for pool in self._pools:
+                closing.callback(pool.close)
 
     @property
     def available(self) -> list[Runtime]:
@@ -73,7 +117,7 @@ class WasmSession:
 
     @cached_property
     def reference(self) -> Reference:
-        """What outcomes are held against. Raises WasmEdgeError for a name that is not one runtime."""
+        """What outcomes are compared with. Raises WasmEdgeError for a name that is not one runtime."""
         name = self.options.reference or (GOLDEN if self.artifact.builtin else "")
         if name not in ("", GOLDEN):
             runtimes = self.selection.select(name)
@@ -84,38 +128,28 @@ class WasmSession:
             return Reference(self.pool, runtimes[0])
         # The first one that can run: under `all`, the first selected may be missing here.
         found = self.available or self.selection.selected
-        # What no golden file tells is asked of a runtime: the usual one, wherever it stands in the list.
+        # The default runtime answers what is in no golden file, wherever it is in the list.
         usual = [runtime for runtime in found if runtime.name == DEFAULT and name == GOLDEN]
         return Reference(self.pool, [*usual, *found][0], golden=name == GOLDEN)
 
     def speaks_our_language(self, host: Host) -> bool:
-        """True if the guest speaks the language that the cases are written in, here or else in process.
+        """True if the guest speaks the language that the cases are written in; asked once, at the first call.
 
-        It is asked in process too, so that a broken host cannot make the artifact look like something else, and its
-        tests skip. Of the built-in artifact the answer is known.
+        The built-in artifact does. Any other is asked on this host, then in this process: a broken host must not
+        make the tests of a good artifact skip.
         """
         if self._speaks is None:
-            # A yardstick answers for itself, whatever the artifact is.
+            # A yardstick runs no artifact, so its answer would be its own.
             asked = not host.runtime.yardstick and RUBY.is_spoken_by(host)
-            self._speaks = self.artifact.builtin or asked or self._answers_in_process()
+            self._speaks = self.artifact.builtin or asked or self._speaks_in_process()
         return self._speaks
 
-    def _answers_in_process(self) -> bool:
+    def _speaks_in_process(self) -> bool:
         try:
             return RUBY.is_spoken_by(self.pool.acquire(self.selection.known[DEFAULT]))
         except WasmEdgeError:
             return False
 
     def smallest_invocation(self, host: Host) -> Invocation:
-        """Return the least that this guest can be asked, for latency."""
+        """Return the smallest program that this guest can run, for latency."""
         return Invocation(RUBY.smallest if self.speaks_our_language(host) else b"")
-
-
-def remotes(known: Mapping[str, Runtime], options: Options) -> list[Runtime]:
-    """Return the deployed edges of the command line. Raises WasmEdgeError."""
-    if not options.remote:
-        return []
-    from pytest_wasmedge.runtimes.remote import DEFAULT_HEADER
-    from pytest_wasmedge.runtimes.remote import remotes as make
-
-    return list(make(options.remote, invocation_header=options.remote_header or DEFAULT_HEADER, taken=known))

@@ -1,4 +1,4 @@
-"""What belongs to one pytest run and is made when first asked for. Imported at every pytest start."""
+"""Objects of one pytest run, each made when first asked for. Imported at every pytest start, so kept light."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from pytest_wasmedge.plugin.measuring import Measuring
     from pytest_wasmedge.plugin.session import WasmSession
 
-#: What is kept on a test: what it measured and found, the cases that it asked the reference for, other facts for its
+#: Kept on each test: its measurements and findings, the cases that it asked the reference for, other facts for its
 #: report, its request, and the runtimes that it ran on.
 MEASUREMENTS = pytest.StashKey[list["Measurement"]]()
 FINDINGS = pytest.StashKey[list["Finding"]]()
 ASKED = pytest.StashKey[set[str]]()
-FACTS = pytest.StashKey[dict[str, object]]()
+FACTS = pytest.StashKey[dict[str, Any]]()
 REQUEST = pytest.StashKey[pytest.FixtureRequest]()
 RUNTIMES = pytest.StashKey[list[str]]()
 #: The test that runs now.
 CURRENT = pytest.StashKey[pytest.Item]()
-#: What a worker of pytest-xdist gets from the process that started it: exact versions, and what can run here.
+#: What a worker of pytest-xdist gets from its controller: exact versions, and the runtimes that can run here.
 VERSIONS, PROMISED = "wasm_versions", "wasm_promised"
 _SESSION = pytest.StashKey["WasmSession"]()
 _MEASURING = pytest.StashKey["Measuring"]()
@@ -39,79 +39,78 @@ _QUIET = pytest.StashKey["Quiet | None"]()
 
 
 def session(config: pytest.Config) -> WasmSession:
-    """Return what the run is about. Raises WasmEdgeError for a remote, or glue of the user's, that is none."""
+    """Return the session of this run. Raises WasmEdgeError for a wrong `--wasm-remote` or wrong glue of the project."""
     if _SESSION not in config.stash:
-        from pytest_wasmedge.plugin import command_line, own_glue
-        from pytest_wasmedge.plugin.session import WasmSession, remotes
+        from pytest_wasmedge.plugin import options, own_glue
+        from pytest_wasmedge.plugin.session import WasmSession
         from pytest_wasmedge.provision.versions import Resolver
         from pytest_wasmedge.runtimes import builtin_runtimes, merge
 
-        read = command_line.read(config.option, config.invocation_params.dir)
+        given = options.read(config.option, config.invocation_params.dir)
         builtin = builtin_runtimes()
         known = {runtime.name: runtime for runtime in builtin}
         more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
-        corpora = config.hook.pytest_wasmedge_corpora(config=config)
-        theirs = [runtime for runtimes in more for runtime in runtimes]
-        merged = merge(builtin, [*own_glue.runtimes(config.rootpath, builtin), *theirs])
-        told = getattr(config, "workerinput", {})
+        added = [runtime for runtimes in more for runtime in runtimes]
+        merged = merge(builtin, [*own_glue.runtimes(config.rootpath, builtin), *added])
+        edges = []
+        if given.remote:
+            from pytest_wasmedge.runtimes.remote import DEFAULT_HEADER, remotes
+
+            header = given.remote_header or DEFAULT_HEADER
+            edges = remotes(given.remote, invocation_header=header, taken=merged)
+        from_controller = getattr(config, "workerinput", {})
         config.stash[_SESSION] = WasmSession(
-            read,
+            given,
             merged,
-            [root for roots in corpora for root in roots],
+            [root for roots in config.hook.pytest_wasmedge_corpora(config=config) for root in roots],
             contract_in=config.rootpath,
-            resolver=Resolver(told.get(VERSIONS), partial(_say, config)),
-            edges=remotes(merged, read),
-            promised=told.get(PROMISED, ()),
+            resolver=Resolver(from_controller.get(VERSIONS), partial(_say, config)),
+            edges=edges,
+            promised=from_controller.get(PROMISED, ()),
         )
     return config.stash[_SESSION]
 
 
 def _say(config: pytest.Config, text: str) -> None:
-    """Say something at once: on stderr, since a program may read stdout, and past the capture of a test's output."""
+    """Write to stderr at once, past pytest's capture; not to stdout, which a program may read."""
     capture: Any = config.pluginmanager.get_plugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else nullcontext():
         sys.stderr.write(f"pytest-wasmedge: {text}\n")
 
 
 def forget(item: pytest.Item) -> None:
-    """Forget what an earlier attempt of this test left, for plugins that run a failed test again."""
-    left: Any = (MEASUREMENTS, FINDINGS, ASKED, FACTS)
-    for key in left:
+    """Forget an earlier attempt of this test: other plugins run a failed test again."""
+    keys: Any = (MEASUREMENTS, FINDINGS, ASKED, FACTS)
+    for key in keys:
         if key in item.stash:
             del item.stash[key]
 
 
 def add_fact(config: pytest.Config, key: str, value: object) -> None:
-    """Add one more value of a fact to the report of the test that runs now."""
+    """Add one more value of a fact to the report of the running test."""
     item = config.stash.get(CURRENT, None)
     if item is not None:
-        values = item.stash.setdefault(FACTS, {}).setdefault(key, [])
-        assert isinstance(values, list)
-        values.append(value)
+        item.stash.setdefault(FACTS, {}).setdefault(key, []).append(value)
 
 
 def measuring(config: pytest.Config, refuse: Callable[[object], NoReturn]) -> Measuring:
-    """Return what the run measures with; the workers of one run share its name and its seed.
+    """Return the maker of this run's measurements; the workers of one run share its name and its seed.
 
-    ``refuse`` is called where a host does not have what is to be measured.
+    ``refuse`` is called with the error of a host that has no such measurement.
     """
     if _MEASURING not in config.stash:
         from pytest_wasmedge.plugin.measuring import Measuring
 
         run: str = getattr(config, "workerinput", {}).get("testrunuid", "")[:16] or secrets.token_hex(8)
         seed = session(config).options.seed
-        config.stash[_MEASURING] = Measuring(
-            session(config),
-            run,
-            zlib.crc32(run.encode()) if seed is None else seed,
-            _samples_folder(config),
-            refuse,
-        )
+        if seed is None:
+            seed = zlib.crc32(run.encode())
+        config.stash[_MEASURING] = Measuring(session(config), run, seed, _samples_folder(config), refuse)
     return config.stash[_MEASURING]
 
 
 def _samples_folder(config: pytest.Config) -> Path | None:
-    """Return where samples are kept, in pytest's own cache; None if there is none, or it cannot be written."""
+    """Return the folder of samples in pytest's own cache; None if pytest has no cache or cannot write to it."""
     cache = getattr(config, "cache", None)
     try:
         place = cache.mkdir("wasmedge-samples") if cache else None
@@ -119,42 +118,34 @@ def _samples_folder(config: pytest.Config) -> Path | None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return place
     except OSError as error:
-        _say(
-            config,
-            f"raw samples are not kept, pytest's cache folder cannot be written: {error.strerror or error}",
-        )
+        reason = error.strerror or error
+        _say(config, f"raw samples are not kept, pytest's cache folder cannot be written: {reason}")
         return None
 
 
 def quiet(config: pytest.Config) -> Quiet | None:
-    """Return the machine's lock between measurements and tests; None where it has no place to lie in."""
+    """Return the lock that keeps measurements and tests apart; None if its file cannot be made."""
     if _QUIET not in config.stash:
         from pytest_wasmedge.errors import ProvisionError
         from pytest_wasmedge.latency.quiet import Quiet
         from pytest_wasmedge.provision.cache import folder
 
+        pause = session(config).paused
+        config.stash[_QUIET] = None
         try:
-            config.stash[_QUIET] = Quiet(
-                folder("locks"),
-                lambda whom: _say(config, f"waiting for {whom}"),
-                session(config).pools.paused,
-            )
+            config.stash[_QUIET] = Quiet(folder("locks"), lambda of: _say(config, f"waiting for {of}"), pause)
         except ProvisionError:
-            # Whatever needs the cache folder says so itself, and better.
-            config.stash[_QUIET] = None
+            pass  # whatever else needs the cache folder reports this, with more detail
         except OSError as error:
-            # A cache that can only be read: everything in it can be used all the same.
-            _say(
-                config,
-                f"measurements and tests of other runs are not kept apart here: {error.strerror or error}",
-            )
-            config.stash[_QUIET] = None
+            # A read-only cache: all that is in it can still be used.
+            reason = error.strerror or error
+            _say(config, f"measurements and tests of other runs are not kept apart here: {reason}")
     return config.stash[_QUIET]
 
 
 def close(config: pytest.Config) -> None:
-    """Close every host of the run, and let go of the machine."""
+    """Close every host of the run, and release the lock."""
     if (held := config.stash.get(_QUIET, None)) is not None:
         held.release()
     if _SESSION in config.stash:
-        config.stash[_SESSION].pools.close()
+        config.stash[_SESSION].close()

@@ -1,1 +1,1 @@
-"""Renders a finished record of a run; computes nothing."""
+"""The record of a run, and the reports that show it."""

@@ -9,37 +9,28 @@ from typing import Any
 from pytest_wasmedge.latency.journal import machine
 from pytest_wasmedge.reports.record import RunRecord
 
-# The options that ask pytest-benchmark for an output. Without one of them it would print its table, below ours, in
-# every run.
-_OUTPUTS = (
-    "benchmark_json",
-    "benchmark_save",
-    "benchmark_autosave",
-    "benchmark_compare",
-    "benchmark_compare_fail",
-    "benchmark_histogram",
-    "benchmark_only",
-)
+# The ``--benchmark-…`` options that ask for an output. Without one, its table is not printed after our table.
+_OUTPUTS = ("json", "save", "autosave", "compare", "compare_fail", "histogram", "only")
 
 
 def wanted(config: Any) -> bool:
     """True if the user asked pytest-benchmark for an output and did not switch benchmarks off.
 
-    ``config`` is pytest's. Under xdist pytest-benchmark counts as disabled, but only the user's options matter here.
+    ``config`` is pytest's. pytest-xdist disables pytest-benchmark, so only the user's own options are looked at.
     """
     session = getattr(config, "_benchmarksession", None)
     if session is None or session.skip or hasattr(config, "workerinput"):
         return False
     if config.getoption("benchmark_disable", False) and not config.getoption("benchmark_enable", False):
         return False
-    return any(config.getoption(option, None) for option in _OUTPUTS)
+    return any(config.getoption(f"benchmark_{name}", None) for name in _OUTPUTS)
 
 
 def add_record(config: Any, record: RunRecord) -> None:
     """Add all measurements of a run to those that pytest-benchmark saves, compares and shows, if `wanted`.
 
-    Call it before pytest-benchmark's own `pytest_sessionfinish`, which is a wrapper and saves before it yields: so
-    from a wrapper as well, with tryfirst.
+    Call it from a `pytest_sessionfinish` that is a wrapper with tryfirst: pytest-benchmark's is a wrapper too, and
+    saves before it yields.
     """
     if not wanted(config):
         return
@@ -49,7 +40,7 @@ def add_record(config: Any, record: RunRecord) -> None:
     for each in record.measured:
         if not each.elapsed_ns:
             continue
-        # Saved runs are compared by this name. A test may measure several kinds, and on several runtimes.
+        # Saved runs are compared by this name. One test may measure several kinds on several runtimes.
         fullname = f"{each.test}::{each.kind}[{each.runtime}]"
         seen[fullname] += 1
         if seen[fullname] > 1:
@@ -64,7 +55,7 @@ def add_record(config: Any, record: RunRecord) -> None:
             "peak_memory_bytes": each.peak_memory_bytes,
             "machine": machine(),
         }
-        # What pytest-benchmark reads of its `benchmark` fixture after a test.
+        # The attributes of its `benchmark` fixture that pytest-benchmark reads after a test.
         fixture = SimpleNamespace(
             name=each.test.rpartition("::")[2],
             fullname=fullname,

@@ -15,8 +15,8 @@ from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.portability.leaks import LeakError
 from pytest_wasmedge.provision import Provenance, provenances
 
-# The facts that a report carries from a test, wherever it ran, to the record. Values are such as pytest-xdist can
-# send: numbers, strings, lists and dicts of them.
+# The facts that a report carries from its test to the record: numbers, strings, lists and dicts of them, since
+# pytest-xdist has to send them.
 DIVERGENCES = "divergences"
 MEASURED = "measured"
 FINDINGS = "findings"
@@ -24,7 +24,7 @@ CASE = "case"
 KNOWN = "known_lines"
 #: The fields that diverge and that no entry of the contract excuses.
 NEW = "new"
-#: How many outcomes were compared with the baseline's, what changed, and what varies from run to run by itself.
+#: The outcomes that were compared with the baseline's, those that changed, and those that vary from run to run.
 COMPARED, CHANGED, VARYING = "compared", "changed", "varying"
 DENSITY_BYTES = "density_bytes"
 #: Why a test was skipped, and that it asked for the reference.
@@ -39,7 +39,7 @@ _WARM = ("warm/tiny", "edge/warm", "edge/unknown")
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The samples of one kind on one runtime, and the medians of what its host reported; None: not reported."""
+    """The samples of one kind on one runtime, and the medians of what its host reported; None if it did not."""
 
     runtime: str
     kind: str
@@ -57,24 +57,23 @@ class Latency:
 
 @dataclass(slots=True)
 class RuntimeRecord:
-    """The results of one runtime's tests; ``tools`` says where its tools came from."""
+    """The results of one runtime's tests."""
 
     name: str
-    engine: str
+    runtime: Runtime
     availability: Availability
-    cache_state: str = ""
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     known: int = 0
     divergences: int = 0
     density_bytes: int | None = None
-    unchecked: frozenset[str] = frozenset()
-    statuses: str = ""
-    flags: tuple[str, ...] = ()
-    wrapped: str = ""
-    tools: tuple[Provenance, ...] = ()
     latencies: dict[str, Latency] = field(default_factory=dict)
+
+    @property
+    def tools(self) -> tuple[Provenance, ...]:
+        """Where its tools came from."""
+        return provenances(self.runtime.tools)
 
     @property
     def ran(self) -> bool:
@@ -84,12 +83,12 @@ class RuntimeRecord:
     @property
     def cold(self) -> Latency | None:
         """Its cold start in its own cache state, or as a deployed edge decides; None if none was measured."""
-        own = self.latencies.get(f"cold/{self.cache_state}")
+        own = self.latencies.get(f"cold/{self.runtime.cache_state}")
         return own or next((one for kind, one in self.latencies.items() if kind.startswith(_COLD)), None)
 
     @property
     def warm(self) -> Latency | None:
-        """Its smallest warm invocation; None if none was measured."""
+        """The smallest warm invocation; None if none was measured."""
         return next((self.latencies[kind] for kind in _WARM if kind in self.latencies), None)
 
 
@@ -97,12 +96,12 @@ class RuntimeRecord:
 class RunRecord:
     """One pytest run over one artifact.
 
-    ``measured`` is all that tests measured, in their order; ``cases`` holds the verdicts of (case, runtime),
-    ``known`` where (line of the contract, runtime) was met. ``compared`` counts the outcomes that were compared with
-    the baseline's, by runtime; ``changed`` is what behaves otherwise, ``varying`` what differs from run to run by
-    itself, and where. ``again`` are the tests that another plugin had to run again, ``skips`` how many tests were
-    skipped for which reason. ``broken`` is what of the contract
-    does not hold. ``closing`` are lines to be shown at the end, each with its mood.
+    ``measured`` is every measurement, in the order of the tests. ``cases`` holds the verdict of each (case, runtime),
+    ``known`` each (line of the contract, runtime) that diverged as expected. ``compared`` counts the outcomes that
+    were compared with the baseline's, by runtime; ``changed`` and ``varying`` name what differs from the baseline, and
+    what differs from run to run, with the runtimes. ``again`` lists the tests that another plugin ran again, ``skips``
+    counts skipped tests by reason. ``broken`` are the breaches of the contract, ``closing`` the last lines to show,
+    each with its mood.
     """
 
     artifact: Artifact
@@ -130,30 +129,20 @@ class RunRecord:
 
     @property
     def latencies(self) -> list[Latency]:
-        """The shown measurements: one for each kind on each runtime."""
+        """The measurements to show: one for each kind on each runtime."""
         return [latency for row in self.runtimes.values() for latency in row.latencies.values()]
 
     def add_runtime(self, runtime: Runtime, availability: Availability) -> None:
         """Add a runtime, whether it can run or not."""
-        self.runtimes[runtime.name] = RuntimeRecord(
-            runtime.name,
-            runtime.engine,
-            availability,
-            runtime.cache_state,
-            unchecked=runtime.unchecked,
-            statuses=runtime.statuses,
-            flags=runtime.flags,
-            wrapped=runtime.wrapped,
-            tools=provenances(runtime.tools),
-        )
+        self.runtimes[runtime.name] = RuntimeRecord(runtime.name, runtime, availability)
 
     def add_test(self, name: str, verdict: str, facts: dict[str, Any], test: str = "") -> None:
-        """Count one finished test of a runtime; ``verdict`` is passed, failed, skipped or known."""
+        """Count one finished test; ``verdict`` is passed, failed, skipped or known, or another plugin's own."""
         row = self.runtimes.get(name)
         if row is None:
             return
         if verdict not in ("passed", "failed", "skipped", "known"):
-            # Other plugins have verdicts of their own, such as a rerun: none yet, but not to be forgotten.
+            # Such as a rerun: the verdict comes later, and the table says that there was an earlier attempt.
             if test not in self.again:
                 self.again.append(test)
             return
@@ -161,18 +150,17 @@ class RunRecord:
         row.divergences += facts.get(DIVERGENCES, 0)
         row.density_bytes = facts.get(DENSITY_BYTES, row.density_bytes)
         for raw in facts.get(MEASURED, ()):
-            # Under xdist the samples come as a list.
+            # pytest-xdist turns tuples into lists.
             latency = Latency(**{**raw, "elapsed_ns": tuple(raw["elapsed_ns"]), "test": test})
             self.measured.append(latency)
-            # Another test may measure the same: the one with more samples is shown.
-            before = row.latencies.get(latency.kind)
-            if before is None or len(before.elapsed_ns) <= len(latency.elapsed_ns):
-                row.latencies[latency.kind] = latency
+            # If several tests measure the same, the measurement with the most samples is shown.
+            pair = (latency, row.latencies.get(latency.kind, latency))
+            row.latencies[latency.kind] = max(pair, key=lambda each: len(each.elapsed_ns))
         self.findings += [Finding(**raw) for raw in facts.get(FINDINGS, ())]
         if case := facts.get(CASE):
-            # A test with several parameters has one name: its worst verdict counts.
-            before_it = self.cases.get((case, name), verdict)
-            self.cases[case, name] = max(before_it, verdict, key=_FROM_BEST.index)
+            # All parameters of a test share one name: the worst verdict counts.
+            earlier = self.cases.get((case, name), verdict)
+            self.cases[case, name] = max(earlier, verdict, key=_FROM_BEST.index)
         if SKIPPED in facts:
             self.skips[facts[SKIPPED]] += 1
         self.compared_with_reference |= REFERENCE in facts
@@ -185,13 +173,12 @@ class RunRecord:
 
 
 def measured_facts(measurements: Sequence[Measurement], findings: Sequence[Finding]) -> dict[str, object]:
-    """Return what a test measured and found as facts of its report."""
-    facts: dict[str, object] = {}
-    if raw := [_raw(measurement) for measurement in measurements if measurement.samples]:
-        facts[MEASURED] = raw
-    if findings:
-        facts[FINDINGS] = [asdict(finding) for finding in findings]
-    return facts
+    """Return a test's measurements and findings as facts of its report."""
+    facts = {
+        MEASURED: [_raw(measurement) for measurement in measurements if measurement.samples],
+        FINDINGS: [asdict(finding) for finding in findings],
+    }
+    return {key: values for key, values in facts.items() if values}
 
 
 def fields_of(error: BaseException | None) -> list[str]:

@@ -1,10 +1,11 @@
-"""The closing table, for the terminal."""
+"""The closing table in the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from pytest_wasmedge.latency.units import WORKLOADS
+from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.portability.excerpt import aligned, printable
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
@@ -20,37 +21,38 @@ def title(record: RunRecord) -> str:
 
 def table(record: RunRecord) -> list[tuple[str, str]]:
     """Return the lines of the table and those that follow, each with its mood: good, bad, warn or plain."""
-    rows = [(_cells(row), _mood(row)) for row in record.runtimes.values() if row.availability.available]
-    table = aligned([_HEAD, *(cells for cells, _ in rows)], "<<<>>>>>>")
-    lines = list(zip(table, ["plain", *(mood for _, mood in rows)], strict=True))
-    for row in record.runtimes.values():
+    rows = list(record.runtimes.values())
+    here, ran = [row for row in rows if row.availability.available], [row for row in rows if row.ran]
+    head, *cells = aligned([_HEAD, *map(_cells, here)], "<<<>>>>>>")
+    lines = [(head, "plain"), *zip(cells, map(_mood, here), strict=True)]
+    for row in rows:
         if not row.availability.available:
             remedy = f"; get it with `{row.availability.install}`" if row.availability.install else ""
             not_run = "" if row.availability.lacks else "NOT RUN: "
             lines.append((f"{row.name}  {not_run}{row.availability.reason}{remedy}", "warn"))
-    if not record.ran:
+    if not ran:
         lines.append(("no test ran on any runtime: this run proves nothing", "bad"))
     if record.compared_with_reference:
         lines.append((f"reference: {record.reference}", "plain"))
-    cold = {row.name: row.cold.kind for row in record.runtimes.values() if row.cold}
+    cold = {row.name: row.cold.kind for row in rows if row.cold}
     if cold:
         per_kind = (
             f"{kind}: {', '.join(name for name in cold if cold[name] == kind)}"
             for kind in sorted(set(cold.values()))
         )
         lines.append((f"cold ms, warm ms: medians; {'; '.join(per_kind)}", "plain"))
-    if known := [f"{row.name} {row.known}" for row in record.runtimes.values() if row.known]:
+    if known := [f"{row.name} {row.known}" for row in rows if row.known]:
         lines.append((f"known divergences, by the contract: {', '.join(known)}", "warn"))
-    for row in record.runtimes.values():
-        if row.unchecked and row.ran:
-            fields = " and ".join(sorted(row.unchecked))
+    for row in ran:
+        if row.runtime.unchecked:
+            fields = " and ".join(sorted(row.runtime.unchecked))
             lines.append((f"{row.name} does not report {fields}: not checked there", "warn"))
-        if row.flags and row.ran:
-            lines.append((f"{row.name}: started with {' '.join(row.flags)}", "plain"))
-        if row.wrapped and row.ran:
-            lines.append((f"{row.name}: wrapped, not unchanged ({row.wrapped})", "plain"))
-    for note in dict.fromkeys(row.statuses for row in record.runtimes.values() if row.statuses and row.ran):
-        names = [row.name for row in record.runtimes.values() if row.statuses == note and row.ran]
+        if row.runtime.flags:
+            lines.append((f"{row.name}: started with {' '.join(row.runtime.flags)}", "plain"))
+        if row.runtime.wrapped:
+            lines.append((f"{row.name}: wrapped, not unchanged ({row.runtime.wrapped})", "plain"))
+    for note in dict.fromkeys(row.runtime.statuses for row in ran if row.runtime.statuses):
+        names = [row.name for row in ran if row.runtime.statuses == note]
         lines.append((f"known hazard of {', '.join(names)}: {note}", "plain"))
     for hazard, names in record.hazards.items():
         lines.append((f"known hazard of this artifact: {hazard} (seen on {_where(record, names)})", "warn"))
@@ -59,25 +61,24 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
         mood = {"pass": "good", "fail": "bad"}.get(finding.verdict, "warn")
         lines.append((f"{finding.verdict}: {finding.sentence}", mood))
     if record.baseline:
-        lines += _changes(record)
-    for reason, count in record.skips.most_common(_SHOWN_SKIPS):
+        lines += _changes(record, record.baseline)
+    skips = record.skips.most_common()
+    for reason, count in skips[:_SHOWN_SKIPS]:
         lines.append((f"not checked, {_counted(count, 'test')} skipped: {reason}", "warn"))
-    if len(record.skips) > _SHOWN_SKIPS:
-        rest = sum(count for _, count in record.skips.most_common()[_SHOWN_SKIPS:])
-        lines.append(
-            (f"not checked, {_counted(rest, 'test')} skipped for other reasons: -rs shows them", "warn")
-        )
+    if rest := sum(count for _, count in skips[_SHOWN_SKIPS:]):
+        text = f"not checked, {_counted(rest, 'test')} skipped for other reasons: -rs shows them"
+        lines.append((text, "warn"))
     if record.again:
         lines.append((f"ran more than once, the last attempt counts: {', '.join(record.again)}", "warn"))
     lines += [(line, "bad") for line in record.broken]
     lines += record.closing
-    # Versions, reasons and hazards are text of others: make sure that each line stays one line.
+    # Versions, reasons and hazards come from elsewhere and could have line breaks or colours.
     return [(_line(text), mood) for text, mood in lines]
 
 
-def _changes(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the lines that tell what behaves otherwise than in the baseline."""
-    baseline = f"{record.baseline.name}, sha256 {record.baseline.sha256[:16]}" if record.baseline else ""
+def _changes(record: RunRecord, against: Artifact) -> list[tuple[str, str]]:
+    """Return the lines on what differs from the baseline."""
+    baseline = f"{against.name}, sha256 {against.sha256[:16]}"
     where = [name for name, count in record.compared.items() if count]
     count = _counted(sum(record.compared.values()), "outcome")
     compared = f"{count} compared on {_counted(len(where), 'runtime')} with the baseline {baseline}"
@@ -97,32 +98,35 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _where(record: RunRecord, names: Sequence[str]) -> str:
-    """Return the names of runtimes, or that they are all that ran."""
+    """Return the names of runtimes, or one phrase if they are all that ran."""
     ran = [row.name for row in record.runtimes.values() if row.ran]
     return "every runtime run" if len(names) == len(ran) > 1 else ", ".join(names)
 
 
 def _latency(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the table of all measurements, unless it has no more than the table above."""
+    """Return the table of all measurements; nothing if the first table shows them all."""
     measured = [
         ({_label(row, kind): each for kind, each in row.latencies.items()}, row)
         for row in record.runtimes.values()
         if row.latencies
     ]
     labels = sorted({label for latencies, _ in measured for label in latencies}, key=_order)
-    # One cold and one warm latency are in the first table already.
     if len(labels) <= 2:
         return []
     head = ("latency, medians in ms", *labels, "cold CPU ms", "peak MB", "MB per guest")
     rows = [
-        (row.name, *(_ms(each[label].median_ns if label in each else None) for label in labels), *_usage(row))
+        (
+            row.name,
+            *(_millions(each[label].median_ns if label in each else None) for label in labels),
+            *_usage(row),
+        )
         for each, row in measured
     ]
     return [(line, "plain") for line in aligned([head, *rows], "<" + ">" * (len(head) - 1))]
 
 
 def _label(row: RuntimeRecord, kind: str) -> str:
-    """Return the column of a kind: one for a runtime's own cold start and one for its floor, in any cache state."""
+    """Return the column of a kind: a runtime's own cold start and its floor have one each, in any cache state."""
     name, _, variety = kind.partition("/")
     if row.cold is not None and row.cold.kind == kind:
         return "cold"
@@ -135,28 +139,19 @@ def _order(label: str) -> tuple[int, str]:
 
 def _usage(row: RuntimeRecord) -> tuple[str, str, str]:
     cpu_ns, peak = (row.cold.cpu_ns, row.cold.peak_memory_bytes) if row.cold else (None, None)
-    return _ms(cpu_ns), _mb(peak), _mb(row.density_bytes)
+    return _millions(cpu_ns), _millions(peak, 0), _millions(row.density_bytes, 0)
 
 
 def _cells(row: RuntimeRecord) -> tuple[str, ...]:
-    engine = f"{row.engine} {row.availability.engine_version}".strip()
+    engine = f"{row.runtime.engine} {row.availability.engine_version}".strip()
     counts = (row.passed, row.failed, row.skipped, row.divergences)
-    return (
-        row.name,
-        row.availability.version or "?",
-        engine,
-        *map(str, counts),
-        _ms(row.cold.median_ns if row.cold else None),
-        _ms(row.warm.median_ns if row.warm else None),
-    )
+    latencies = (_millions(each.median_ns if each else None) for each in (row.cold, row.warm))
+    return (row.name, row.availability.version or "?", engine, *map(str, counts), *latencies)
 
 
-def _ms(elapsed_ns: int | None) -> str:
-    return "-" if elapsed_ns is None else f"{elapsed_ns / 1e6:.1f}"
-
-
-def _mb(size_bytes: int | None) -> str:
-    return "-" if size_bytes is None else f"{size_bytes / 1e6:.0f}"
+def _millions(value: int | None, digits: int = 1) -> str:
+    """Return nanoseconds in milliseconds, or bytes in megabytes."""
+    return "-" if value is None else f"{value / 1e6:.{digits}f}"
 
 
 def _mood(row: RuntimeRecord) -> str:

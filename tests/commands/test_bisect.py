@@ -253,7 +253,7 @@ def test_the_older_one_is_the_good_one(made_up: list[str], good: str, bad: str, 
 
 def test_a_runtime_without_versions_is_told() -> None:
     """A runtime that has no program of ours cannot be bisected."""
-    with pytest.raises(UnsupportedError, match="fake cannot be had in versions"):
+    with pytest.raises(UnsupportedError, match="no exact version of fake can be installed"):
         between(FakeRuntime("fake"), "1.0", "2.0", lambda _: None)
 
 

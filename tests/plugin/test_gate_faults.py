@@ -156,12 +156,12 @@ FAULTS = {
         RUNS, "--runtimes=one --wasm-remote=edge2=http://127.0.0.1:9", "edge2"
     ),
     "a runtime vanishes in the middle of a run": Planted(
-        RUNS, "--runtimes=one,vanishing", "vanishing could run when this run began, and cannot any more"
+        RUNS, "--runtimes=one,vanishing", "vanishing could run when this run began, and cannot now"
     ),
     "a runtime of all vanishes in the middle of a run": Planted(
         RUNS,
         "--runtimes=all --wasm-require=one",
-        "vanishing could run when this run began, and cannot any more",
+        "vanishing could run when this run began, and cannot now",
     ),
     "a named runtime is not here": Planted(RUNS, "--runtimes=one,absent", "absent: it is not here"),
     "a required runtime is not here": Planted(

@@ -122,7 +122,7 @@ def test_the_mark_does_not_hide_a_failure(project: pytest.Pytester) -> None:
         ("cold_start_ceiling()", "cold_start_ceiling needs a limit"),
         ("cold_start_ceiling('25 parsecs')", "'parsecs' is no unit"),
         ("cold_start_ceiling('25')", "'25' is no latency"),
-        ("workload('huge')", "there is no workload 'huge'; there are: tiny, heavy, hello, html, smoke."),
+        ("workload('huge')", "there is no workload 'huge'; choose one of tiny, heavy, hello, html, smoke."),
     ],
 )
 def test_a_mark_that_cannot_be_read(project: pytest.Pytester, mark: str, words: str) -> None:

@@ -113,7 +113,7 @@ def test_a_version_is_bound_once() -> None:
         (
             "beta@1",
             UnsupportedError,
-            "beta@1: beta cannot be had in versions, only as it is here; ask for beta",
+            "beta@1: no exact version of beta can be installed; ask for beta",
         ),
     ],
 )
@@ -237,7 +237,7 @@ def test_an_unknown_version_is_a_usage_error(project: pytest.Pytester) -> None:
     result = project.runpytest_inprocess("--wasm-artifact=echo.wasm", "--runtimes=two@1.2")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: two@1.2: two cannot be had in versions*"])
+    result.stderr.fnmatch_lines(["ERROR: two@1.2: no exact version of two can be installed*"])
 
 
 def test_required_and_reference_take_versions(project: pytest.Pytester) -> None:

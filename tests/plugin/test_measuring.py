@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome, exited
-from pytest_wasmedge.plugin.command_line import Options
 from pytest_wasmedge.plugin.measuring import FLOOR_SAMPLES, Measuring
+from pytest_wasmedge.plugin.options import Options
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.testing import FakeRuntime
 from tests import wat

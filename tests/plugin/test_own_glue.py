@@ -425,7 +425,7 @@ HEAD = "[tool.pytest-wasmedge.runtimes.deno]\n"
             "[tool.pytest-wasmedge.runtimes]\ndeno = 'x'\n",
             "runtimes.deno is 'x'; write it as a table, [tool.",
         ),
-        (HEAD, "[tool.pytest-wasmedge.runtimes.deno] lacks the key server"),
+        (HEAD, "[tool.pytest-wasmedge.runtimes.deno] lacks server: the path of the file"),
         (
             f"{HEAD}sever = 'x'\n",
             "has the unknown key sever. Did you mean server? Known: server, artifact, args, flags.",
@@ -433,14 +433,14 @@ HEAD = "[tool.pytest-wasmedge.runtimes.deno]\n"
         (f"{HEAD}config = 'x'\n", "has the unknown key config."),
         (f"{HEAD}server = 1\n", "runtimes.deno.server is 1; give a path, as a string."),
         (f"{HEAD}server = ''\n", "runtimes.deno.server is ''; give a path"),
-        (f"{HEAD}server = 'gone.ts'\n", "runtimes.deno.server names gone.ts, which is no file."),
-        (f"{HEAD}server = 'edge'\n", "runtimes.deno.server names edge, which is no file."),
+        (f"{HEAD}server = 'gone.ts'\n", "runtimes.deno.server names gone.ts, which is not a file."),
+        (f"{HEAD}server = 'edge'\n", "runtimes.deno.server names edge, which is not a file."),
         (
             f"{HEAD}server = '../s.ts'\n",
-            "runtimes.deno.server is '../s.ts'; give a path inside of the project.",
+            "runtimes.deno.server is '../s.ts'; give a path inside the project.",
         ),
-        (f"{HEAD}server = '/etc/hostname'\n", "'/etc/hostname'; give a path inside of the project."),
-        (f"{HEAD}server = '.'\n", "'.'; give a path inside of the project."),
+        (f"{HEAD}server = '/etc/hostname'\n", "'/etc/hostname'; give a path inside the project."),
+        (f"{HEAD}server = '.'\n", "'.'; give a path inside the project."),
         (
             f"{HEAD}server = 's.ts'\nartifact = 's.ts'\n",
             "runtimes.deno.artifact names s.ts, where no artifact can be",

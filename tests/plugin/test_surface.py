@@ -171,7 +171,7 @@ def test_getfixturevalue_of_several(project: pytest.Pytester) -> None:
 
     result.assert_outcomes(failed=1)
     assert (
-        "there are several to choose from: one, two. Declare wasm_runtime (or host) as an argument or by "
+        "the run has several: one, two. Declare wasm_runtime (or host) as an argument or by "
         "@pytest.mark.usefixtures('host')."
     ) in result.stdout.str()
     assert "pytest_wasmedge/" not in result.stdout.str()

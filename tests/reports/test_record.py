@@ -44,21 +44,22 @@ def test_verdicts_are_counted_by_runtime() -> None:
     assert (two.passed, two.failed, two.skipped) == (0, 0, 0)
 
 
-def test_where_a_runtime_came_from_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record tells of each runtime what was fetched for it: of a Debian program every package, with its digest."""
+def test_where_a_runtime_came_from_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime's row knows what was fetched for it: of a Debian program every package, with its digest."""
     monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(tmp_path))
     package = {"package": "wasmedge", "version": "0.17.1-1", "digest": "sha256:" + "0" * 64}
     place = folder("tools") / pin("wasmedge").folder_name
     place.mkdir()
     (place / RECORD).write_text(json.dumps({"suite": "forky", "packages": [package]}))
-    run = RunRecord(Artifact(Path("a.wasm"), "ab" * 32, 1, "a"), "golden files")
+    run = new()
     for runtime in builtin_runtimes():
         run.add_runtime(runtime, Availability(True, "1.0"))
+    tools = {row.name: row.tools for row in run.runtimes.values()}
 
-    [came] = run.runtimes["wasmedge"].tools
+    [came] = tools["wasmedge"]
     assert (came.tool, came.version, came.source) == ("wasmedge", "0.17.1-1", "debian forky")
     assert [asdict(each) for each in came.packages] == [package]
-    assert run.runtimes["wasmtime"].tools == ()
+    assert tools["wasmtime"] == ()
 
 
 def test_a_damaged_record_of_a_tool_breaks_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

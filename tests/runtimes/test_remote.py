@@ -781,5 +781,5 @@ def test_real_worker_is_measured_by_its_count(
     )
     again.assert_outcomes(skipped=1, deselected=3)
     again.stdout.re_match_lines(
-        [r"SKIPPED .*edge gave no edge/cold among 30 invocations: cold and warm are told by .*"]
+        [r"SKIPPED .*edge gave no edge/cold in 30 invocations\. We know cold from warm by its count .*"]
     )

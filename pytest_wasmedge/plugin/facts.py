@@ -1,4 +1,4 @@
-"""The facts that a test's report carries: its runtimes, what it measured and found, what the contract knows of it."""
+"""The facts in a test's report: its runtimes, measurements, findings and divergences."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from pytest_wasmedge.plugin import stash
 from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.reports import record
 
-#: What a plain assertion can name, and the field of the contract that it is.
-_NAMED = {"stdout": "stdout", "stdout_text": "stdout", "stderr": "stderr", "stderr_text": "stderr"}
-_ENDING = ("ending", "status", "kind", "ok")
+#: The attributes of an outcome that an assertion can compare, and the contract's field of each.
+_FIELD_OF = {
+    "stdout_text": "stdout",
+    "stderr_text": "stderr",
+    "status": "ending",
+    "kind": "ending",
+    "ok": "ending",
+}
+_FIELD_OF |= {field: field for field in ("stdout", "stderr", "ending")}
 
 
 def runtimes_of(item: pytest.Item, asked_for: Collection[str], named: Mapping[str, str]) -> list[str]:
     """Return the names of the runtimes that a test runs on, by the fixtures that it has asked for.
 
-    ``named`` are the runtimes that have a host of their own, by what that is called without "_host".
+    ``named`` are the runtimes that have a host fixture of their own, by its name without "_host".
     """
     if "wasm_runtime" in asked_for:
         return _runtime_of(item, item.stash.get(stash.REQUEST, None))
@@ -39,19 +45,19 @@ def _runtime_of(item: pytest.Item, request: pytest.FixtureRequest | None) -> lis
         try:
             found = request.getfixturevalue("wasm_runtime")
         except (Exception, pytest.skip.Exception, pytest.fail.Exception):
-            # The test has failed for it already.
+            # The test has already failed for this reason.
             return []
     return [str(found)] if found is not None else []
 
 
 def params_of(item: pytest.Item) -> dict[str, Any]:
-    """Return what a test is parametrised with."""
+    """Return the parameters of a test."""
     callspec = getattr(item, "callspec", None)
     return callspec.params if callspec else {}
 
 
 def name_of(item: pytest.Item) -> str:
-    """Return what the contract calls a test: the name of its case or program, else its own without parameters."""
+    """Return a test's name in the contract: that of its case or program, else its own without parameters."""
     given = params_of(item)
     case = getattr(given.get("wasm_case") or given.get("wasm_program"), "name", "")
     return str(case or getattr(item, "originalname", None) or item.name)
@@ -60,16 +66,12 @@ def name_of(item: pytest.Item) -> str:
 def add_facts(
     item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, names: list[str]
 ) -> dict[str, object]:
-    """Return the facts of a test that has run; a divergence that the contract knows is no failure of it."""
-    facts: dict[str, object] = {}
-    if stash.FACTS in item.stash:
-        kept: dict[str, object] = item.stash[stash.FACTS]
-        facts.update(kept)
+    """Return the facts of a test that has run; make a failure that the contract expects a known divergence."""
     measurements = item.stash.get(stash.MEASUREMENTS, [])
     findings = [*item.stash.get(stash.FINDINGS, []), *(each for one in measurements for each in one.findings)]
-    facts |= record.measured_facts(measurements, findings)
+    facts = item.stash.get(stash.FACTS, {}) | record.measured_facts(measurements, findings)
     name = name_of(item)
-    # A test that runs a case and compares it with nothing says nothing about how it diverges.
+    # A test that runs a case without comparing it with the reference does not show whether the case diverges.
     compares = "wasm_case" not in params_of(item) or name in item.stash.get(stash.ASKED, ())
     if report.failed or (compares and call.when == "call"):
         facts[record.CASE] = name
@@ -79,17 +81,18 @@ def add_facts(
         facts[record.REFERENCE] = True
     fields = _diverging(call.excinfo) if report.failed else []
     known = []
-    if fields and len(names) == 1:
+    if fields and len(names) == 1 and (contract := stash.session(item.config).held.contract):
         session = stash.session(item.config)
         version = session.pool.availability(session.selection.known[names[0]]).version
-        known = session.held.known_divergences(name, names[0], version, fields)
+        found = contract.known_for(name, names[0], version)
+        known = [each for each in found if any(each.excuses(field) for field in fields)]
     new = sorted({field for field in fields if not any(each.excuses(field) for each in known)})
     if known and not new:
         report.outcome = "skipped"
         report.wasxfail = f"known divergence ({'; '.join(f'{each.reason}; {each.issue}' for each in known)})"
         facts[record.KNOWN] = [each.first_line for each in known]
     elif fields:
-        # A plain assertion may be about anything, and a host that failed has given no outcome.
+        # An assertion may be about anything, and a host that failed has given no outcome.
         failed = call.excinfo is not None and isinstance(call.excinfo.value, HostFailedError)
         diverging = 0 if failed else sum(field in FIELDS[:4] for field in fields)
         facts |= {record.DIVERGENCES: diverging, record.NEW: new}
@@ -97,7 +100,7 @@ def add_facts(
 
 
 def blamed(call: pytest.CallInfo[None], names: list[str]) -> list[str]:
-    """Return those of a test's runtimes that its failure is about; all of them if it does not say."""
+    """Return those of a test's runtimes that its failure is about; all of them if it names none."""
     error = call.excinfo.value if call.excinfo else None
     if not isinstance(error, DivergenceError):
         return names
@@ -105,7 +108,7 @@ def blamed(call: pytest.CallInfo[None], names: list[str]) -> list[str]:
 
 
 def _diverging(excinfo: pytest.ExceptionInfo[BaseException] | None) -> list[str]:
-    """Return the contract's field of each divergence that a failure is about."""
+    """Return the contract's field of each divergence in a failure."""
     if excinfo is None:
         return []
     if fields := record.fields_of(excinfo.value):
@@ -122,15 +125,11 @@ def _asserted(excinfo: pytest.ExceptionInfo[BaseException]) -> list[str]:
         statement = ast.parse(textwrap.dedent(str(entry.statement)))
     except SyntaxError:
         return ["assertion"]
-    used = {node.attr for node in ast.walk(statement) if isinstance(node, ast.Attribute)}
-    found = {_NAMED[name] for name in used if name in _NAMED}
-    if used.intersection(_ENDING):
-        found.add("ending")
+    used = [node.attr for node in ast.walk(statement) if isinstance(node, ast.Attribute)]
+    found = {_FIELD_OF[name] for name in used if name in _FIELD_OF}
     local = entry.frame.f_locals
-    values = [
-        local[node.id] for node in ast.walk(statement) if isinstance(node, ast.Name) and node.id in local
-    ]
-    outcomes = [value for value in values if isinstance(value, Outcome)]
+    names = [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    outcomes = [local[name] for name in names if isinstance(local.get(name), Outcome)]
     if not found and len(outcomes) == 2:
         found = {field for field in FIELDS[:3] if len({getattr(each, field) for each in outcomes}) == 2}
     return [field for field in FIELDS if field in found] or ["assertion"]
