@@ -63,6 +63,14 @@ def name_of(item: pytest.Item) -> str:
     return str(case or getattr(item, "originalname", None) or item.name)
 
 
+def label_of(item: pytest.Item) -> str:
+    """Return a test's name in the contract, with its parameters but for the runtime and the case."""
+    name, runtime = name_of(item), params_of(item).get("wasm_runtime", "")
+    if name != getattr(item, "originalname", None):
+        return name
+    return item.name.replace(f"[{runtime}]", "").replace(f"[{runtime}-", "[").replace(f"-{runtime}]", "]")
+
+
 def add_facts(
     item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, names: list[str]
 ) -> dict[str, object]:

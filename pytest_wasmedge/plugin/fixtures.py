@@ -73,11 +73,11 @@ def wasm_host(wasm_runtime: str, wasm_session: WasmSession, pytestconfig: pytest
             yield host
             continue
         from pytest_wasmedge.plugin.compared import ComparedHost
-        from pytest_wasmedge.plugin.facts import name_of
+        from pytest_wasmedge.plugin.facts import label_of
 
         baseline = pool.acquire(host.runtime)
         add_fact = partial(stash.add_fact, pytestconfig)
-        yield ComparedHost(host, baseline, lambda: name_of(pytestconfig.stash[stash.CURRENT]), add_fact)
+        yield ComparedHost(host, baseline, lambda: label_of(pytestconfig.stash[stash.CURRENT]), add_fact)
         pool.release(host.runtime)
 
 

@@ -263,6 +263,11 @@ CLEAN = {
         "--runtimes=changes --wasm-against=base.wasm",
         "1 outcome compared on 1 runtime with the baseline base, sha256 35b5f36ccbe9d8ba: changed:",
     ),
+    "what changed is named by its test and parameters": Planted(
+        "@pytest.mark.parametrize('n', [1, 2])\ndef test_it(host, n):\n    assert host.run(b'x' * n).stdout\n",
+        "--runtimes=changes --wasm-against=base.wasm",
+        "  test_it[2] (stdout) on changes",
+    ),
     "limits and ceilings hold": Planted(
         RUNS,
         "--runtimes=one",
