@@ -1,4 +1,4 @@
-"""What the artifact may be: limits on its size, functions, memory and imports, and the check of them."""
+"""Limits on the artifact's size, functions, memory and imports, and the check of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN_IMPORTS = 5
 
 @dataclass(frozen=True, slots=True)
 class ArtifactLimit:
-    """The most that is allowed, and who says so: ``portability.toml:12``, or a preset with its source."""
+    """The most that is allowed, and where that is written: ``portability.toml:12``, or a preset with its source."""
 
     value: int
     origin: str
@@ -32,10 +32,10 @@ class ImportRule:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactLimits:
-    """Limits on an artifact; None: no limit.
+    """Limits on an artifact; None for no limit.
 
-    ``gzip_bytes`` is of the file under gzip level 9 without a time stamp; ``memory_pages`` (64 KiB each) is of the
-    minimum that the module declares; ``functions`` are its own, not imported ones.
+    ``gzip_bytes`` limits the file compressed by gzip level 9 without a time stamp; ``memory_pages`` (64 KiB each)
+    the minimum that the module declares; ``functions`` its own functions, without imported ones.
     """
 
     bytes: ArtifactLimit | None = None
@@ -47,7 +47,7 @@ class ArtifactLimits:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One limit that an artifact breaks; its text is one sentence."""
+    """One limit that an artifact breaks; ``str()`` of it is one sentence."""
 
     what: str
     measured: str
@@ -74,7 +74,7 @@ def check_artifact(artifact: Artifact, limits: ArtifactLimits) -> list[Violation
 
 
 def gzip_size(data: bytes) -> int:
-    """Return the size under gzip level 9 without a time stamp, so that equal bytes have equal sizes."""
+    """Return the size after gzip level 9 without a time stamp, so that equal bytes have equal sizes."""
     return len(gzip.compress(data, 9, mtime=0))
 
 

@@ -11,12 +11,10 @@ _EXAMPLE = 'write bytes as an integer, or a string such as "20 MB" with kB, MB, 
 
 
 def parse_size(value: object) -> int:
-    """Return a size in bytes, rounded down. Raises ValueError, ``what is wrong; what to do``."""
+    """Return a size in bytes, rounded down. Raises ValueError: ``what is wrong; what to do``."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no size; {_EXAMPLE}")
-    found = _SIZE.fullmatch(value.strip())
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"{value!r} is no size; {_EXAMPLE}")
     number, unit = found.groups()

@@ -11,8 +11,10 @@ from pytest_wasmedge.errors import LatencyError
 WORKLOADS = ("tiny", "hello", "smoke", "html", "heavy")
 
 _NS_OF = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)", re.IGNORECASE)
-_MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)\s*[x×]\s*floor")
+# So few digits that none of them is infinite as a float.
+_NUMBER = r"(\d{1,15}(?:\.\d+)?)"
+_DURATION = re.compile(rf"{_NUMBER}\s*([a-zµ]+)", re.IGNORECASE)
+_MULTIPLE = re.compile(rf"{_NUMBER}\s*[x×]\s*floor")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -12,7 +12,7 @@ from pytest_wasmedge.plugin.command_line import Options
 from pytest_wasmedge.plugin.options import CONTRACT
 
 if TYPE_CHECKING:
-    from pytest_wasmedge.contract import Contract, Known
+    from pytest_wasmedge.contract.entries import Contract, Known
     from pytest_wasmedge.latency.units import Limit
 
 
@@ -41,7 +41,7 @@ class Held:
         """The contract; None if there is none. Raises ContractError."""
         if self.path is None or (self._options.update_contract and not self.path.exists()):
             return None
-        from pytest_wasmedge.contract import load_contract
+        from pytest_wasmedge.contract.read import load_contract
 
         contract = load_contract(self.path)
         contract.check_runtimes(self._known)
@@ -56,7 +56,7 @@ class Held:
 
     def ceilings(self, runtime: Runtime) -> dict[str, Limit]:
         """Return all ceilings that can be judged on a runtime, by kind; a deployed edge has none."""
-        from pytest_wasmedge.contract import KINDS
+        from pytest_wasmedge.contract.entries import KINDS
 
         found = {kind: self.ceiling(runtime, kind) for kind in ("" if runtime.deployed else KINDS)}
         if runtime.cache_state == "no-cache":
