@@ -49,12 +49,12 @@ class ContractError(WasmEdgeError):
     """The contract (``portability.toml``) cannot be read, or says what cannot be meant; the text names the line."""
 
 
-def did_you_mean(name: str, known: Iterable[str], rest: str = "") -> str:
+def did_you_mean(name: str, known: Iterable[str], rest: str = "", cutoff: float = 0.6) -> str:
     """Return `` Did you mean X?`` for a name that is none of those known; empty if none of them is near.
 
-    ``rest`` is what followed the name, such as ``@2.7``.
+    ``rest`` is what followed the name, such as ``@2.7``; ``cutoff`` is how near it must be, up to 1.
     """
     import difflib  # here, because this module is imported at every pytest start
 
-    near = difflib.get_close_matches(name, list(known), 1)
+    near = difflib.get_close_matches(name, list(known), 1, cutoff)
     return f" Did you mean {near[0]}{rest}?" if near else ""

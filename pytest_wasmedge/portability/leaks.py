@@ -13,7 +13,7 @@ from pytest_wasmedge.portability import encodings
 from pytest_wasmedge.portability.detectors import DETECTORS, machine_paths
 from pytest_wasmedge.portability.excerpt import around, line_bounds
 
-#: How many leaks of one kind are reported of one outcome: the first ones tell the story.
+#: The most leaks of one kind that are reported of one outcome: the first ones say enough.
 REPORTED = 3
 
 _TEXT_BYTES = 100
@@ -23,12 +23,12 @@ _Find = Callable[[bytes, bytes], Iterator[tuple[int, bytes]]]
 
 
 class LeakError(AssertionError):
-    """Internals of host or engine show in an outcome; ``leaks`` are where and what."""
+    """An outcome shows internals of host or engine; ``leaks`` has the places and the texts."""
 
     def __init__(self, runtime: str, leaks: Sequence[Leak]) -> None:
         super().__init__("\n".join(f"{runtime}: {leak}" for leak in leaks))
         self.leaks = tuple(leaks)
-        #: What stands in one line of a list of failures.
+        #: One line for a list of failures.
         self.headline = f"{runtime}: {leaks[0].field} leaks {leaks[0].detector}, {leaks[0].text[:40]!r}"
 
 
@@ -37,23 +37,22 @@ def find_leaks(
 ) -> tuple[Leak, ...]:
     """Return the leaks in stdout and stderr, at most REPORTED of each kind.
 
-    ``source`` is the program that the guest ran: text that stands in it literally, or that it visibly asks
-    for, is no leak. ``host_paths`` are paths of this machine: the artifact's folder, the cache, the working
-    folder.
+    ``source`` is the program that the guest ran: text that is in it literally, or that it clearly asks for, is no
+    leak. ``host_paths`` are paths of this machine: the artifact's folder, the cache, the working folder.
     """
-    finders: list[tuple[str, _Find]] = [(detector.name, detector.find) for detector in DETECTORS]
-    finders += [(detector.name, detector.find) for detector in machine_paths(host_paths)]
-    finders.append(("double-encoded text", encodings.double_encoded))
     complete = outcome.ending.kind not in ("timed_out", "host_failed")
-    finders.append(("bytes that are not UTF-8", partial(encodings.invalid_utf8, complete=complete)))
-    leaks: list[Leak] = []
-    for name, find in finders:
-        leaks += islice(_leaks(name, find, outcome, source), REPORTED)
-    return tuple(leaks)
+    finders: list[tuple[str, _Find]] = [
+        *((detector.name, detector.find) for detector in (*DETECTORS, *machine_paths(host_paths))),
+        ("double-encoded text", encodings.double_encoded),
+        ("bytes that are not UTF-8", partial(encodings.invalid_utf8, complete=complete)),
+    ]
+    return tuple(
+        leak for name, find in finders for leak in islice(_leaks(name, find, outcome, source), REPORTED)
+    )
 
 
 def assert_no_leaks(outcome: Outcome, source: bytes = b"", *, host_paths: Iterable[str | Path] = ()) -> None:
-    """Raise LeakError, naming every leak, if the outcome shows internals of host or engine."""
+    """Raise LeakError with every leak if the outcome shows internals of host or engine."""
     __tracebackhide__ = True
     leaks = find_leaks(outcome, source, host_paths=host_paths)
     if leaks:
