@@ -18,7 +18,6 @@ class Language:
     The program ``smallest`` prints ``answer``; ``alive`` runs for a second or two. ``suffix`` is that of source files.
     """
 
-    name: str
     suffix: str
     smallest: bytes
     answer: bytes
@@ -30,4 +29,4 @@ class Language:
         return outcome.ending.ok and outcome.stdout.split() == self.answer.split()
 
 
-RUBY = Language("Ruby", ".rb", smallest=b"puts 1+1\n", answer=b"2\n", alive=b"sleep 1.5\n")
+RUBY = Language(".rb", smallest=b"puts 1+1\n", answer=b"2\n", alive=b"sleep 1.5\n")
