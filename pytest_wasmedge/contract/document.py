@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from pytest_wasmedge.contract.lines import Lines, Span, Where
 from pytest_wasmedge.errors import ContractError, LatencyError, did_you_mean
+from pytest_wasmedge.portability.encodings import read_utf8
 
 _PLACE = re.compile(r" \((?:at line (\d+), column \d+|at end of document)\)$")
 _TYPES = {
@@ -100,23 +101,11 @@ def parse_document(text: str, path: Path) -> Item:
 
 def read_text(path: Path) -> str:
     """Return the text of a contract as it is, line ends included. Raises ContractError."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         raise ContractError(
             f"{path} does not exist; give the path of a contract, or write one with --wasm-update-contract."
-        ) from None
-    except OSError as error:
-        raise ContractError(
-            f"{path} cannot be read ({error.strerror or error}); give the path of a readable file."
-        ) from error
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ContractError(
-            f"{path}:{line}: byte {data[error.start]:#04x} is not UTF-8; save the file as UTF-8."
-        ) from None
+        )
+    return read_utf8(path, ContractError)
 
 
 def nearest(name: str, known: Collection[str]) -> str:

@@ -11,8 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pytest_wasmedge.contract.limits import ArtifactLimit
-from pytest_wasmedge.contract.sizes import parse_size
+from pytest_wasmedge.contract.limits import ArtifactLimit, parse_size
 
 #: The limits that are numbers: keys of ``[artifact]``, of presets, and fields of ArtifactLimits.
 NUMBERS = ("bytes", "gzip_bytes", "functions", "memory_pages")

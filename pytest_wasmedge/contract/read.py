@@ -16,9 +16,8 @@ from pytest_wasmedge.contract.entries import (
     RuntimeRange,
     parse_runtime,
 )
-from pytest_wasmedge.contract.limits import ArtifactLimit, ArtifactLimits, ImportRule
+from pytest_wasmedge.contract.limits import ArtifactLimit, ArtifactLimits, ImportRule, parse_size
 from pytest_wasmedge.contract.presets import NUMBERS, presets
-from pytest_wasmedge.contract.sizes import parse_size
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import Duration, parse_limit
 

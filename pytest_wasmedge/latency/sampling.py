@@ -104,15 +104,10 @@ def cold_once(
             if weigh and usage.peak_memory_bytes is None:
                 usage = replace(usage, peak_memory_bytes=peak_memory_of(host, invocation))
     (answer or Answer()).check(outcome, f"{runtime.name}: a cold start")
+    phases_ns = start_phases_ns | dict(outcome.timings.phases_ns)
+    kind, cpu_ns, memory_bytes = f"{name}/{state}", usage.cpu_ns, usage.peak_memory_bytes
     return Sample(
-        runtime.name,
-        f"{name}/{state}",
-        elapsed_ns,
-        start_phases_ns | dict(outcome.timings.phases_ns),
-        outcome.invocation,
-        usage.cpu_ns,
-        usage.peak_memory_bytes,
-        artifact.sha256,
+        runtime.name, kind, elapsed_ns, phases_ns, outcome.invocation, cpu_ns, memory_bytes, artifact.sha256
     )
 
 
@@ -127,16 +122,9 @@ def warm_once(
     elapsed_ns = time.perf_counter_ns() - began_ns
     usage = meter.read(host, outcome)
     (answer or Answer()).check(outcome, f"{host.runtime.name}: a warm invocation")
-    return Sample(
-        host.runtime.name,
-        kind,
-        elapsed_ns,
-        outcome.timings.phases_ns,
-        outcome.invocation,
-        usage.cpu_ns,
-        usage.peak_memory_bytes,
-        host.artifact.sha256,
-    )
+    name, phases_ns, digest = host.runtime.name, outcome.timings.phases_ns, host.artifact.sha256
+    cpu_ns, memory_bytes = usage.cpu_ns, usage.peak_memory_bytes
+    return Sample(name, kind, elapsed_ns, phases_ns, outcome.invocation, cpu_ns, memory_bytes, digest)
 
 
 def refresh_code(runtime: Runtime, artifact: Artifact) -> None:

@@ -17,7 +17,7 @@ import psutil
 
 from pytest_wasmedge.drivers.command import CommandHost
 from pytest_wasmedge.errors import HostStartError
-from pytest_wasmedge.model import Host, Invocation, Outcome
+from pytest_wasmedge.model import Ending, Host, Invocation, Outcome
 
 _LOOKING_S = 0.02
 
@@ -87,22 +87,14 @@ def density(host: Host, invocation: Invocation, *, live: int = 4) -> int | None:
     return round((several - one) / (live - 1))
 
 
-@dataclass(frozen=True, slots=True)
-class _Stay:
-    """One guest, and when it certainly ran: nanoseconds of ``perf_counter_ns``."""
-
-    outcome: Outcome
-    from_ns: int
-    until_ns: int
-
-
-def _stay(host: Host, invocation: Invocation) -> _Stay:
+def _stay(host: Host, invocation: Invocation) -> tuple[Ending, tuple[int, int]]:
+    """Run one guest; return its ending, and from when until when it certainly ran (``perf_counter_ns``)."""
     began_ns = time.perf_counter_ns()
     outcome = host.invoke(invocation)
     ended_ns = time.perf_counter_ns()
     # It ran for this long, between the two times: at the latest until the end, at the earliest from the beginning.
     run_ns = outcome.timings.phases_ns.get("run", 0)
-    return _Stay(outcome, ended_ns - run_ns, began_ns + run_ns)
+    return outcome.ending, (ended_ns - run_ns, began_ns + run_ns)
 
 
 def _memory_while_alive(host: Host, invocation: Invocation, count: int) -> int | None:
@@ -116,18 +108,18 @@ def _memory_while_alive(host: Host, invocation: Invocation, count: int) -> int |
                 seen.append((began_ns, time.perf_counter_ns(), memory_bytes))
             time.sleep(_LOOKING_S)
         stays = [future.result() for future in futures]
-    for ending in (stay.outcome.ending for stay in stays):
+    for ending, _ in stays:
         if ending.kind != "exited":
             raise HostStartError(
                 f"{host.runtime.name}: a guest kept alive for its memory ended as {ending}: {ending.detail}. "
                 "It was not measured."
             )
-    return _while_alive(stays, seen)
+    return _while_alive([times for _, times in stays], seen)
 
 
-def _while_alive(stays: Sequence[_Stay], seen: Sequence[tuple[int, int, int]]) -> int | None:
+def _while_alive(stays: Sequence[tuple[int, int]], seen: Sequence[tuple[int, int, int]]) -> int | None:
     """Return the median of the memory seen (from, until, bytes) while all certainly ran; None without any."""
-    from_ns, until_ns = max(stay.from_ns for stay in stays), min(stay.until_ns for stay in stays)
+    from_ns, until_ns = max(began for began, _ in stays), min(ended for _, ended in stays)
     while_alive = [each for began, ended, each in seen if from_ns <= began and ended <= until_ns]
     # Not the maximum: memory for compiling the artifact is given back only while the first guest runs.
     return statistics.median_low(while_alive) if while_alive else None

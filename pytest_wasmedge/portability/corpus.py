@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pytest_wasmedge.errors import CorpusError
 from pytest_wasmedge.model import Ending, Outcome, exited, out_of_memory, timed_out, trapped
+from pytest_wasmedge.portability.encodings import read_utf8
 from pytest_wasmedge.portability.language import RUBY
 
 _GOLDEN_SUFFIX = ".golden"
@@ -74,14 +75,7 @@ def load_corpus(root: Path) -> tuple[Case, ...]:
 def read_golden(path: Path) -> Outcome:
     """Return the outcome in a golden file. Raises CorpusError, which names file and line."""
     try:
-        table = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise CorpusError(
-            f"{path} cannot be read: {error.strerror}. Check the path and its permissions."
-        ) from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{path}, line {line}: not UTF-8. {_REWRITE}") from None
+        table = tomllib.loads(read_utf8(path, CorpusError))
     except tomllib.TOMLDecodeError as error:
         # Python 3.11 has the line only in the text: "… (at line 3, column 4)".
         raise CorpusError(f"{path}: not TOML: {error}. {_REWRITE}") from None

@@ -90,11 +90,7 @@ DETECTORS: tuple[Detector, ...] = (
         r"0x[\"'%#]|%[-+ 0#\d.]*[xXpaA]",
     ),
     # A Rust value was printed with {:?}.
-    Detector(
-        "Rust PhantomData",
-        ["PhantomData"],
-        r"\bPhantomData\b(?:<[^>\n]{0,100}>)?",
-    ),
+    Detector("Rust PhantomData", ["PhantomData"], r"\bPhantomData\b(?:<[^>\n]{0,100}>)?"),
     # A Rust Option or Result was printed with {:?}.
     Detector(
         "Rust enum",
@@ -102,9 +98,7 @@ DETECTORS: tuple[Detector, ...] = (
         r"(?<![\w.:#])(?P<word>(?:Some|Ok|Err)(?=\([\w\"'(\[{&-])|(?<=\w: )None(?= ?[,}\n]))[^\n]{0,80}",
     ),
     Detector(
-        "Rust struct dump",
-        [" { ", " {\n"],
-        r"\b[A-Z]\w{0,99} \{(?: |\n {1,40})[a-z_]\w{0,99}: [^\n]{0,100}",
+        "Rust struct dump", [" { ", " {\n"], r"\b[A-Z]\w{0,99} \{(?: |\n {1,40})[a-z_]\w{0,99}: [^\n]{0,100}"
     ),
     # The text differs by build.
     Detector(
@@ -135,11 +129,7 @@ DETECTORS: tuple[Detector, ...] = (
         [":\\"],
         r"(?<!\w)[A-Za-z]:\\{1,2}(?:Users|Windows|Program Files|ProgramData|Temp)\\{1,2}[^\s\"']{0,200}",
     ),
-    Detector(
-        "file URL",
-        ["file:///"],
-        r"file:///[^\s\"'<>)]{1,200}",
-    ),
+    Detector("file URL", ["file:///"], r"file:///[^\s\"'<>)]{1,200}"),
     Detector(
         "package path",
         ["node_modules/", ".cargo/", "/rustc/", "-packages/"],
@@ -188,11 +178,5 @@ DETECTORS: tuple[Detector, ...] = (
         in_text_only=True,
     ),
     # Bytes that are not UTF-8 were decoded on their way, and are lost.
-    Detector(
-        "replaced character",
-        ["\ufffd"],
-        "\ufffd",
-        r"(?i:fffd)|scrub|replace|65533",
-        in_text_only=True,
-    ),
+    Detector("replaced character", ["\ufffd"], "\ufffd", r"(?i:fffd)|scrub|replace|65533", in_text_only=True),
 )

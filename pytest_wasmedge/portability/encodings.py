@@ -1,10 +1,13 @@
-"""Finds text whose encoding was damaged between the guest and us."""
+"""Reads UTF-8 strictly, and finds text whose encoding was damaged between the guest and us."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+
+from pytest_wasmedge.errors import WasmEdgeError
 
 # Words with which a program makes bytes that need not be UTF-8, or changes an encoding.
 _BYTES = re.compile(
@@ -13,6 +16,18 @@ _BYTES = re.compile(
 _ENCODINGS = re.compile(rb"(?i:encod)|pack\b|chr\b|byte")
 # The most different letters of a source that are looked for.
 _LETTERS = 64
+
+
+def read_utf8(path: Path, error: type[WasmEdgeError]) -> str:
+    """Return the text of a file, line ends included. Raises this error: ``what is wrong; what to do``."""
+    try:
+        return path.read_bytes().decode()
+    except OSError as cause:
+        why = cause.strerror or str(cause)
+        raise error(f"{path} cannot be read ({why}); check the path and its permissions.") from cause
+    except UnicodeDecodeError as cause:
+        line, byte = cause.object.count(b"\n", 0, cause.start) + 1, cause.object[cause.start]
+        raise error(f"{path}:{line}: byte {byte:#04x} is not UTF-8; save the file as UTF-8.") from None
 
 
 def invalid_utf8(data: bytes, source: bytes, *, complete: bool = True) -> Iterator[tuple[int, bytes]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_wasmedge.errors import CorpusError, did_you_mean
 from pytest_wasmedge.model import Invocation, Outcome, OutcomeField, exited
+from pytest_wasmedge.portability.encodings import read_utf8
 
 #: The name of the format: before the path in ``--wasm-corpus``, and before the names of its cases.
 FORMAT = "wasi-testsuite"
@@ -125,11 +126,7 @@ def _is_published(folder: Path) -> bool:
 
 def _read(source: Path) -> dict[str, Any]:
     try:
-        table = json.loads(source.read_bytes())
-    except OSError as error:
-        raise CorpusError(f"{source} cannot be read: {error.strerror}. Check its permissions.") from error
-    except UnicodeDecodeError:
-        raise CorpusError(f"{source} is not UTF-8. Save it as UTF-8.") from None
+        table = json.loads(read_utf8(source, CorpusError).removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
         raise CorpusError(f"{source}, line {error.lineno}: not JSON: {error.msg}. Correct it.") from None
     if not isinstance(table, dict):

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.contract.entries import Ceiling, Contract
-from pytest_wasmedge.contract.limits import ArtifactLimit, ImportRule
+from pytest_wasmedge.contract.limits import ArtifactLimit, ImportRule, parse_size
 from pytest_wasmedge.contract.read import load_contract
-from pytest_wasmedge.contract.sizes import parse_size
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import FloorMultiple, ms
 
@@ -305,7 +304,8 @@ def test_an_unreadable_file_says_why(tmp_path: Path) -> None:
         load_contract(tmp_path)
 
     assert (
-        str(caught.value) == f"{tmp_path} cannot be read (Is a directory); give the path of a readable file."
+        str(caught.value)
+        == f"{tmp_path} cannot be read (Is a directory); check the path and its permissions."
     )
 
 

@@ -227,10 +227,7 @@ def test_density_needs_guests_that_surely_ran(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_only_what_was_seen_while_all_ran(seen: list[tuple[int, int, int]], memory_bytes: int | None) -> None:
     """The median counts of what was seen wholly between the last one's latest start and the first one's end."""
-    outcome = Outcome(b"", b"", exited(0))
-    stays = [usage._Stay(outcome, 10, 55), usage._Stay(outcome, 30, 70)]
-
-    assert usage._while_alive(stays, seen) == memory_bytes
+    assert usage._while_alive([(10, 55), (30, 70)], seen) == memory_bytes
 
 
 def test_density_of_guests_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:

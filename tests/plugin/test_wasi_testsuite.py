@@ -328,7 +328,7 @@ def test_description_in_another_encoding(tmp_path: Path) -> None:
     wat.write(tmp_path / "a.wasm", wat.TRAP)
     (tmp_path / "a.json").write_bytes(b'{"stdout": "\xff"}')
 
-    with pytest.raises(CorpusError, match=r"a\.json is not UTF-8"):
+    with pytest.raises(CorpusError, match=r"a\.json:1: byte 0xff is not UTF-8"):
         load_testsuite(tmp_path)
 
 
