@@ -18,12 +18,7 @@ from pytest_wasmedge.latency.units import WORKLOADS, Limit
 from pytest_wasmedge.model import base_name
 
 #: What a ceiling can be of: the cold start in each cache state, and the warm invocations.
-KINDS = (
-    "cold/no-cache",
-    "cold/code-cache",
-    "cold/evicted",
-    *(f"warm/{workload}" for workload in WORKLOADS),
-)
+KINDS = ("cold/no-cache", "cold/code-cache", "cold/evicted", *(f"warm/{workload}" for workload in WORKLOADS))
 #: Where a divergence can show: an outcome's fields, a leak, a host that does not start with the artifact, or a
 #: test's own assertion that names no field.
 FIELDS = ("stdout", "stderr", "ending", "leak", "start", "assertion")
@@ -110,11 +105,8 @@ class Contract:
 
         Without a ceiling of its own, ``deno@2.9.6`` has that of ``deno``.
         """
-        for name in (runtime, base_name(runtime), ANY):
-            for each in self.ceilings:
-                if (each.runtime, each.kind) == (name, kind):
-                    return each
-        return None
+        ceilings = {each.runtime: each for each in self.ceilings if each.kind == kind}
+        return ceilings.get(runtime) or ceilings.get(base_name(runtime)) or ceilings.get(ANY)
 
     def known_for(self, case: str, runtime: str, version: str | None) -> list[Known]:
         """Return the known divergences of a case on this version of a runtime."""

@@ -18,7 +18,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from pytest_wasmedge.contract.document import nearest, read_text
-from pytest_wasmedge.contract.entries import KINDS, Ceiling, Contract, Known, parse_runtime
+from pytest_wasmedge.contract.entries import KINDS, Ceiling, Contract, parse_runtime
 from pytest_wasmedge.contract.lines import Lines
 from pytest_wasmedge.contract.read import parse_contract
 from pytest_wasmedge.errors import ContractError
@@ -251,27 +251,25 @@ def _check(text: str, before: Contract, changes: Mapping[_Place, Limit], path: P
         raise ContractError(
             f"{path} cannot be updated: the new text would be wrong ({why}); {_AS_TABLES}"
         ) from error
-    expected = {(each.runtime, each.kind): each.limit for each in before.ceilings} | dict(changes)
-    found = {(each.runtime, each.kind): each.limit for each in after.ceilings}
-    if found != expected or _without_lines(after.known) != _without_lines(before.known):
+    expected, found = (
+        {(each.runtime, each.kind): each.limit for each in contract.ceilings} for contract in (before, after)
+    )
+    old_known, new_known = (
+        [replace(each, first_line=0, last_line=0) for each in contract.known] for contract in (before, after)
+    )
+    if found != expected | dict(changes) or new_known != old_known:
         raise ContractError(f"{path} cannot be updated; {_AS_TABLES}")
-
-
-def _without_lines(entries: Iterable[Known]) -> list[Known]:
-    return [replace(each, first_line=0, last_line=0) for each in entries]
 
 
 def _parse(text: str, path: Path) -> tomlkit.TOMLDocument:
     try:
         document = tomlkit.parse(text)
-        same = tomlkit.dumps(document) == text
+        if tomlkit.dumps(document) == text:
+            return document
+        why = "other lines would change"
     except TOMLKitError as error:
-        raise ContractError(f"{path} cannot be updated ({error}); write the values by hand.") from error
-    if not same:
-        raise ContractError(
-            f"{path} cannot be updated without changing other lines; write the values by hand."
-        )
-    return document
+        why = str(error)
+    raise ContractError(f"{path} cannot be updated ({why}); write the values by hand.")
 
 
 def _write(path: Path, text: str) -> None:

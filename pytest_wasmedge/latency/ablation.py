@@ -129,9 +129,8 @@ class Ablation:
 
     def results(self) -> list[Result]:
         """Return the results so far, by runtime and variant in the given order."""
-        return [
-            self._result(runtime, index) for runtime in self._runtimes for index in range(len(self._variants))
-        ]
+        numbers = range(len(self._variants))
+        return [self._result(runtime, index) for runtime in self._runtimes for index in numbers]
 
     def _result(self, runtime: Runtime, index: int) -> Result:
         cell, base = (runtime.name, index), (runtime.name, 0)
@@ -164,14 +163,10 @@ def lines(
 
     ``availability`` has every requested runtime, by name; the table also lists those that cannot run here.
     """
-    facts = [
-        (
-            each.name,
-            *(f"{number:,}" for number in (each.artifact.size_bytes, each.gzip_bytes, each.function_count)),
-            f"{each.artifact.sha256[:16]}…",
-        )
-        for each in variants
-    ]
+    facts = []
+    for variant in variants:
+        numbers = (variant.artifact.size_bytes, variant.gzip_bytes, variant.function_count)
+        facts.append((variant.name, *map("{:,}".format, numbers), f"{variant.artifact.sha256[:16]}…"))
     yield from zip(aligned([_FACTS_HEAD, *facts], "<>>><"), ["bold", *("" for _ in facts)], strict=True)
     yield "", ""
     table = aligned([_RESULTS_HEAD, *map(_cells, results)], "<<<>>>><")
@@ -193,22 +188,15 @@ def lines(
 
 
 def _cells(result: Result) -> tuple[str, ...]:
-    baseline = "1" if result.is_baseline and result.count else ""
+    median = f"{result.median_ns / 1e6:.1f}" if result.median_ns is not None else ""
+    ratio = "1" if result.is_baseline and result.count else ""
+    if result.ratio is not None:
+        ratio = f"{result.ratio:.3f}"
+    interval = f"[{result.interval.low:.3f}, {result.interval.high:.3f}]" if result.interval else ""
     verdict = result.verdict
     if result.fault:
-        verdict += "; then it failed" if result.count else ""
-        verdict += f": {printable(result.fault)}"
-    interval = f"[{result.interval.low:.3f}, {result.interval.high:.3f}]" if result.interval else ""
-    return (
-        result.runtime,
-        result.name,
-        result.kind,
-        str(result.count),
-        f"{result.median_ns / 1e6:.1f}" if result.median_ns is not None else "",
-        f"{result.ratio:.3f}" if result.ratio is not None else baseline,
-        interval,
-        verdict,
-    )
+        verdict += f"{'; then it failed' if result.count else ''}: {printable(result.fault)}"
+    return result.runtime, result.name, result.kind, str(result.count), median, ratio, interval, verdict
 
 
 def _style(result: Result) -> str:

@@ -15,7 +15,7 @@ from pytest_wasmedge.latency.sampling import Sample, median_phases
 from pytest_wasmedge.latency.statistics import Interval
 from pytest_wasmedge.latency.units import Duration, FloorMultiple, Limit, parse_limit
 
-#: Samples of the floor that are taken to explain a failure.
+#: Samples of the floor that explain a failure.
 _FLOOR_SAMPLES = 5
 #: No further first sample is begun after this time.
 _FIRST_S = 4.0
@@ -95,10 +95,7 @@ class Measurement:
 
     @property
     def interval(self) -> Interval | None:
-        """The confidence interval of the median in nanoseconds; None if there are too few samples.
-
-        Raises LatencyError if there are no samples yet.
-        """
+        """The interval of the median in nanoseconds; None with too few samples. Raises LatencyError without any."""
         return spread(self._require_samples(), self._rules)
 
     @property
@@ -110,9 +107,8 @@ class Measurement:
         """Compare the median with a limit: ``ms(25)``, ``"25ms"`` or ``"3.5x floor"``. Raises LatencyError."""
         limit = parse_limit(limit) if isinstance(limit, str) else limit
         judgement = self._judge_multiple(limit) if isinstance(limit, FloorMultiple) else self._judge(limit)
-        finding = Finding(
-            self.runtime, self.kind, str(limit), judgement.verdict, self._sentence(judgement, limit)
-        )
+        sentence = self._sentence(judgement, limit)
+        finding = Finding(self.runtime, self.kind, str(limit), judgement.verdict, sentence)
         self.findings.append(finding)
         if not self.holds(finding) and self._draw_floor and not self.floor:
             # Now, because reading the explanation must not start hosts.
@@ -135,8 +131,17 @@ class Measurement:
             lines.append(
                 f"floor (an artifact that does nothing, n={len(self.floor)}): {_ms(floor_ns)}; the artifact {costs}"
             )
-        lines.append(self._remedy())
-        return lines
+        if self.findings and self.findings[-1].verdict == "undecided":
+            remedy = (
+                "give it more time (--wasm-latency-budget), move the ceiling away from the median, "
+                "or leave out --wasm-strict-latency"
+            )
+        else:
+            remedy = (
+                "find the phase that grew (--wasm-against=BASE.wasm compares with another artifact), or raise "
+                "the ceiling (--wasm-update-contract writes what was measured, with head-room)"
+            )
+        return [*lines, f"what to do: {remedy}"]
 
     def _judge(self, ceiling: Duration) -> Judgement:
         taken = list(self.take().elapsed_ns)
@@ -178,17 +183,6 @@ class Measurement:
         return (
             f"{self.runtime} {self.kind}: median {found}, {sure} % interval {between}, n={judgement.count}, "
             f"{judgement.elapsed_s:.1f} s: {word} its ceiling of {limit}"
-        )
-
-    def _remedy(self) -> str:
-        if self.findings and self.findings[-1].verdict == "undecided":
-            return (
-                "what to do: give it more time (--wasm-latency-budget), move the ceiling away from the median, "
-                "or leave out --wasm-strict-latency"
-            )
-        return (
-            "what to do: find the phase that grew (--wasm-against=BASE.wasm compares with another artifact), or raise "
-            "the ceiling (--wasm-update-contract writes what was measured, with head-room)"
         )
 
 

@@ -135,7 +135,8 @@ def refresh_code(runtime: Runtime, artifact: Artifact) -> None:
     """
     kept = runtime.kept_code(artifact)
     if kept and kept.exists():
-        fresh = _beside(kept, "fresh")
+        # If we are killed, the cache removes it with its oldest files, like the one in `_in_state`.
+        fresh = kept.with_suffix(f".fresh{kept.suffix}")
         with writing():
             shutil.copy2(kept, fresh)
             fresh.replace(kept)
@@ -158,7 +159,7 @@ def _in_state(runtime: Runtime, artifact: Artifact, state: StartState) -> Iterat
         finally:
             refresh_code(runtime, artifact)
     elif state == "no-cache" and kept:
-        aside = _beside(kept, "aside")
+        aside = kept.with_suffix(f".aside{kept.suffix}")
         with suppress(FileNotFoundError), writing():
             kept.replace(aside)
         try:
@@ -171,17 +172,10 @@ def _in_state(runtime: Runtime, artifact: Artifact, state: StartState) -> Iterat
         raise LatencyError(f"{runtime.name} has no {state} start: it keeps no compiled code between starts.")
 
 
-def _beside(kept: Path, what: str) -> Path:
-    """Return a name for the same code, which the cache removes with its oldest files if we are killed."""
-    return kept.with_suffix(f".{what}{kept.suffix}")
-
-
 def _evict(path: Path) -> None:
     """Drop a file from the page cache (posix_fadvise), so that the next start reads it from disk."""
     if not hasattr(os, "posix_fadvise"):
-        raise LatencyError(
-            "this system cannot drop a file from its page cache: there is no evicted start here."
-        )
+        raise LatencyError("this system cannot drop files from its page cache: no start here can be evicted.")
     with path.open("rb") as file:
         # Pages not yet written cannot be dropped.
         os.fsync(file.fileno())

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import Literal
 
 from pytest_wasmedge.errors import HostFailedError
-from pytest_wasmedge.model import Divergence, Ending, Outcome
+from pytest_wasmedge.model import Divergence, Ending, Outcome, OutcomeField
 from pytest_wasmedge.portability.excerpt import around, cut, line_bounds, visible
 
 _CONTEXT_LINES = 2
@@ -90,9 +89,7 @@ def _detail(ending: Ending) -> str:
     return cut(visible(ending.detail[:4096].encode()), 3 * _LINE_CHARACTERS)
 
 
-def _stream_divergence(
-    stream: Literal["stdout", "stderr"], runtime: str, expected: bytes, actual: bytes
-) -> Divergence:
+def _stream_divergence(stream: OutcomeField, runtime: str, expected: bytes, actual: bytes) -> Divergence:
     offset = first_difference(expected, actual)
     return Divergence(
         stream,

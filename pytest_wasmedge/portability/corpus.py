@@ -81,7 +81,7 @@ def read_golden(path: Path) -> Outcome:
         raise CorpusError(f"{path}: not TOML: {error}. {_REWRITE}") from None
     unknown = sorted(table.keys() - {"ending", "stdout", "stderr", "stdout_hex", "stderr_hex"})
     if unknown:
-        raise CorpusError(f"{path}{_line_of(path, unknown[0])}: unknown key {unknown[0]}. {_REWRITE}")
+        raise _wrong(path, unknown[0], f"unknown key {unknown[0]}")
     return Outcome(_stream(path, table, "stdout"), _stream(path, table, "stderr"), _ending(path, table))
 
 
@@ -160,11 +160,9 @@ def _stream(path: Path, table: dict[str, object], name: str) -> bytes:
         try:
             return bytes.fromhex(digits)
         except ValueError:
-            raise CorpusError(
-                f"{path}{_line_of(path, f'{name}_hex')}: {name}_hex is not hexadecimal. {_REWRITE}"
-            ) from None
+            raise _wrong(path, f"{name}_hex", f"{name}_hex is not hexadecimal") from None
     what = "is missing" if text is None and digits is None else f"must be one string, {name} or {name}_hex"
-    raise CorpusError(f"{path}{_line_of(path, name)}: {name} {what}. {_REWRITE}")
+    raise _wrong(path, name, f"{name} {what}")
 
 
 def _ending(path: Path, table: dict[str, object]) -> Ending:
@@ -173,18 +171,15 @@ def _ending(path: Path, table: dict[str, object]) -> Ending:
         return exited(int(match[1]))
     if isinstance(text, str) and text in _OTHER_ENDINGS:
         return _OTHER_ENDINGS[text]
-    known = ", ".join(_OTHER_ENDINGS)
-    raise CorpusError(
-        f"{path}{_line_of(path, 'ending')}: ending is {text!r}, not exited(N), {known}. {_REWRITE}"
-    )
+    raise _wrong(path, "ending", f"ending is {text!r}, not exited(N), {', '.join(_OTHER_ENDINGS)}")
 
 
-def _line_of(path: Path, key: str) -> str:
-    """Return ``, line N`` for the line of a key; nothing if the file does not have it."""
+def _wrong(path: Path, key: str, what: str) -> CorpusError:
+    """Return an error with the line of a key; without a line if the file does not have the key."""
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         if re.match(rf"{re.escape(key)}(_hex)?\s*=", line):
-            return f", line {number}"
-    return ""
+            return CorpusError(f"{path}, line {number}: {what}. {_REWRITE}")
+    return CorpusError(f"{path}: {what}. {_REWRITE}")
 
 
 def _format_stream(name: str, data: bytes) -> str:
@@ -200,9 +195,7 @@ def _format_stream(name: str, data: bytes) -> str:
 
 
 def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character.isprintable():
-        return character
+    if character in _ESCAPES or character.isprintable():
+        return _ESCAPES.get(character, character)
     code = ord(character)
     return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"

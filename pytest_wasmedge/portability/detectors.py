@@ -27,8 +27,7 @@ class Detector:
         name: str,
         needles: Iterable[str],
         pattern: str,
-        excused_by: str | None = None,
-        *,
+        excused_by: str = "",
         in_text_only: bool = False,
     ) -> None:
         self.name = name

@@ -36,9 +36,7 @@ def invalid_utf8(data: bytes, source: bytes, *, complete: bool = True) -> Iterat
     The last character of an incomplete stream may be cut.
     """
     wrong = _first_invalid(data)
-    if wrong is None or _makes_bytes(source):
-        return
-    if complete or wrong.reason != "unexpected end of data":
+    if wrong and not _makes_bytes(source) and (complete or wrong.reason != "unexpected end of data"):
         yield wrong.start, data[wrong.start : wrong.end]
 
 

@@ -60,17 +60,10 @@ def assert_no_leaks(outcome: Outcome, source: bytes = b"", *, host_paths: Iterab
 
 
 def _leaks(name: str, find: _Find, outcome: Outcome, source: bytes) -> Iterator[Leak]:
-    streams: tuple[tuple[Literal["stdout", "stderr"], bytes], ...] = (
-        ("stdout", outcome.stdout),
-        ("stderr", outcome.stderr),
-    )
-    for stream, data in streams:
+    streams: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
+    for stream in streams:
+        data = getattr(outcome, stream)
         for offset, text in find(data, source):
-            shown = text[:_TEXT_BYTES].decode("utf-8", "backslashreplace")
-            yield Leak(name, stream, offset, shown, _line_around(data, offset))
-
-
-def _line_around(data: bytes, offset: int) -> str:
-    start, end = line_bounds(data, offset)
-    piece, before, after = around(data, start, end, offset, _EXCERPT_BYTES)
-    return ("…" if before else "") + piece.decode("utf-8", "backslashreplace") + ("…" if after else "")
+            piece, before, after = around(data, *line_bounds(data, offset), offset, _EXCERPT_BYTES)
+            shown, line = (each.decode("utf-8", "backslashreplace") for each in (text[:_TEXT_BYTES], piece))
+            yield Leak(name, stream, offset, shown, f"{'…' if before else ''}{line}{'…' if after else ''}")
