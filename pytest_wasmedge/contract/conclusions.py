@@ -71,23 +71,14 @@ def list_unjudged(record: RunRecord, contract: Contract, ceilings: Mapping[str, 
 def drafts(
     record: RunRecord, contract: Contract | None, new: Mapping[tuple[str, str], Collection[str]]
 ) -> list[KnownDraft]:
-    """Return new divergences as drafts for the contract; ``new`` has the fields of each (case, runtime).
-
-    Divergences that the contract already has as drafts are left out.
-    """
+    """Return ``new`` divergences, fields by (case, runtime), as drafts, without those that are drafts already."""
     runtimes_of: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for (case, name), diverging in new.items():
         row = record.runtimes[name]
-        recorded = [
-            each
-            for each in (contract.drafts if contract else ())
-            if each.matches(case, name, row.availability.version)
-        ]
-        fields = tuple(
-            field
-            for field in FIELDS
-            if field in diverging and not any(each.excuses(field) for each in recorded)
-        )
+        present = contract.drafts if contract else ()
+        recorded = [each for each in present if each.matches(case, name, row.availability.version)]
+        left = set(diverging).difference(*(each.fields for each in recorded))
+        fields = tuple(field for field in FIELDS if field in left)
         if fields:
             # A host that does not start fails every test: one entry for all of them.
             names = runtimes_of.setdefault(("*" if fields == ("start",) else glob.escape(case), fields), [])

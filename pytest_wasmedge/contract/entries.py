@@ -101,10 +101,7 @@ class Contract:
     drafts: tuple[Known, ...] = ()
 
     def ceiling(self, runtime: str, kind: str) -> Ceiling | None:
-        """Return the runtime's own ceiling of this kind, else the one of ``*``, else None.
-
-        Without a ceiling of its own, ``deno@2.9.6`` has that of ``deno``.
-        """
+        """Return the ceiling for a runtime: its own, else that of its name without a version, else that of ``*``."""
         ceilings = {each.runtime: each for each in self.ceilings if each.kind == kind}
         return ceilings.get(runtime) or ceilings.get(base_name(runtime)) or ceilings.get(ANY)
 

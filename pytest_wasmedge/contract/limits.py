@@ -109,10 +109,7 @@ def gzip_size(data: bytes) -> int:
 
 
 def parse_size(value: object) -> int:
-    """Read ``20000000``, ``"20 MB"`` or ``"5 MiB"`` as bytes, rounded down.
-
-    Raises ValueError: ``what is wrong; what to do``.
-    """
+    """Return ``20000000``, ``"20 MB"`` or ``"5 MiB"`` in bytes, rounded down. Raises ValueError: what to write."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None

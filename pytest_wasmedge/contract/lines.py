@@ -75,7 +75,6 @@ class Lines:
     def _pair(self, table: Where) -> None:
         start = self._at
         where: Where = (*table, *self._key())
-        self._record(where, start)
         self._at += 1
         self._skip_gap()
         self._value(where)
@@ -126,7 +125,7 @@ class Lines:
         first, last = self._line(start), self._line(self._at - 1)
         for depth in range(1, len(where) + 1):
             known = self.spans.get(where[:depth], Span(first, last))
-            self.spans[where[:depth]] = Span(known.first, max(known.last, last))
+            self.spans[where[:depth]] = Span(min(known.first, first), max(known.last, last))
 
     def _line(self, at: int) -> int:
         return bisect_left(self._newlines, at) + 1

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 from pytest_wasmedge.contract.document import Item, nearest, parse_document, read_text
-from pytest_wasmedge.contract.entries import (
-    ANY,
-    FIELDS,
-    KINDS,
-    Ceiling,
-    Contract,
-    Known,
-    RuntimeRange,
-    parse_runtime,
-)
+from pytest_wasmedge.contract.entries import ANY, FIELDS, KINDS, Ceiling, Contract, Known, parse_runtime
 from pytest_wasmedge.contract.limits import ArtifactLimit, ArtifactLimits, ImportRule, parse_size
 from pytest_wasmedge.contract.presets import NUMBERS, presets
 from pytest_wasmedge.errors import ContractError
@@ -57,7 +49,6 @@ def parse_contract(text: str, path: Path) -> Contract:
 
 
 def _ceilings(table: Item) -> list[Ceiling]:
-    """Return the ceilings of one runtime."""
     runtime = table.key
     if runtime in KINDS or not isinstance(table.value, dict):
         header, kind = (ANY, runtime) if runtime in KINDS else (runtime, "warm/tiny")
@@ -143,15 +134,12 @@ def _known(table: Item) -> tuple[Known, bool]:
     issue = _string(table.get("issue", ""), may_be_empty=draft)
     if issue and not issue.startswith(("https://", "http://")):
         raise table["issue"].error(f'"{issue}" is no link', 'write where it is tracked: "https://…".')
-    runtimes, fields = _runtimes(table["runtimes"]), _fields(table["field"])
-    return Known(case, runtimes, fields, reason, issue, table.span.first, table.span.last), draft
-
-
-def _runtimes(item: Item) -> tuple[RuntimeRange, ...]:
-    texts = _strings(item, _EXAMPLES["runtimes"])
+    texts = _strings(table["runtimes"], _EXAMPLES["runtimes"])
     if not texts:
-        raise item.error("no runtime is named", 'name them, or write ["*"] for all.')
-    return tuple(each.parsed(partial(parse_runtime, line=each.span.first)) for each in texts)
+        raise table["runtimes"].error("no runtime is named", 'name them, or write ["*"] for all.')
+    runtimes = tuple(each.parsed(partial(parse_runtime, line=each.span.first)) for each in texts)
+    fields = _fields(table["field"])
+    return Known(case, runtimes, fields, reason, issue, table.span.first, table.span.last), draft
 
 
 def _fields(item: Item) -> tuple[str, ...]:
@@ -168,22 +156,20 @@ def _fields(item: Item) -> tuple[str, ...]:
 
 
 def _check_known_once(entries: list[Known], path: Path) -> None:
-    """Raise ContractError if the same runtime diverges in the same field of the same case twice.
-
-    Different version ranges may each have an entry of their own; one without a range covers them all.
-    """
-    seen: dict[tuple[str, str, str], list[RuntimeRange]] = {}
-    for known in entries:
-        for runtime in known.runtimes:
-            for name in known.fields:
-                earlier = seen.setdefault((known.case, runtime.name, name), [])
-                for other in earlier:
-                    if runtime.repeats(other):
-                        raise ContractError(
-                            f'{path}:{runtime.line}: {name} of "{known.case}" on "{runtime}" is already '
-                            f'known (line {other.line}, for "{other}"); delete one of the two.'
-                        )
-                earlier.append(runtime)
+    """Raise ContractError if two entries repeat a case, field and runtime; version ranges may differ."""
+    places = [
+        (known.case, name, runtime)
+        for known in entries
+        for runtime in known.runtimes
+        for name in known.fields
+    ]
+    for (*place, earlier), (*other_place, runtime) in combinations(places, 2):
+        if place == other_place and runtime.repeats(earlier):
+            case, name = place
+            raise ContractError(
+                f'{path}:{runtime.line}: {name} of "{case}" on "{runtime}" is already known '
+                f'(line {earlier.line}, for "{earlier}"); delete one of the two.'
+            )
 
 
 def _string(item: Item, *, may_be_empty: bool = False) -> str:

@@ -71,7 +71,7 @@ def update_contract(
     contract = parse_contract(old, path)
     changes, left_alone = _changes(contract, measured, Decimal(str(headroom)))
     new = _with_ceilings(old, changes, path)
-    new = _with_drafts(new, _not_noted(contract, known_to_add), today or date.today(), path)
+    new = _with_drafts(new, _new_drafts(contract, known_to_add), today or date.today(), path)
     _check(new, contract, changes, path)
     if new != old:
         _write(path, new)
@@ -99,7 +99,8 @@ def _changes(
         place = (each.runtime, each.kind)
         if each.kind not in KINDS:
             raise ContractError(f'there is no kind of ceiling "{each.kind}"; {nearest(each.kind, KINDS)}')
-        limit: Limit
+        rounded_ms = round_up(Decimal(each.value_ns) * headroom / _NS_PER_MS)
+        limit: Limit = Duration(round(rounded_ms * _NS_PER_MS))
         ceiling = written.get(place)
         if ceiling is not None and isinstance(ceiling.limit, FloorMultiple):
             if not each.floor_ns:
@@ -110,16 +111,10 @@ def _changes(
                 continue
             factor = round_up(max(Decimal(each.value_ns) * headroom / each.floor_ns, Decimal(1)))
             limit = FloorMultiple(float(factor))
-        else:
-            limit = Duration(round(round_up(Decimal(each.value_ns) * headroom / _NS_PER_MS) * _NS_PER_MS))
         limits[place] = max(limit, limits.get(place, limit), key=_amount)
     _keep_order_of_caches(contract.path, written, limits)
-    changes = {
-        place: limit
-        for place, limit in limits.items()
-        if place not in written or written[place].limit != limit
-    }
-    return changes, left_alone
+    current = {place: each.limit for place, each in written.items()}
+    return {place: limit for place, limit in limits.items() if current.get(place) != limit}, left_alone
 
 
 def _amount(limit: Limit) -> float:
@@ -177,7 +172,7 @@ def _with_ceilings(text: str, changes: Mapping[_Place, Limit], path: Path) -> st
     return bom + text
 
 
-def _not_noted(contract: Contract, drafts: Iterable[KnownDraft]) -> list[KnownDraft]:
+def _new_drafts(contract: Contract, drafts: Iterable[KnownDraft]) -> list[KnownDraft]:
     """Return the drafts that the contract does not have yet, neither as known nor as drafts."""
     noted = [
         (known.case, name, runtime)

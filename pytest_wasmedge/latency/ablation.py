@@ -42,8 +42,8 @@ class Variant:
     def of(cls, name: str, artifact: Artifact) -> Self:
         """Return the artifact as a variant of this name; compressing it takes a second or two."""
         data = artifact.path.read_bytes()
-        packed = gzip.compress(data, compresslevel=9, mtime=0)
-        return cls(name, artifact, len(packed), inspect(data, name).function_count)
+        gzip_bytes = len(gzip.compress(data, compresslevel=9, mtime=0))
+        return cls(name, artifact, gzip_bytes, inspect(data, name).function_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,9 @@ def lines(
     yield from zip(aligned([_FACTS_HEAD, *facts], "<>>><"), ["bold", *("" for _ in facts)], strict=True)
     yield "", ""
     table = aligned([_RESULTS_HEAD, *map(_cells, results)], "<<<>>>><")
-    yield from zip(table, ["bold", *map(_style, results)], strict=True)
+    colors = {"faster": "green", "slower": "red"}
+    styles = ["yellow" if each.fault else colors.get(each.verdict, "") for each in results]
+    yield from zip(table, ["bold", *styles], strict=True)
     yield "", ""
     here = [f"{name} {each.version}" for name, each in availability.items() if each.available]
     if here:
@@ -197,12 +199,6 @@ def _cells(result: Result) -> tuple[str, ...]:
     if result.fault:
         verdict += f"{'; then it failed' if result.count else ''}: {printable(result.fault)}"
     return result.runtime, result.name, result.kind, str(result.count), median, ratio, interval, verdict
-
-
-def _style(result: Result) -> str:
-    if result.fault:
-        return "yellow"
-    return {"faster": "green", "slower": "red"}.get(result.verdict, "")
 
 
 def _compile_if_missing(runtime: Runtime, artifact: Artifact) -> None:

@@ -24,9 +24,8 @@ class Quiet:
     """Allows many tests at once, or one measurement alone, in the order in which they ask.
 
     The system locks both files (filelock), so a process that dies releases them. This keeps all processes of one user
-    apart, in any folder; it does not see those of other users. ``while_waiting`` is entered while another process has
-    the machine; ``on_long_wait`` is called once in each wait of more than three seconds, with a description of that
-    process.
+    apart, in any folder, but not those of other users. ``while_waiting`` is entered while another process has the
+    machine; a wait of more than three seconds calls ``on_long_wait`` once, with a description of that process.
     """
 
     def __init__(

@@ -64,10 +64,7 @@ class Meter:
 
 
 def peak_memory_of(host: Host, invocation: Invocation) -> int | None:
-    """Return the peak memory in bytes of a host that starts a process per invocation, by running this one.
-
-    None for every other host: use a `Meter` there.
-    """
+    """Return the peak memory in bytes of this invocation on a host that starts a process for each; else None."""
     return host.weigh(invocation).timings.peak_memory_bytes if isinstance(host, CommandHost) else None
 
 

@@ -63,8 +63,7 @@ def machine_paths(paths: Iterable[str | Path]) -> tuple[Detector, ...]:
     texts = sorted({str(path).rstrip("/\\") for path in paths} - {""}, key=len, reverse=True)
     if not texts:
         return ()
-    alternatives = "|".join(map(re.escape, texts))
-    pattern = rf"(?<![\w./-])(?:{alternatives})(?![\w-]){_PATH_REST}"
+    pattern = rf"(?<![\w./-])(?:{'|'.join(map(re.escape, texts))})(?![\w-]){_PATH_REST}"
     return (Detector("path of this machine", texts, pattern),)
 
 

@@ -31,10 +31,7 @@ def read_utf8(path: Path, error: type[WasmEdgeError]) -> str:
 
 
 def invalid_utf8(data: bytes, source: bytes, *, complete: bool = True) -> Iterator[tuple[int, bytes]]:
-    """Yield the first bytes that are not UTF-8, unless the source is not UTF-8 itself or makes bytes.
-
-    The last character of an incomplete stream may be cut.
-    """
+    """Yield the first bytes that are not UTF-8, unless the source makes bytes, or the end of a stream is cut."""
     wrong = _first_invalid(data)
     if wrong and not _makes_bytes(source) and (complete or wrong.reason != "unexpected end of data"):
         yield wrong.start, data[wrong.start : wrong.end]

@@ -45,10 +45,7 @@ def _visible_character(character: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text of guests or hosts with control characters written out.
-
-    Line breaks stay: our own messages have several lines.
-    """
+    """Return a text of guests or hosts with control characters written out; line breaks stay."""
     return "\n".join(visible(line.encode("utf-8", "backslashreplace")) for line in text.split("\n"))
 
 
