@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class TomlValue:
     """A value in a contract; ``where`` is the path of keys and indices to it from the top of the file."""
 
     path: Path
@@ -34,16 +34,16 @@ class Item:
     value: Any
     where: Where = ()
 
-    def __getitem__(self, key: str | int) -> Item:
-        return Item(self.path, self.lines, self.value[key], (*self.where, key))
+    def __getitem__(self, key: str | int) -> TomlValue:
+        return TomlValue(self.path, self.lines, self.value[key], (*self.where, key))
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[TomlValue]:
         keys = self.value if isinstance(self.value, dict) else range(len(self.value))
         return (self[key] for key in keys)
 
-    def get(self, key: str, default: object) -> Item:
+    def get(self, key: str, default: object) -> TomlValue:
         """Return the value of a key of this table; a missing one is on the table's line."""
-        return Item(self.path, self.lines, self.value.get(key, default), (*self.where, key))
+        return TomlValue(self.path, self.lines, self.value.get(key, default), (*self.where, key))
 
     @property
     def key(self) -> str:
@@ -65,7 +65,7 @@ class Item:
         return ContractError(f"{self.origin}: {what}; {remedy}")
 
     def require(self, kind: type, remedy: str, called: str = "") -> Self:
-        """Return the item itself. Raises ContractError unless its value is of this type."""
+        """Return this object. Raises ContractError unless its value is of this type."""
         if type(self.value) is not kind:
             what = _TYPES.get(type(self.value), "a date or time")
             raise self.error(f"{called or self.key} is {what}", remedy)
@@ -85,12 +85,12 @@ class Item:
             raise ContractError(f"{self.origin}: {error}") from None
 
 
-def parse_document(text: str, path: Path) -> Item:
+def parse_document(text: str, path: Path) -> TomlValue:
     """Return the whole contract as a table. Raises ContractError if it is not TOML."""
     text = text.removeprefix("\ufeff")
     try:
         table = tomllib.loads(text)
-        return Item(path, Lines(text), table)
+        return TomlValue(path, Lines(text), table)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(text, path, str(error)) from None
     except RecursionError:

@@ -17,12 +17,12 @@ from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import WORKLOADS, Limit
 from pytest_wasmedge.model import base_name
 
-#: What a ceiling can be of: the cold start in each cache state, and the warm invocations.
+#: The kinds of ceilings: the cold start in each cache state, and the warm invocations.
 KINDS = ("cold/no-cache", "cold/code-cache", "cold/evicted", *(f"warm/{workload}" for workload in WORKLOADS))
 #: Where a divergence can show: an outcome's fields, a leak, a host that does not start with the artifact, or a
 #: test's own assertion that names no field.
 FIELDS = ("stdout", "stderr", "ending", "leak", "start", "assertion")
-#: Stands for every runtime.
+#: Every runtime.
 ANY = "*"
 
 _DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-from pytest_wasmedge.contract.document import Item, nearest, parse_document, read_text
+from pytest_wasmedge.contract.document import TomlValue, nearest, parse_document, read_text
 from pytest_wasmedge.contract.entries import ANY, FIELDS, KINDS, Ceiling, Contract, Known, parse_runtime
 from pytest_wasmedge.contract.limits import ArtifactLimit, ArtifactLimits, ImportRule, parse_size
 from pytest_wasmedge.contract.presets import NUMBERS, presets
@@ -48,7 +48,7 @@ def parse_contract(text: str, path: Path) -> Contract:
     )
 
 
-def _ceilings(table: Item) -> list[Ceiling]:
+def _ceilings(table: TomlValue) -> list[Ceiling]:
     runtime = table.key
     if runtime in KINDS or not isinstance(table.value, dict):
         header, kind = (ANY, runtime) if runtime in KINDS else (runtime, "warm/tiny")
@@ -70,7 +70,7 @@ def _ceilings(table: Item) -> list[Ceiling]:
     return ceilings
 
 
-def _ceiling(runtime: str, item: Item) -> Ceiling:
+def _ceiling(runtime: str, item: TomlValue) -> Ceiling:
     if item.key not in KINDS:
         raise item.error(f'there is no kind of ceiling "{item.key}"', nearest(item.key, KINDS))
     limit = item.require(str, 'write it with its unit: "25ms".').parsed(parse_limit)
@@ -89,7 +89,7 @@ def _ceiling(runtime: str, item: Item) -> Ceiling:
     return Ceiling(runtime, item.key, limit, item.span.first)
 
 
-def _limits(artifact: Item) -> ArtifactLimits:
+def _limits(artifact: TomlValue) -> ArtifactLimits:
     artifact.require_keys(("presets", *NUMBERS, "imports"), "[artifact]")
     numbers = {key: _number(artifact[key]) for key in NUMBERS if key in artifact.value}
     seen: set[str] = set()
@@ -109,7 +109,7 @@ def _limits(artifact: Item) -> ArtifactLimits:
     return ArtifactLimits(**numbers, imports=imports)
 
 
-def _number(item: Item) -> ArtifactLimit:
+def _number(item: TomlValue) -> ArtifactLimit:
     if item.key in ("bytes", "gzip_bytes"):
         number = item.parsed(parse_size)
     else:
@@ -121,7 +121,7 @@ def _number(item: Item) -> ArtifactLimit:
     return ArtifactLimit(number, item.origin)
 
 
-def _known(table: Item) -> tuple[Known, bool]:
+def _known(table: TomlValue) -> tuple[Known, bool]:
     """Return a known divergence, and whether it is a draft."""
     table.require(dict, "write a table [[known]].", "a known divergence")
     table.require_keys((*_EXAMPLES, "draft"), "[[known]]")
@@ -142,7 +142,7 @@ def _known(table: Item) -> tuple[Known, bool]:
     return Known(case, runtimes, fields, reason, issue, table.span.first, table.span.last), draft
 
 
-def _fields(item: Item) -> tuple[str, ...]:
+def _fields(item: TomlValue) -> tuple[str, ...]:
     fields = [item] if isinstance(item.value, str) else _strings(item, 'field = ["stdout", "stderr"]')
     if not fields:
         raise item.error("no field is named", f"write one or more of: {', '.join(FIELDS)}.")
@@ -172,14 +172,14 @@ def _check_known_once(entries: list[Known], path: Path) -> None:
             )
 
 
-def _string(item: Item, *, may_be_empty: bool = False) -> str:
+def _string(item: TomlValue, *, may_be_empty: bool = False) -> str:
     text = item.require(str, f"write {_EXAMPLES[item.key]}.").value
     if not text.strip() and not may_be_empty:
         raise item.error(f"{item.key} is empty", f"write {_EXAMPLES[item.key]}.")
     return str(text)
 
 
-def _strings(item: Item, example: str) -> list[Item]:
+def _strings(item: TomlValue, example: str) -> list[TomlValue]:
     """Return the elements of an array of strings, none of them empty."""
     for each in item.require(list, f"write an array: {example}."):
         if not each.require(str, f"write strings: {example}.", f"an element of {item.key}").value.strip():

@@ -130,8 +130,8 @@ def warm_once(
 def refresh_code(runtime: Runtime, artifact: Artifact) -> None:
     """Write the compiled code that a runtime keeps once more, with the same bytes.
 
-    Starts are up to a fifth faster or slower by how its pages came into memory, just written or read back from disk:
-    code to be compared must be of one age. Raises ProvisionError if the cache folder is read-only.
+    Starts differ by up to a fifth between code that was just written and code that was read back from disk: refresh
+    all code before comparing. Raises ProvisionError if the cache folder is read-only.
     """
     kept = runtime.kept_code(artifact)
     if kept and kept.exists():

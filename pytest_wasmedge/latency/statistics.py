@@ -3,7 +3,7 @@
 Medians: the order statistics' exact interval (binomial; Conover, Practical Nonparametric Statistics, 3.2).
 Ratios of pairs: Wilcoxon's signed-rank test on log ratios, its interval and the estimate of Hodges and Lehmann
 (Hollander, Wolfe, Chicken, Nonparametric Statistical Methods, 3.1-3.3). It needs only that noise is as likely to
-favour one side of a pair as the other, which drawing the order inside each pair by lot makes true.
+favour one side of a pair as the other, which a random order inside each pair ensures.
 """
 
 from __future__ import annotations

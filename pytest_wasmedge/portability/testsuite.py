@@ -91,22 +91,20 @@ def load_testsuite(root: Path) -> tuple[Program, ...]:
 
 
 def _load(root: Path, path: Path) -> Program:
+    published = _is_published(path.parent)
     source = path.with_suffix(".json")
     table = _read(source) if source.exists() else {}
     _check(source, table)
+    stdout, stderr = (table.get(stream, "").encode() for stream in ("stdout", "stderr"))
     undeclared: set[OutcomeField] = {"stdout", "stderr"}
     return Program(
         f"{FORMAT}/{path.relative_to(root).with_suffix('').as_posix()}",
         path,
-        Outcome(
-            table.get("stdout", "").encode(),
-            table.get("stderr", "").encode(),
-            exited(table.get("exit_code", 0)),
-        ),
+        Outcome(stdout, stderr, exited(table.get("exit_code", 0))),
         tuple(table.get("args", ())),
         table.get("env", {}),
         _folders(source, table),
-        frozenset(undeclared - table.keys()) if _is_published(path.parent) else frozenset(),
+        frozenset(undeclared - table.keys()) if published else frozenset(),
     )
 
 
