@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.contract import ArtifactLimits
+from pytest_wasmedge.contract.limits import ArtifactLimits
 from pytest_wasmedge.latency.units import Limit
 from pytest_wasmedge.model import Host, Invocation, Outcome
 from pytest_wasmedge.plugin import stash

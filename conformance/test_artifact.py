@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_wasmedge.contract import check_artifact
+from pytest_wasmedge.contract.limits import check_artifact
 from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.plugin.session import WasmSession
 

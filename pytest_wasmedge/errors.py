@@ -49,12 +49,12 @@ class ContractError(WasmEdgeError):
     """The contract (``portability.toml``) cannot be read, or has a value that is not valid; the text names the line."""
 
 
-def did_you_mean(name: str, known: Iterable[str], rest: str = "") -> str:
+def did_you_mean(name: str, known: Iterable[str], rest: str = "", cutoff: float = 0.6) -> str:
     """Return `` Did you mean X?`` with the known name that is most like this one; empty if none is.
 
-    ``rest`` is the text after the name, such as ``@2.7``.
+    ``rest`` is the text after the name, such as ``@2.7``; ``cutoff`` is how like it the name must be, up to 1.
     """
     import difflib  # here, because this module is imported at every pytest start
 
-    near = difflib.get_close_matches(name, list(known), 1)
+    near = difflib.get_close_matches(name, list(known), 1, cutoff)
     return f" Did you mean {near[0]}{rest}?" if near else ""

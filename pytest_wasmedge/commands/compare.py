@@ -16,7 +16,7 @@ from pytest_wasmedge.commands.console import TERMINATED, Subparsers, complain, o
 from pytest_wasmedge.drivers.pool import explain, probe
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import ArtifactError, LatencyError, RuntimeUnavailableError
-from pytest_wasmedge.latency.ablation import Ablation, Entry, entry, lines
+from pytest_wasmedge.latency.ablation import Ablation, Variant, lines
 from pytest_wasmedge.latency.journal import Journal
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import Sample
@@ -54,7 +54,7 @@ def variant(name: str, progress: Progress, say: Progress) -> Artifact:
     return load_artifact(kept)
 
 
-def entries(specs: Sequence[str], names: Sequence[str], progress: Progress, say: Progress) -> list[Entry]:
+def entries(specs: Sequence[str], names: Sequence[str], progress: Progress, say: Progress) -> list[Variant]:
     """Return what to compare: each spec is the name of a variant or the path of a file.
 
     Raises ArtifactError, before anything is built, for a spec that is neither.
@@ -68,7 +68,7 @@ def entries(specs: Sequence[str], names: Sequence[str], progress: Progress, say:
     for spec in specs:
         artifact = loaded.get(spec) or variant(spec, progress, say)
         progress(f"{spec}: compressing")
-        found.append(entry(spec, artifact))
+        found.append(Variant.of(spec, artifact))
     return found
 
 
@@ -89,7 +89,7 @@ def runtimes_for(spec: str, known: Sequence[Runtime]) -> tuple[list[Runtime], di
 
 def writer(
     path: Path | None, seed: int, availability: Mapping[str, Availability]
-) -> Callable[[Sample, int, Entry], None]:
+) -> Callable[[Sample, int, Variant], None]:
     """Return a function that appends a sample to the file, as a JSON line. Raises LatencyError if it cannot."""
     if path is None:
         return lambda sample, number, each: None
@@ -101,7 +101,7 @@ def writer(
         ) from error
     journal = Journal(path, f"compare-{time.strftime('%Y%m%dT%H%M%S')}", seed)
 
-    def write(sample: Sample, number: int, each: Entry) -> None:
+    def write(sample: Sample, number: int, each: Variant) -> None:
         version = availability[sample.runtime].version
         journal.add(sample, runtime_version=version, round=number, variant=each.name)
 

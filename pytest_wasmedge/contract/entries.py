@@ -1,4 +1,4 @@
-"""What a contract holds: ceilings, artifact limits, known divergences. Frozen; `read` makes them from the file."""
+"""What a contract holds: ceilings, artifact limits, known divergences. `read` makes them from the file."""
 
 from __future__ import annotations
 
@@ -11,23 +11,18 @@ from pathlib import Path
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from pytest_wasmedge.contract.document import nearest
 from pytest_wasmedge.contract.limits import ArtifactLimits
-from pytest_wasmedge.contract.source import nearest
 from pytest_wasmedge.errors import ContractError
-from pytest_wasmedge.latency.units import WORKLOADS, Duration, FloorMultiple
+from pytest_wasmedge.latency.units import WORKLOADS, Limit
 from pytest_wasmedge.model import base_name
 
-#: What a ceiling can be of: the cold start in each cache state, and the warm invocations.
-KINDS = (
-    "cold/no-cache",
-    "cold/code-cache",
-    "cold/evicted",
-    *(f"warm/{workload}" for workload in WORKLOADS),
-)
-#: In what a divergence can show: an outcome's fields, a leak, a host that does not start with the artifact, or an
-#: assertion of a test's own that names no field.
+#: The kinds of ceilings: the cold start in each cache state, and the warm invocations.
+KINDS = ("cold/no-cache", "cold/code-cache", "cold/evicted", *(f"warm/{workload}" for workload in WORKLOADS))
+#: Where a divergence can show: an outcome's fields, a leak, a host that does not start with the artifact, or a
+#: test's own assertion that names no field.
 FIELDS = ("stdout", "stderr", "ending", "leak", "start", "assertion")
-#: Stands for every runtime.
+#: Every runtime.
 ANY = "*"
 
 _DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
@@ -36,24 +31,24 @@ _RANGE = re.compile(r"([^\s<>=!~,]+)\s*([<>=!~].*)?")
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """An absolute latency limit for one runtime (or ``*``); ``line`` is where it stands."""
+    """The most that a latency may be on one runtime, or on every other (``*``); ``line`` is its line in the file."""
 
     runtime: str
     kind: str
-    limit: Duration | FloorMultiple
+    limit: Limit
     line: int
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeRange:
-    """A runtime (or ``*``), in certain versions or in all (None); ``deno`` is ``deno@2.9.6`` too."""
+    """A runtime (or ``*``) in certain versions, or in all (None); ``deno`` includes ``deno@2.9.6``."""
 
     name: str
     versions: SpecifierSet | None = None
     line: int = field(default=0, compare=False)
 
     def matches(self, runtime: str, version: str | None) -> bool:
-        """Return whether this is meant; a version that cannot be read is in no range."""
+        """Return whether this version of a runtime is included; one that cannot be parsed is in no range."""
         if self.name not in (runtime, base_name(runtime), ANY):
             return False
         if self.versions is None:
@@ -62,7 +57,7 @@ class RuntimeRange:
         return read is not None and self.versions.contains(read, prereleases=True)
 
     def repeats(self, other: RuntimeRange) -> bool:
-        """Return whether it is the same again: the same range, or one of the two is all versions."""
+        """Return whether both have the same range of one runtime, or one of them has all versions."""
         return self.name == other.name and (
             self.versions == other.versions or None in (self.versions, other.versions)
         )
@@ -73,9 +68,9 @@ class RuntimeRange:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A divergence that is expected: which cases (a glob), where, in which fields, why, and its issue.
+    """A divergence that is expected: in which cases (a glob), on which runtimes, in which fields, and why.
 
-    ``first_line`` to ``last_line`` are what to delete when it has disappeared.
+    Delete the lines ``first_line`` to ``last_line`` when it has disappeared.
     """
 
     case: str
@@ -87,17 +82,17 @@ class Known:
     last_line: int
 
     def matches(self, case: str, runtime: str, version: str | None) -> bool:
-        """Return whether it is about this case on this version of a runtime."""
+        """Return whether this entry includes a case on this version of a runtime."""
         return fnmatchcase(case, self.case) and any(each.matches(runtime, version) for each in self.runtimes)
 
     def excuses(self, field: str) -> bool:
-        """Return whether it expects a divergence in this field."""
+        """Return whether this entry expects a divergence in a field."""
         return field in self.fields
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What `path` says. ``drafts`` are known divergences that nobody has explained yet: they excuse nothing."""
+    """The content of a contract. ``drafts`` are divergences that nobody has explained yet: they excuse nothing."""
 
     path: Path
     ceilings: tuple[Ceiling, ...] = ()
@@ -106,42 +101,28 @@ class Contract:
     drafts: tuple[Known, ...] = ()
 
     def ceiling(self, runtime: str, kind: str) -> Ceiling | None:
-        """Return the runtime's own ceiling of this kind, else the one for all others, else None.
-
-        That of ``deno@2.9.6`` is the one of ``deno``, unless it has its own.
-        """
-        for name in (runtime, base_name(runtime), ANY):
-            for each in self.ceilings:
-                if (each.runtime, each.kind) == (name, kind):
-                    return each
-        return None
+        """Return the ceiling for a runtime: its own, else that of its name without a version, else that of ``*``."""
+        ceilings = {each.runtime: each for each in self.ceilings if each.kind == kind}
+        return ceilings.get(runtime) or ceilings.get(base_name(runtime)) or ceilings.get(ANY)
 
     def known_for(self, case: str, runtime: str, version: str | None) -> list[Known]:
         """Return the known divergences of a case on this version of a runtime."""
         return [each for each in self.known if each.matches(case, runtime, version)]
 
-    def runtime_names(self) -> dict[str, int]:
-        """Return the runtimes that are named, each with the first line that does."""
-        named = [(each.line, each.runtime) for each in self.ceilings]
-        for known in (*self.known, *self.drafts):
-            named += [(each.line, each.name) for each in known.runtimes]
-        lines: dict[str, int] = {}
-        for line, name in sorted(named):
-            if name != ANY:
-                lines.setdefault(name, line)
-        return lines
-
     def check_runtimes(self, known: Collection[str]) -> None:
-        """Raise ContractError if a runtime is named that is not among these."""
-        for name, line in self.runtime_names().items():
-            if name not in known and base_name(name) not in known:
+        """Raise ContractError if the contract names a runtime that is not among these; the first by line."""
+        named = [(each.line, each.runtime) for each in self.ceilings]
+        for entry in (*self.known, *self.drafts):
+            named += [(each.line, each.name) for each in entry.runtimes]
+        for line, name in sorted(named):
+            if name not in known and base_name(name) not in known and name != ANY:
                 raise ContractError(
                     f'{self.path}:{line}: there is no runtime "{name}"; {nearest(name, known)}'
                 )
 
 
 def parse_runtime(text: str, line: int = 0) -> RuntimeRange:
-    """Read ``"node"``, ``"deno >=2.8,<3"`` or ``"*"``. Raises ValueError, ``what is wrong; what to do``."""
+    """Read ``"node"``, ``"deno >=2.8,<3"`` or ``"*"``. Raises ValueError: ``what is wrong; what to do``."""
     found = _RANGE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f'"{text}" is no runtime with versions; write "deno" or "deno >=2.8,<3".')
@@ -167,5 +148,5 @@ def _read_version(version: str | None) -> Version | None:
 
 
 def _without_dates(text: str) -> str:
-    """Return dates, which some runtimes have as versions, as versions: 2026.11.17."""
+    """Write dates, which some runtimes have as versions, with dots: 2026.11.17."""
     return _DATE.sub(r"\1.\2.\3", text)

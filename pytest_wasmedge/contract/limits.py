@@ -1,10 +1,11 @@
-"""What the artifact may be: limits on its size, functions, memory and imports, and the check of them."""
+"""Limits on the artifact's size, functions, memory and imports, and the check of them."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 from fnmatch import fnmatchcase
 
 from pytest_wasmedge.artifacts.loading import inspect
@@ -12,11 +13,14 @@ from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.model import Artifact
 
 _SHOWN_IMPORTS = 5
+_BYTES_OF = {"kB": 1000, "MB": 1000**2, "KiB": 1024, "MiB": 1024**2}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", re.ASCII)
+_EXAMPLE = 'write bytes as an integer, or a string such as "20 MB" with kB, MB, KiB or MiB.'
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactLimit:
-    """The most that is allowed, and who says so: ``portability.toml:12``, or a preset with its source."""
+    """The most that is allowed, and where that is written: ``portability.toml:12``, or a preset with its source."""
 
     value: int
     origin: str
@@ -32,10 +36,10 @@ class ImportRule:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactLimits:
-    """Limits on an artifact; None: no limit.
+    """Limits on an artifact; None for no limit.
 
-    ``gzip_bytes`` is of the file under gzip level 9 without a time stamp; ``memory_pages`` (64 KiB each) is of the
-    minimum that the module declares; ``functions`` are its own, not imported ones.
+    ``gzip_bytes`` limits the file compressed by gzip level 9 without a time stamp; ``memory_pages`` (64 KiB each)
+    the minimum that the module declares; ``functions`` its own functions, without imported ones.
     """
 
     bytes: ArtifactLimit | None = None
@@ -47,7 +51,7 @@ class ArtifactLimits:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One limit that an artifact breaks; its text is one sentence."""
+    """One limit that an artifact breaks; ``str()`` of it is one sentence."""
 
     what: str
     measured: str
@@ -70,53 +74,51 @@ def check_artifact(artifact: Artifact, limits: ArtifactLimits) -> list[Violation
             f"{artifact.path} cannot be read ({error.strerror or error}) to check it against the contract. "
             "Build it again, or correct --wasm-artifact."
         ) from error
-    return list(_violations(data, limits, str(artifact.path)))
+    module = inspect(data, str(artifact.path))
+    gzip_bytes = gzip_size(data) if limits.gzip_bytes else 0
+    memory_pages = module.memory_min_pages or 0
+    smaller = "strip names and debug sections, optimise for size, or leave out what is not needed"
+    fewer = "leave out what is not needed, or raise the limit if the growth is meant"
+    less = "link with a smaller initial memory and stack, or snapshot a smaller heap"
+    violations = [
+        Violation(what, f"{measured:,} {unit}", f"{limit.value:,}", limit.origin, remedy)
+        for what, measured, limit, unit, remedy in (
+            ("size", len(data), limits.bytes, "bytes", smaller),
+            ("gzip size", gzip_bytes, limits.gzip_bytes, "bytes", smaller),
+            ("functions", module.function_count, limits.functions, "functions", fewer),
+            ("declared minimum memory", memory_pages, limits.memory_pages, "pages of 64 KiB", less),
+        )
+        if limit is not None and measured > limit.value
+    ]
+    if limits.imports is not None:
+        names = [f"{home}.{name}" for home, name, _ in module.imports]
+        globs = limits.imports.globs
+        wrong = [name for name in names if not any(fnmatchcase(name, glob) for glob in globs)]
+        if wrong:
+            more = len(wrong) - _SHOWN_IMPORTS
+            shown = ", ".join(wrong[:_SHOWN_IMPORTS]) + (f" and {more} more" if more > 0 else "")
+            allowed = f"only {', '.join(globs)}" if globs else "none"
+            remedy = "build without what needs them, or allow them if every host provides them"
+            violations.append(Violation("imports", shown, allowed, limits.imports.origin, remedy))
+    return violations
 
 
 def gzip_size(data: bytes) -> int:
-    """Return the size under gzip level 9 without a time stamp, so that equal bytes have equal sizes."""
+    """Return the size after gzip level 9 without a time stamp, so that equal bytes have equal sizes."""
     return len(gzip.compress(data, 9, mtime=0))
 
 
-def _violations(data: bytes, limits: ArtifactLimits, called: str) -> Iterator[Violation]:
-    smaller = "strip names and debug sections, optimise for size, or leave out what is not needed"
-    yield from _above("size", len(data), limits.bytes, "bytes", smaller)
-    if limits.gzip_bytes is not None:
-        yield from _above("gzip size", gzip_size(data), limits.gzip_bytes, "bytes", smaller)
-    if limits.functions is None and limits.memory_pages is None and limits.imports is None:
-        return
-    module = inspect(data, called)
-    yield from _above(
-        "functions",
-        module.function_count,
-        limits.functions,
-        "functions",
-        "leave out what is not needed, or raise the limit if the growth is meant",
-    )
-    yield from _above(
-        "declared minimum memory",
-        module.memory_min_pages or 0,
-        limits.memory_pages,
-        "pages of 64 KiB",
-        "link with a smaller initial memory and stack, or snapshot a smaller heap",
-    )
-    if limits.imports is not None:
-        names = [f"{home}.{name}" for home, name, _ in module.imports]
-        yield from _not_allowed(names, limits.imports)
-
-
-def _above(
-    what: str, measured: int, limit: ArtifactLimit | None, unit: str, remedy: str
-) -> Iterator[Violation]:
-    if limit is not None and measured > limit.value:
-        yield Violation(what, f"{measured:,} {unit}", f"{limit.value:,}", limit.origin, remedy)
-
-
-def _not_allowed(names: list[str], rule: ImportRule) -> Iterator[Violation]:
-    wrong = [name for name in names if not any(fnmatchcase(name, glob) for glob in rule.globs)]
-    if wrong:
-        more = len(wrong) - _SHOWN_IMPORTS
-        shown = ", ".join(wrong[:_SHOWN_IMPORTS]) + (f" and {more} more" if more > 0 else "")
-        allowed = f"only {', '.join(rule.globs)}" if rule.globs else "none"
-        remedy = "build without what needs them, or allow them if every host provides them"
-        yield Violation("imports", shown, allowed, rule.origin, remedy)
+def parse_size(value: object) -> int:
+    """Return ``20000000``, ``"20 MB"`` or ``"5 MiB"`` in bytes, rounded down. Raises ValueError: what to write."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is no size; {_EXAMPLE}")
+    number, unit = found.groups()
+    if unit in _BYTES_OF:
+        return int(Decimal(number) * _BYTES_OF[unit])
+    meant = [each for each in _BYTES_OF if each.lower() == unit.lower()]
+    if meant:
+        raise ValueError(f'{value!r}: "{unit}" is no unit of size; did you mean "{number} {meant[0]}"?')
+    raise ValueError(f"{value!r} has {f'the unknown unit {unit}' if unit else 'no unit'}; {_EXAMPLE}")

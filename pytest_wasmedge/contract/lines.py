@@ -1,4 +1,4 @@
-"""Finds the lines of a TOML text in which its keys, tables and array elements stand; no parser tells them."""
+"""Finds the lines of keys, tables and array elements in a TOML text, which TOML parsers do not report."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from dataclasses import dataclass
 Where = tuple[str | int, ...]
 
 _GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_BLANK = re.compile(r"[ \t]*")
 _STRING = (
-    # Up to two quotes may stand directly before the three that end a multi-line string.
+    # Up to two quotes may come directly before the three that end a multi-line string.
     r'"""(?:\\.|[^\\])*?"""(?:"{0,2})',
     r"'''.*?'''(?:'{0,2})",
     r'"(?:\\.|[^"\\\n])*"',
@@ -32,77 +31,52 @@ class Span:
 
 
 class Lines:
-    """Where everything stands in a text that `tomllib` has accepted; of other texts it knows nothing sensible."""
+    """The lines of everything in a TOML text that `tomllib` accepts; other texts give wrong lines."""
 
     def __init__(self, text: str) -> None:
-        scanner = _Scanner(text)
-        scanner.scan()
-        self._spans = scanner.spans
-        self._headers = scanner.headers
-
-    def span(self, where: Where) -> Span:
-        """Return the lines of a value with its key, or of a table with all that is in it.
-
-        What stands nowhere itself (a key that is missing) is where the table stands that it would be in.
-        """
-        while where and where not in self._spans:
-            where = where[:-1]
-        return self._spans.get(where, Span(1, 1))
-
-    def has_header(self, where: Where) -> bool:
-        """Return whether this is a table that begins with a line such as ``[a.b]``."""
-        return where in self._headers
-
-    @property
-    def everything(self) -> frozenset[Where]:
-        """All that stands somewhere."""
-        return frozenset(self._spans)
-
-
-class _Scanner:
-    def __init__(self, text: str) -> None:
+        #: The lines of each value with its key, and of each table with all that is in it.
         self.spans: dict[Where, Span] = {}
+        #: The tables that begin with a line such as ``[a.b]``.
         self.headers: set[Where] = set()
         self._text = text
         self._at = 0
-        self._table: Where = ()
         self._last_element: dict[Where, int] = {}
         self._newlines = [found.start() for found in re.finditer("\n", text)]
-
-    def scan(self) -> None:
-        while self._skip(_GAP) < len(self._text):
-            if self._text[self._at] == "[":
-                self._header()
+        table: Where = ()
+        while self._skip_gap() < len(text):
+            if text[self._at] == "[":
+                table = self._header()
             else:
-                self._pair(self._table)
+                self._pair(table)
 
-    def _header(self) -> None:
+    def span(self, where: Where) -> Span:
+        """Return the lines of a value or table; those of the table around it for a key that is missing."""
+        while where and where not in self.spans:
+            where = where[:-1]
+        return self.spans.get(where, Span(1, 1))
+
+    def _header(self) -> Where:
         start = self._at
         brackets = 2 if self._text.startswith("[[", start) else 1
         self._at += brackets
-        *parents, name = self._key()
+        keys = self._key()
         self._at += brackets
         where: Where = ()
-        for key in parents:
+        for depth, key in enumerate(keys, 1):
             where = (*where, key)
+            if brackets == 2 and depth == len(keys):
+                self._last_element[where] = self._last_element.get(where, -1) + 1
             if where in self._last_element:
                 where = (*where, self._last_element[where])
-        where = (*where, name)
-        if brackets == 2:
-            self._last_element[where] = self._last_element.get(where, -1) + 1
-            where = (*where, self._last_element[where])
-        elif where in self._last_element:
-            where = (*where, self._last_element[where])
-        self._table = where
         self.headers.add(where)
         self._record(where, start)
+        return where
 
     def _pair(self, table: Where) -> None:
         start = self._at
         where: Where = (*table, *self._key())
-        self._record(where, start)
         self._at += 1
-        self._skip(_BLANK)
+        self._skip_gap()
         self._value(where)
         self._record(where, start)
 
@@ -110,62 +84,48 @@ class _Scanner:
         """Read a key with its dots, and stop at what follows it."""
         keys: list[str] = []
         while True:
-            self._skip(_BLANK)
+            self._skip_gap()
             token = self._take(_KEY)
             keys.append(str(tomllib.loads(f"key = {token}")["key"]) if token[0] in "\"'" else token)
-            self._skip(_BLANK)
-            if self._text[self._at] != ".":
+            if self._text[self._skip_gap()] != ".":
                 return keys
             self._at += 1
 
     def _value(self, where: Where) -> None:
         opening = self._text[self._at]
-        if opening == "[":
-            self._elements(where)
-        elif opening == "{":
-            self._inline_table(where)
-        else:
+        if opening not in "[{":
             self._take(_SCALAR)
-
-    def _elements(self, where: Where) -> None:
+            return
         self._at += 1
         index = 0
-        while self._text[self._skip(_GAP)] != "]":
-            start = self._at
-            self._value((*where, index))
-            self._record((*where, index), start)
-            index += 1
-            self._skip_comma()
+        while self._text[self._skip_gap()] not in "]}":
+            if opening == "{":
+                self._pair(where)
+            else:
+                start = self._at
+                self._value((*where, index))
+                self._record((*where, index), start)
+                index += 1
+            if self._text[self._skip_gap()] == ",":
+                self._at += 1
         self._at += 1
 
-    def _inline_table(self, where: Where) -> None:
-        self._at += 1
-        while self._text[self._skip(_GAP)] != "}":
-            self._pair(where)
-            self._skip_comma()
-        self._at += 1
-
-    def _skip_comma(self) -> None:
-        if self._text[self._skip(_GAP)] == ",":
-            self._at += 1
-
-    def _skip(self, pattern: re.Pattern[str]) -> int:
-        self._take(pattern)
+    def _skip_gap(self) -> int:
+        self._take(_GAP)
         return self._at
 
     def _take(self, pattern: re.Pattern[str]) -> str:
         found = pattern.match(self._text, self._at)
-        if found is None:
-            raise ValueError(f"not TOML at byte {self._at}")
+        assert found, "tomllib has accepted the text"
         self._at = found.end()
         return found[0]
 
     def _record(self, where: Where, start: int) -> None:
-        """Note that this stands from start to here, and so do the tables and arrays that it is in."""
+        """Note the lines of this value from ``start`` to here, also for the tables and arrays around it."""
         first, last = self._line(start), self._line(self._at - 1)
         for depth in range(1, len(where) + 1):
             known = self.spans.get(where[:depth], Span(first, last))
-            self.spans[where[:depth]] = Span(known.first, max(known.last, last))
+            self.spans[where[:depth]] = Span(min(known.first, first), max(known.last, last))
 
     def _line(self, at: int) -> int:
         return bisect_left(self._newlines, at) + 1

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from pytest_wasmedge.contract.limits import ArtifactLimit
-from pytest_wasmedge.contract.sizes import parse_size
+from pytest_wasmedge.contract.limits import ArtifactLimit, parse_size
 
 #: The limits that are numbers: keys of ``[artifact]``, of presets, and fields of ArtifactLimits.
 NUMBERS = ("bytes", "gzip_bytes", "functions", "memory_pages")
@@ -19,14 +19,13 @@ NUMBERS = ("bytes", "gzip_bytes", "functions", "memory_pages")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What one platform allows: ``published`` in its own words, on the page ``source``, as read on a day."""
+    """The limits of one platform; ``published`` quotes its page ``source``, as it was on the day ``read``."""
 
     name: str
     title: str
     source: str
     read: date
     published: str
-    note: str
     limits: Mapping[str, ArtifactLimit]
 
 
@@ -37,19 +36,8 @@ def presets() -> Mapping[str, Preset]:
     return MappingProxyType({name: _preset(name, entry) for name, entry in table.items()})
 
 
-def _preset(name: str, entry: Mapping[str, object]) -> Preset:
-    read = entry["read"]
-    assert isinstance(read, date)
-    source = str(entry["source"])
+def _preset(name: str, entry: Mapping[str, Any]) -> Preset:
+    title, source, read, published = (entry[key] for key in ("title", "source", "read", "published"))
     origin = f"preset {name} ({source}, read {read})"
-    return Preset(
-        name,
-        str(entry["title"]),
-        source,
-        read,
-        str(entry["published"]),
-        str(entry.get("note", "")),
-        MappingProxyType(
-            {key: ArtifactLimit(parse_size(entry[key]), origin) for key in NUMBERS if key in entry}
-        ),
-    )
+    limits = {key: ArtifactLimit(parse_size(entry[key]), origin) for key in NUMBERS if key in entry}
+    return Preset(name, title, source, read, published, MappingProxyType(limits))

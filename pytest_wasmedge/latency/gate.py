@@ -1,8 +1,8 @@
-"""Judges a latency while it is sampled: pass, fail, or undecided. It knows no host, no clock, no runtime.
+"""Judges a latency while it is sampled: pass, fail, or undecided. Independent of hosts, clocks and runtimes.
 
-How often it looks is fixed beforehand, and the error that is allowed is divided over the looks: looking again and
-again until something is red would turn noise into verdicts (Bonferroni; most is kept for the last look, as
-O'Brien and Fleming do). Error rates are per gate; `Rules.for_family` divides them over several gates.
+The number of looks is fixed beforehand, and the allowed error is divided over them (Bonferroni; most is kept for the
+last look, as O'Brien and Fleming do): looking until something fails would turn noise into verdicts. Error rates are
+per gate; `Rules.for_family` divides them over several gates.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ from pytest_wasmedge.latency.statistics import (
 Verdict = Literal["pass", "fail", "undecided"]
 T = TypeVar("T")
 
-#: How the error is divided over the looks.
+#: The part of the error for each look.
 _SHARES = (0.02, 0.08, 0.20, 0.70)
-#: Samples before the first look: with fewer, no interval is as sure as we want to be.
+#: Samples before the first look; fewer give no interval of the wanted confidence.
 _FIRST_LOOK = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a gate may get wrong, and how long it may take.
+    """The error rates of a gate, and how long it may take.
 
-    ``false_alarm``: the chance that what is equal fails; at a ceiling, that it is decided to the wrong side.
-    ``false_pass``: that what is as slow as the margin passes. ``margin_error``: that it fails. ``margin``: how much
-    slower than its baseline an artifact may be, 0.05 for 5 %. ``repeatability``: how far the median of one machine
-    wanders from minute to minute, which no interval of one measurement can see; ceilings allow for it.
-    ``most``: samples after which more tell nothing new.
+    ``false_alarm``: the chance that an equal artifact fails; at a ceiling, of a verdict on the wrong side.
+    ``false_pass``: the chance that one as slow as the margin passes; ``margin_error``: that it fails. ``margin``: how
+    much slower than its baseline an artifact may be, 0.05 for 5 %. ``repeatability``: how far one machine's median
+    drifts from minute to minute, for which ceilings allow. ``budget_s``: seconds. ``most``: the most samples.
     """
 
     false_alarm: float = 0.01
@@ -52,7 +51,7 @@ class Rules:
     most: int = 2000
 
     def for_family(self, gates: int) -> Self:
-        """Return the rules for one of so many gates, of which together no more may go wrong."""
+        """Return the rules for each of ``gates`` gates that share the error rates."""
         return replace(self, false_alarm=self.false_alarm / gates, false_pass=self.false_pass / gates)
 
 
@@ -60,8 +59,8 @@ class Rules:
 class Judgement:
     """A verdict with its evidence.
 
-    ``estimate``, ``interval`` and ``limit`` are nanoseconds for a ceiling, ratios for pairs; ``count`` is of
-    samples or pairs, ``looks`` of looks taken.
+    ``estimate``, ``interval`` and ``limit`` are nanoseconds for a ceiling, ratios for pairs; ``count`` is the number
+    of samples or pairs.
     """
 
     verdict: Verdict
@@ -76,13 +75,13 @@ class Judgement:
 def judge_ceiling(
     samples: list[int], draw: Callable[[], int], ceiling_ns: float, rules: Rules, clock: Callable[[], float]
 ) -> Judgement:
-    """Hold the median of a latency against a ceiling; ``draw`` takes one more sample, in nanoseconds.
+    """Compare the median of a latency with a ceiling; ``draw`` takes one more sample, in nanoseconds.
 
-    ``samples`` are those already taken; what is drawn is added to them. ``clock`` tells seconds.
+    ``samples`` are those already taken; new ones are added to them. ``clock`` returns seconds.
     """
 
     def look(share: float) -> Verdict:
-        # The error rate is that of each side, and the interval has two.
+        # The error rate is for each side of the interval.
         between = _widened(median_interval(samples, 2 * rules.false_alarm * share), rules)
         if between and between.high < ceiling_ns:
             return "pass"
@@ -103,11 +102,10 @@ def judge_pairs(
     *,
     with_estimate: bool = True,
 ) -> Judgement:
-    """Hold the ratio of pairs (baseline, head) against 1 + margin, or against ``limit`` if that is given.
+    """Compare the ratio of pairs (baseline, head) with 1 + margin, or with ``limit`` if it is given.
 
-    Fail needs two things: that the head is slower at all, with the error rate of a false alarm, and that it is
-    slower than the margin allows, with that of the margin. Estimate and interval take longer than the verdict,
-    and can be left out (nan and None).
+    A fail needs two tests: the head is slower at all, at the error rate of a false alarm, and slower than the margin,
+    at that of the margin. Estimate and interval take longer than the verdict; without them they are nan and None.
     """
     most = limit or 1 + rules.margin
 
@@ -127,7 +125,7 @@ def judge_pairs(
 
 
 def spread(samples: Sequence[int], rules: Rules) -> Interval | None:
-    """Return the interval of the median that is shown: exact, and widened by what a machine wanders."""
+    """Return the interval of the median for people: exact, then widened by ``repeatability``."""
     return _widened(median_interval(samples, rules.false_alarm), rules)
 
 
@@ -138,7 +136,7 @@ def _look_by_look(
     rules: Rules,
     clock: Callable[[], float],
 ) -> tuple[Verdict, int, float]:
-    """Draw and look until there is a verdict, all looks are taken, the time is up, or it clearly will not do."""
+    """Draw and look until there is a verdict, or no looks or time are left, or the time clearly will not do."""
     began_s = clock()
     had = len(taken)
     counts = [max(had, _FIRST_LOOK)]
@@ -147,7 +145,7 @@ def _look_by_look(
         while len(taken) < counts[index] and in_time:
             taken.append(draw())
             elapsed_s = clock() - began_s
-            # Twice as fast would still be too slow for any verdict.
+            # Even twice as fast would be too slow for any verdict.
             hopeless = _affordable(len(taken) - had, elapsed_s, rules) * 2 + had < _fewest(rules)
             in_time = elapsed_s < rules.budget_s and not hopeless
         last = not in_time or index == len(_SHARES) - 1
@@ -160,19 +158,19 @@ def _look_by_look(
 
 
 def _later_looks(first: int, had: int, elapsed_s: float, rules: Rules) -> list[int]:
-    """Place the other looks evenly, by factors, up to what the time allows; by cost, never by what was seen."""
+    """Space the other looks by equal factors, up to what the time allows; by cost, never by the samples' values."""
     last = max(first, min(_affordable(first - had, elapsed_s, rules) + had, rules.most))
     steps = len(_SHARES) - 1
     return [round(first * (last / first) ** (step / steps)) for step in range(1, steps + 1)]
 
 
 def _affordable(drawn: int, elapsed_s: float, rules: Rules) -> int:
-    """Return how many samples fit into the whole time if so many took so long."""
+    """Return how many samples fit into the budget if ``drawn`` took ``elapsed_s``."""
     return int(rules.budget_s / (elapsed_s / drawn)) if drawn and elapsed_s > 0 else rules.most
 
 
 def _fewest(rules: Rules) -> int:
-    """Return the fewest samples that can decide anything: all on one side, at the last look."""
+    """Return the fewest samples that allow a verdict: all on one side, at the last look."""
     return math.ceil(-math.log2(rules.false_alarm * _SHARES[-1]))
 
 

@@ -1,13 +1,16 @@
-"""Raw samples as JSON lines, each written as it is taken: what was measured outlives whoever measured it."""
+"""Raw samples as JSON lines, each written as soon as it is taken, so that a crash loses none."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import re
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -15,14 +18,14 @@ from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.sampling import Sample
 from pytest_wasmedge.provision.cache import keep_newest
 
-#: A folder of journals keeps those of the latest runs.
+#: A folder of journals keeps those of this many latest runs.
 KEPT_RUNS = 20
 
 
 class Journal:
-    """Appends to one file; several processes may, since each line is written at once.
+    """Appends to one file; several processes may, since each line is one write.
 
-    ``run`` names the run in each line. Its first line there tells the machine.
+    ``run`` names the run in each line. The first line of a run describes the machine.
     """
 
     def __init__(self, path: Path, run: str, seed: int) -> None:
@@ -32,7 +35,7 @@ class Journal:
         self._began = False
 
     def add(self, sample: Sample, *, runtime_version: str = "", **facts: object) -> None:
-        """Write a sample down. Raises LatencyError if that cannot be done."""
+        """Write a sample to the file. Raises LatencyError if the file cannot be written."""
         if not self._began:
             self._began = True
             self._append({"run": self._run, "machine": machine(), "fingerprint": fingerprint()})
@@ -41,15 +44,9 @@ class Journal:
             "fingerprint": fingerprint(),
             "seed": self._seed,
             "taken_at_s": round(time.time(), 3),
-            "runtime": sample.runtime,
             "runtime_version": runtime_version,
-            "artifact_sha256": sample.artifact_sha256,
-            "kind": sample.kind,
-            "elapsed_ns": sample.elapsed_ns,
+            **{each.name: getattr(sample, each.name) for each in fields(sample)},
             "phases_ns": dict(sample.phases_ns),
-            "invocation": sample.invocation,
-            "cpu_ns": sample.cpu_ns,
-            "peak_memory_bytes": sample.peak_memory_bytes,
             **facts,
         }
         self._append({key: value for key, value in line.items() if value not in (None, "", {})})
@@ -57,11 +54,9 @@ class Journal:
     def _append(self, line: Mapping[str, object]) -> None:
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         try:
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                os.write(handle, data)
-            finally:
-                os.close(handle)
+            # Without a buffer, a line is one system call.
+            with self.path.open("ab", buffering=0) as file:
+                file.write(data)
         except OSError as error:
             raise LatencyError(
                 f"the sample could not be written to {self.path}: {error.strerror}. "
@@ -70,14 +65,14 @@ class Journal:
 
 
 def in_folder(folder: Path, run: str, seed: int) -> Journal:
-    """Return this run's journal in a folder of journals, which keeps the latest."""
+    """Return this run's journal in a folder of journals; the oldest ones are deleted."""
     keep_newest(folder.glob("samples-*.jsonl"), KEPT_RUNS - 1)
     return Journal(folder / f"samples-{run}.jsonl", run, seed)
 
 
 @cache
 def machine() -> dict[str, object]:
-    """Return what makes samples of one machine differ from those of another; nothing that names it."""
+    """Return the facts that make samples of two machines differ; none of them names the machine."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count() or 0,
@@ -88,15 +83,13 @@ def machine() -> dict[str, object]:
 
 
 def fingerprint() -> str:
-    """Return eight hexadecimal digits that stand for the machine."""
+    """Return eight hexadecimal digits that identify this kind of machine."""
     return f"{zlib.crc32(json.dumps(machine(), sort_keys=True).encode()):08x}"
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        if found := re.search(r"^model name\s*: *(.*)$", text, re.MULTILINE):
+            return found[1].strip()
     return platform.processor()

@@ -1,4 +1,4 @@
-"""A latency under test: sampled as far as a verdict on it needs, with the words that explain the verdict."""
+"""A latency under test: takes as many samples as a verdict needs, and explains the verdict."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pytest_wasmedge.latency.sampling import Sample, median_phases
 from pytest_wasmedge.latency.statistics import Interval
 from pytest_wasmedge.latency.units import Duration, FloorMultiple, Limit, parse_limit
 
-#: Samples of the floor that are taken to explain a failure.
+#: Samples of the floor that explain a failure.
 _FLOOR_SAMPLES = 5
-#: The first samples are as many as asked for, or as begin within this time.
+#: No further first sample is begun after this time.
 _FIRST_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of one comparison; plain values, so that it travels between processes and into reports."""
+    """The result of one comparison; its plain values can be sent between processes."""
 
     runtime: str
     kind: str
@@ -33,12 +33,12 @@ class Finding:
 
 
 class Measurement:
-    """Samples of one kind on one runtime, taken by `take` and by comparing the `median`, and by nothing else.
+    """Samples of one kind on one runtime; only `take` and comparisons of the `median` take any.
 
-    ``draw`` takes one sample, ``draw_floor`` one of the same start with an artifact that does nothing. ``first`` is
-    how many `take` begins with, ``earlier`` ones among them, or fewer of what takes long. A comparison begins with as
-    many and takes more until there is a verdict; a multiple of the floor is judged by pairs that are drawn for it.
-    An undecided comparison counts as true, or as false if ``strict``; either way it is in ``findings``.
+    ``draw`` takes one sample, ``draw_floor`` one of the same start with an artifact that does nothing. Starts with
+    ``first`` samples, including ``earlier`` ones; slow hosts get as many as fit in four seconds. A comparison takes
+    more until there is a verdict; for a multiple of the floor it takes pairs. An undecided comparison is true, or
+    false if ``strict``; ``findings`` has every comparison.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Measurement:
         self.runtime, self.kind = runtime, kind
         self._draw, self._draw_floor, self._first = draw, draw_floor, first
         self._rules, self._rng, self._strict, self._clock = rules, rng, strict, clock
-        #: All that were taken so far, in their order; nothing is dropped.
+        #: All samples so far, in their order; none is dropped.
         self.samples: list[Sample] = list(earlier)
         self.floor: list[Sample] = []
         self.findings: list[Finding] = []
@@ -68,7 +68,7 @@ class Measurement:
         return f"<{self.kind} of {self.runtime}, n={len(self.samples)}>"
 
     def take(self, count: int | None = None) -> Self:
-        """Take so many samples more; without a number the first ones, unless there are as many already."""
+        """Take ``count`` more samples; by default the first ones, if they are not taken yet."""
         if count is not None:
             for _ in range(count):
                 self._next()
@@ -85,20 +85,17 @@ class Measurement:
 
     @property
     def median_ns(self) -> int:
-        """The median, in nanoseconds. Raises LatencyError if nothing was taken yet."""
+        """The median, in nanoseconds. Raises LatencyError if there are no samples yet."""
         return round(statistics.median(self._require_samples()))
 
     @property
     def phases_ns(self) -> dict[str, int]:
-        """The median of each phase that every sample tells, in nanoseconds."""
+        """The median of each phase that every sample has, in nanoseconds."""
         return median_phases(self.samples)
 
     @property
     def interval(self) -> Interval | None:
-        """The confidence interval of the median in nanoseconds; None if there are too few samples for one.
-
-        Raises LatencyError if nothing was taken yet.
-        """
+        """The interval of the median in nanoseconds; None with too few samples. Raises LatencyError without any."""
         return spread(self._require_samples(), self._rules)
 
     @property
@@ -107,36 +104,44 @@ class Measurement:
         return Median(self)
 
     def judge(self, limit: Limit | str) -> Finding:
-        """Hold the median against a limit: ``ms(25)``, ``"25ms"`` or ``"3.5x floor"``. Raises LatencyError."""
+        """Compare the median with a limit: ``ms(25)``, ``"25ms"`` or ``"3.5x floor"``. Raises LatencyError."""
         limit = parse_limit(limit) if isinstance(limit, str) else limit
         judgement = self._judge_multiple(limit) if isinstance(limit, FloorMultiple) else self._judge(limit)
-        finding = Finding(
-            self.runtime, self.kind, str(limit), judgement.verdict, self._sentence(judgement, limit)
-        )
+        sentence = self._sentence(judgement, limit)
+        finding = Finding(self.runtime, self.kind, str(limit), judgement.verdict, sentence)
         self.findings.append(finding)
         if not self.holds(finding) and self._draw_floor and not self.floor:
-            # Whoever reads the explanation starts nothing any more.
+            # Now, because reading the explanation must not start hosts.
             self.floor = [self._draw_floor() for _ in range(_FLOOR_SAMPLES)]
         return finding
 
     def holds(self, finding: Finding) -> bool:
-        """True unless the finding is a failure, or undecided where that is not enough."""
+        """Return whether the finding is a pass, or undecided and not ``strict``."""
         return finding.verdict == "pass" or (finding.verdict == "undecided" and not self._strict)
 
     def explanation(self) -> list[str]:
-        """Return the lines under a failed comparison: interval, number, phases, floor, and what to do."""
+        """Return the lines for a failed comparison: median and interval, phases, floor, and what to do."""
         lines = [finding.sentence for finding in self.findings[-1:]]
         if phases := self.phases_ns:
             lines.append("phases: " + ", ".join(f"{name} {_ms(value)}" for name, value in phases.items()))
         if self.floor and self.samples:
             floor_ns = statistics.median(sample.elapsed_ns for sample in self.floor)
             over_ns = self.median_ns - floor_ns
-            costs = f"costs {_ms(over_ns)} on top" if over_ns > 0 else "costs nothing on top that can be seen"
+            costs = f"costs {_ms(over_ns)} on top" if over_ns > 0 else "costs nothing measurable on top"
             lines.append(
                 f"floor (an artifact that does nothing, n={len(self.floor)}): {_ms(floor_ns)}; the artifact {costs}"
             )
-        lines.append(self._remedy())
-        return lines
+        if self.findings and self.findings[-1].verdict == "undecided":
+            remedy = (
+                "give it more time (--wasm-latency-budget), move the ceiling away from the median, "
+                "or leave out --wasm-strict-latency"
+            )
+        else:
+            remedy = (
+                "find the phase that grew (--wasm-against=BASE.wasm compares with another artifact), or raise "
+                "the ceiling (--wasm-update-contract writes what was measured, with head-room)"
+            )
+        return [*lines, f"what to do: {remedy}"]
 
     def _judge(self, ceiling: Duration) -> Judgement:
         taken = list(self.take().elapsed_ns)
@@ -145,20 +150,15 @@ class Measurement:
     def _judge_multiple(self, limit: FloorMultiple) -> Judgement:
         draw_floor = self._draw_floor
         if draw_floor is None:
-            raise LatencyError(f"{self.kind} has no floor to be held against: give its ceiling in ms.")
+            raise LatencyError(f"{self.kind} has no floor to compare with: give its ceiling in ms.")
         if not self.samples:
-            # It pays for what later ones find ready: it is kept, and in no pair.
+            # The first start prepares things for later ones: it is kept, but not in a pair.
             self._next()
 
         def pair() -> tuple[int, int]:
-            # Which of them comes first is drawn by lot: some hosts are slower every second time.
-            if self._rng.random() < 0.5:
-                sample = self._next()
-                self.floor.append(draw_floor())
-            else:
-                self.floor.append(draw_floor())
-                sample = self._next()
-            return self.floor[-1].elapsed_ns, sample.elapsed_ns
+            sample, floor = _in_random_order(self._rng, self._next, draw_floor)
+            self.floor.append(floor)
+            return floor.elapsed_ns, sample.elapsed_ns
 
         return judge_pairs([], pair, self._rules, self._clock, limit.factor)
 
@@ -169,37 +169,20 @@ class Measurement:
     def _require_samples(self) -> tuple[int, ...]:
         if not self.samples:
             raise LatencyError(
-                f"{self.runtime} {self.kind}: nothing is measured yet. Call take(), or compare the median with a limit."
+                f"{self.runtime} {self.kind}: no samples yet. Call take(), or compare the median with a limit."
             )
         return self.elapsed_ns
 
     def _sentence(self, judgement: Judgement, limit: Limit) -> str:
         sure = f"{1 - self._rules.false_alarm:.4%}".rstrip("0%").rstrip(".")
         if isinstance(limit, FloorMultiple):
-            found = f"{judgement.estimate:.2f}x floor"
-            between = (
-                f"[{judgement.interval.low:.2f}, {judgement.interval.high:.2f}]"
-                if judgement.interval
-                else "none"
-            )
+            found, between = f"{judgement.estimate:.2f}x floor", _between(judgement.interval, digits=2)
         else:
-            found, between = _ms(judgement.estimate), _between(judgement.interval)
+            found, between = _ms(judgement.estimate), _between(judgement.interval, 1e6, 1, " ms")
         word = {"pass": "under", "fail": "OVER", "undecided": "undecided about"}[judgement.verdict]
         return (
             f"{self.runtime} {self.kind}: median {found}, {sure} % interval {between}, n={judgement.count}, "
             f"{judgement.elapsed_s:.1f} s: {word} its ceiling of {limit}"
-        )
-
-    def _remedy(self) -> str:
-        verdict = self.findings[-1].verdict if self.findings else "fail"
-        if verdict == "undecided":
-            return (
-                "what to do: give it more time (--wasm-latency-budget), move the ceiling away from the median, "
-                "or leave out --wasm-strict-latency"
-            )
-        return (
-            "what to do: find the phase that grew (--wasm-against=BASE.wasm compares with another artifact), or raise "
-            "the ceiling (--wasm-update-contract writes what was measured, with head-room)"
         )
 
 
@@ -217,15 +200,23 @@ class Median:
     __le__ = __lt__
 
     def __repr__(self) -> str:
-        return (
-            f"<median {_ms(self.measurement.median_ns)}>"
-            if self.measurement.samples
-            else "<median, not taken>"
-        )
+        return f"<median {_ms(self.measurement.median_ns) if self.measurement.samples else 'not taken'}>"
 
 
-def _between(interval: Interval | None) -> str:
-    return f"[{interval.low / 1e6:.1f}, {interval.high / 1e6:.1f}] ms" if interval else "none"
+def _in_random_order(
+    rng: random.Random, draw: Callable[[], Sample], draw_other: Callable[[], Sample]
+) -> tuple[Sample, Sample]:
+    """Take a pair of samples, either one first: some hosts are slower every second time."""
+    if rng.random() < 0.5:
+        return draw(), draw_other()
+    other = draw_other()
+    return draw(), other
+
+
+def _between(interval: Interval | None, unit: float = 1, digits: int = 3, suffix: str = "") -> str:
+    if interval is None:
+        return "none"
+    return f"[{interval.low / unit:.{digits}f}, {interval.high / unit:.{digits}f}]{suffix}"
 
 
 def _ms(elapsed_ns: float) -> str:
@@ -240,29 +231,20 @@ def against(
     rng: random.Random,
     clock: Callable[[], float] = time.monotonic,
 ) -> Finding:
-    """Hold cold starts of an artifact against those of its baseline, in pairs whose order is drawn by lot."""
-    seen: list[Sample] = []
+    """Compare cold starts of an artifact with those of its baseline, in pairs in random order."""
 
     def pair() -> tuple[int, int]:
-        if rng.random() < 0.5:
-            base, head = draw_base(), draw_head()
-        else:
-            head = draw_head()
-            base = draw_base()
-        seen.append(head)
+        base, head = _in_random_order(rng, draw_base, draw_head)
         return base.elapsed_ns, head.elapsed_ns
 
-    # The first start of each pays for what later ones find ready.
-    pair()
+    # The first start of each prepares things for later ones: it is in no pair.
+    _, first = _in_random_order(rng, draw_base, draw_head)
     judgement = judge_pairs([], pair, rules, clock)
-    between = (
-        f"[{judgement.interval.low:.3f}, {judgement.interval.high:.3f}]" if judgement.interval else "none"
-    )
     word = {"pass": "within", "fail": "BEYOND", "undecided": "undecided about"}[judgement.verdict]
     sentence = (
-        f"{seen[0].runtime} {seen[0].kind}: {judgement.estimate:.3f} times the baseline, interval {between}, "
-        f"{judgement.count} pairs, {judgement.elapsed_s:.1f} s: {word} the margin of {rules.margin:.0%}"
+        f"{first.runtime} {first.kind}: {judgement.estimate:.3f} times the baseline, "
+        f"interval {_between(judgement.interval)}, {judgement.count} pairs, "
+        f"{judgement.elapsed_s:.1f} s: {word} the margin of {rules.margin:.0%}"
     )
-    return Finding(
-        seen[0].runtime, seen[0].kind, f"{1 + rules.margin:g}x baseline", judgement.verdict, sentence
-    )
+    limit = f"{1 + rules.margin:g}x baseline"
+    return Finding(first.runtime, first.kind, limit, judgement.verdict, sentence)

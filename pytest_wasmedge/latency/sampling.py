@@ -1,4 +1,4 @@
-"""Takes raw samples of cold starts and warm invocations, one at a time, by the caller's clock."""
+"""Takes raw samples of cold starts and warm invocations, one at a time, measured in this process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from pytest_wasmedge.errors import HostStartError, LatencyError
+from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.usage import Meter, peak_memory_of
 from pytest_wasmedge.model import Artifact, CacheState, Host, Invocation, Limits, Outcome, Runtime
 from pytest_wasmedge.portability.excerpt import cut, visible
 from pytest_wasmedge.provision.cache import writing
 
-#: The cache states that a start can be measured in; evicted: what the runtime keeps is at hand, but not in memory.
+#: The cache states of a measured start; evicted: the kept code is on disk, but not in the page cache.
 StartState = CacheState | Literal["evicted"]
 
 
@@ -26,9 +26,9 @@ StartState = CacheState | Literal["evicted"]
 class Sample:
     """One latency, in nanoseconds from before the start (cold) or the call (warm) to the last byte.
 
-    ``kind`` is such as ``cold/code-cache``, ``floor/code-cache`` or ``warm/tiny``. ``phases_ns`` holds those of
-    spawn, load, compile, instantiate, run and transfer that the host can tell. ``invocation`` counts from 1 in
-    each isolate; 0 if that is unknown. ``cpu_ns`` and ``peak_memory_bytes`` are the host's, None if untold.
+    ``kind`` is for example ``cold/code-cache``, ``floor/code-cache`` or ``warm/tiny``. ``phases_ns`` has the phases
+    that the host reports: spawn, load, compile, instantiate, run, transfer. ``invocation`` counts from 1 in each
+    isolate; 0 if unknown. ``cpu_ns`` and ``peak_memory_bytes`` are the host's; None if unknown.
     """
 
     runtime: str
@@ -43,38 +43,34 @@ class Sample:
 
 @dataclass(slots=True)
 class Answer:
-    """What the guest answers when it works: every outcome that is timed is held to it.
+    """The answer of a guest that works: every timed outcome must have it.
 
-    ``stdout`` of None is whatever the first outcome says; a guest that ``varies`` only has to exit with status 0.
+    Without ``stdout``, the first outcome's is taken; a guest that ``varies`` only has to exit with status 0.
     """
 
     stdout: bytes | None = None
     varies: bool = False
 
     def check(self, outcome: Outcome, called: str) -> None:
-        """Raise HostStartError for an outcome that is not the guest's answer: the time of a failure is no latency."""
+        """Raise LatencyError if the outcome is not this answer: the time of a failure is no latency."""
         ending = outcome.ending
         if not ending.ok:
             said = ending.detail or visible(outcome.stderr[:200]) or "it said nothing on stderr"
-            raise HostStartError(
-                f"{called} ended as {ending}, not as exited(0): {said}. It was not measured."
-            )
-        if self.varies:
-            return
+            raise LatencyError(f"{called} ended as {ending}, not as exited(0): {said}. It was not measured.")
         if self.stdout is None:
             self.stdout = outcome.stdout
-        if outcome.stdout != self.stdout:
+        if outcome.stdout != self.stdout and not self.varies:
             wanted, got = (f'"{cut(visible(each[:200]), 60)}"' for each in (self.stdout, outcome.stdout))
-            raise HostStartError(
+            raise LatencyError(
                 f"{called} answered {got}, where the others answered {wanted}. It was not measured."
             )
 
 
 def median_phases(samples: Sequence[Sample]) -> dict[str, int]:
-    """Return the median of each phase that every one of the samples tells, in nanoseconds."""
-    told = [sample.phases_ns for sample in samples]
-    names = [name for name in (told[0] if told else ()) if all(name in phases for phases in told)]
-    return {name: round(statistics.median(phases[name] for phases in told)) for name in names}
+    """Return the median of each phase that every sample has, in nanoseconds."""
+    measured = [sample.phases_ns for sample in samples]
+    names = [name for name in (measured[0] if measured else ()) if all(name in phases for phases in measured)]
+    return {name: round(statistics.median(phases[name] for phases in measured)) for name in names}
 
 
 def cold_once(
@@ -90,13 +86,13 @@ def cold_once(
 ) -> Sample:
     """Start a host, time it from before the start to its first full response, and close it.
 
-    ``state`` is the cache state to start in, by default the runtime's own. If it is to ``weigh`` and cannot be told
-    the peak memory otherwise, the host is asked once more, when the time has been taken. Raises HostStartError if the
-    response is not the ``answer`` (by default whatever a guest says that exits with status 0), and LatencyError for a
-    state that the runtime does not have.
+    ``state`` is the cache state of the start, by default the runtime's own. With ``weigh``, a host whose peak memory
+    is unknown runs the invocation once more after it was timed. Raises LatencyError if the response is not the
+    ``answer`` (by default any with status 0), and LatencyError for a state that the runtime does not have.
     """
     state = state or runtime.cache_state
-    with _in_state(runtime, artifact, state), Meter() as meter:
+    with _in_state(runtime, artifact, state):
+        meter = Meter()
         began_ns = time.perf_counter_ns()
         with runtime.start(artifact, limits) as host:
             outcome = host.invoke(invocation)
@@ -106,51 +102,39 @@ def cold_once(
             if weigh and usage.peak_memory_bytes is None:
                 usage = replace(usage, peak_memory_bytes=peak_memory_of(host, invocation))
     (answer or Answer()).check(outcome, f"{runtime.name}: a cold start")
+    phases_ns = start_phases_ns | dict(outcome.timings.phases_ns)
+    kind, cpu_ns, memory_bytes = f"{name}/{state}", usage.cpu_ns, usage.peak_memory_bytes
     return Sample(
-        runtime.name,
-        f"{name}/{state}",
-        elapsed_ns,
-        start_phases_ns | dict(outcome.timings.phases_ns),
-        outcome.invocation,
-        usage.cpu_ns,
-        usage.peak_memory_bytes,
-        artifact.sha256,
+        runtime.name, kind, elapsed_ns, phases_ns, outcome.invocation, cpu_ns, memory_bytes, artifact.sha256
     )
 
 
 def warm_once(
     host: Host, invocation: Invocation, kind: str = "warm/tiny", answer: Answer | None = None
 ) -> Sample:
-    """Time one invocation of a host that already served one. Raises HostStartError as `cold_once` does."""
-    with Meter() as meter:
-        meter.begin(host)
-        began_ns = time.perf_counter_ns()
-        outcome = host.invoke(invocation)
-        elapsed_ns = time.perf_counter_ns() - began_ns
-        usage = meter.read(host, outcome)
+    """Time one invocation of a host that already served one. Raises LatencyError as `cold_once` does."""
+    meter = Meter()
+    meter.begin(host)
+    began_ns = time.perf_counter_ns()
+    outcome = host.invoke(invocation)
+    elapsed_ns = time.perf_counter_ns() - began_ns
+    usage = meter.read(host, outcome)
     (answer or Answer()).check(outcome, f"{host.runtime.name}: a warm invocation")
-    return Sample(
-        host.runtime.name,
-        kind,
-        elapsed_ns,
-        outcome.timings.phases_ns,
-        outcome.invocation,
-        usage.cpu_ns,
-        usage.peak_memory_bytes,
-        host.artifact.sha256,
-    )
+    name, phases_ns, digest = host.runtime.name, outcome.timings.phases_ns, host.artifact.sha256
+    cpu_ns, memory_bytes = usage.cpu_ns, usage.peak_memory_bytes
+    return Sample(name, kind, elapsed_ns, phases_ns, outcome.invocation, cpu_ns, memory_bytes, digest)
 
 
 def refresh_code(runtime: Runtime, artifact: Artifact) -> None:
     """Write the compiled code that a runtime keeps once more, with the same bytes.
 
-    How long its pages have been in memory, and how they came there, shows in every start that maps them: a fifth
-    was seen between a file just written and the same one read back from disk. To be compared, all must be of
-    one age. Raises ProvisionError where the cache folder can only be read.
+    Starts differ by up to a fifth between code that was just written and code that was read back from disk: refresh
+    all code before comparing. Raises ProvisionError if the cache folder is read-only.
     """
     kept = runtime.kept_code(artifact)
     if kept and kept.exists():
-        fresh = _beside(kept, "fresh")
+        # If we are killed, the cache removes it with its oldest files, like the one in `_in_state`.
+        fresh = kept.with_suffix(f".fresh{kept.suffix}")
         with writing():
             shutil.copy2(kept, fresh)
             fresh.replace(kept)
@@ -158,12 +142,12 @@ def refresh_code(runtime: Runtime, artifact: Artifact) -> None:
 
 @contextmanager
 def _in_state(runtime: Runtime, artifact: Artifact, state: StartState) -> Iterator[None]:
-    """Bring the files that a start reads into this state, and put back what was taken away."""
+    """Bring the files that a start reads into this state, and put them back afterwards."""
     kept = runtime.kept_code(artifact)
     if state == runtime.cache_state:
         yield
     elif state == "evicted":
-        # What another host has mapped stays in memory: a copy is mapped by nobody.
+        # Pages that another host has mapped stay in memory; a copy is mapped by none.
         refresh_code(runtime, artifact)
         for path in (artifact.path, kept):
             if path and path.exists():
@@ -173,30 +157,23 @@ def _in_state(runtime: Runtime, artifact: Artifact, state: StartState) -> Iterat
         finally:
             refresh_code(runtime, artifact)
     elif state == "no-cache" and kept:
-        aside = _beside(kept, "aside")
+        aside = kept.with_suffix(f".aside{kept.suffix}")
         with suppress(FileNotFoundError), writing():
             kept.replace(aside)
         try:
             yield
         finally:
-            # The runtime has compiled again meanwhile: the same code, so either file will do.
+            # The runtime has compiled the same code again, so either file will do.
             with suppress(FileNotFoundError):
                 aside.replace(kept)
     else:
         raise LatencyError(f"{runtime.name} has no {state} start: it keeps no compiled code between starts.")
 
 
-def _beside(kept: Path, what: str) -> Path:
-    """Return a name for the same code; should we be killed, the cache removes it with its oldest files."""
-    return kept.with_suffix(f".{what}{kept.suffix}")
-
-
 def _evict(path: Path) -> None:
     """Drop a file from the page cache (posix_fadvise), so that the next start reads it from disk."""
     if not hasattr(os, "posix_fadvise"):
-        raise LatencyError(
-            "this system cannot drop a file from its page cache: there is no evicted start here."
-        )
+        raise LatencyError("this system cannot drop files from its page cache: no start here can be evicted.")
     with path.open("rb") as file:
         # Pages not yet written cannot be dropped.
         os.fsync(file.fileno())

@@ -1,9 +1,9 @@
-"""What samples allow to say: intervals and tests without any assumption about the shape of the noise. Pure.
+"""Intervals and tests without any assumption about the shape of the noise; pure functions.
 
 Medians: the order statistics' exact interval (binomial; Conover, Practical Nonparametric Statistics, 3.2).
 Ratios of pairs: Wilcoxon's signed-rank test on log ratios, its interval and the estimate of Hodges and Lehmann
 (Hollander, Wolfe, Chicken, Nonparametric Statistical Methods, 3.1-3.3). It needs only that noise is as likely to
-favour one side of a pair as the other, which drawing the order inside each pair by lot makes true.
+favour one side of a pair as the other, which a random order inside each pair ensures.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
-#: A pair: nanoseconds of the baseline, nanoseconds of what is held against it.
+#: A pair: nanoseconds of the baseline, nanoseconds of the artifact compared with it.
 Pair = tuple[int, int]
 
-#: Up to this many pairs the distribution of the signed-rank statistic is counted out; beyond, it is normal.
+#: Up to this many pairs the distribution of the signed-rank statistic is exact; beyond, normal.
 _EXACT_PAIRS = 50
 _BISECTIONS = 48
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A confidence interval, in the unit of what was asked."""
+    """A confidence interval, in the unit of its samples."""
 
     low: float
     high: float
@@ -63,9 +63,9 @@ def log_ratios(pairs: Sequence[Pair]) -> list[float]:
 
 
 def p_above(differences: Sequence[float], shift: float) -> float:
-    """Return the chance of seeing this, or more, if the differences were spread evenly around ``shift``.
+    """Return the chance of these differences, or larger ones, if they were symmetric around ``shift``.
 
-    One-sided: a small value says that they lie above it.
+    One-sided: a small value says that they are above it.
     """
     apart = sorted((value - shift for value in differences if value != shift), key=abs)
     ranks = sum(rank for rank, value in enumerate(apart, start=1) if value > 0)
@@ -73,12 +73,12 @@ def p_above(differences: Sequence[float], shift: float) -> float:
 
 
 def p_below(differences: Sequence[float], shift: float) -> float:
-    """The same, to the other side."""
+    """Return the same chance for the other side: a small value says that they are below ``shift``."""
     return p_above([-value for value in differences], -shift)
 
 
 def ratio_estimate(pairs: Sequence[Pair]) -> float:
-    """Return how many times the baseline's time the other one takes (Hodges and Lehmann, of log ratios)."""
+    """Return the ratio of the other time to the baseline's (Hodges and Lehmann, of log ratios)."""
     differences = log_ratios(pairs)
     return math.exp(_crossing(differences, 0.5))
 
@@ -98,7 +98,7 @@ def ratio_interval(pairs: Sequence[Pair], alpha: float) -> Interval | None:
 
 
 def _crossing(differences: Sequence[float], p: float) -> float:
-    """Return the largest shift at which the differences still lie above with this p-value or less."""
+    """Return the largest shift that the differences are above with this p-value or less."""
     low, high = min(differences) - 1e-9, max(differences) + 1e-9
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
@@ -110,7 +110,7 @@ def _crossing(differences: Sequence[float], p: float) -> float:
 
 
 def _p_rank_sum(count: int, ranks: int) -> float:
-    """Return the chance that a sum of ranks, each counted by the toss of a coin, is at least this."""
+    """Return the chance that the sum of ranks, each included by the toss of a coin, is at least ``ranks``."""
     if not count:
         return 1.0
     if count <= _EXACT_PAIRS:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from pytest_wasmedge.errors import LatencyError
 
-#: What a warm invocation is measured with: the smallest that the guest can be asked, then programs of fixtures/latency.
+#: The programs of warm latency: the smallest one that a guest can run, then those in fixtures/latency.
 WORKLOADS = ("tiny", "hello", "smoke", "html", "heavy")
 
 _NS_OF = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)", re.IGNORECASE)
-_MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)\s*[x×]\s*floor")
+# Few enough digits that no number is infinite as a float.
+_NUMBER = r"(\d{1,15}(?:\.\d+)?)"
+_DURATION = re.compile(rf"{_NUMBER}\s*([a-zµ]+)", re.IGNORECASE)
+_MULTIPLE = re.compile(rf"{_NUMBER}\s*[x×]\s*floor")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,7 +32,7 @@ class Duration:
 
 @dataclass(frozen=True, slots=True)
 class FloorMultiple:
-    """A limit that travels between machines: so many times what the runtime takes with an empty artifact."""
+    """A limit for every machine: a multiple of what the runtime takes with an artifact that does nothing."""
 
     factor: float
 

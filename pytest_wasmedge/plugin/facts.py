@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_wasmedge.contract import FIELDS
+from pytest_wasmedge.contract.entries import FIELDS
 from pytest_wasmedge.errors import HostFailedError, HostStartError
 from pytest_wasmedge.model import Outcome
 from pytest_wasmedge.plugin import stash

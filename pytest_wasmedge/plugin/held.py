@@ -11,7 +11,7 @@ from pytest_wasmedge.model import Runtime, base_name
 from pytest_wasmedge.plugin.options import CONTRACT, Options
 
 if TYPE_CHECKING:
-    from pytest_wasmedge.contract import Contract
+    from pytest_wasmedge.contract.entries import Contract
     from pytest_wasmedge.latency.units import Limit
 
 
@@ -40,7 +40,7 @@ class Held:
         """The contract; None if there is none. Raises ContractError."""
         if self.path is None or (self._options.update_contract and not self.path.exists()):
             return None
-        from pytest_wasmedge.contract import load_contract
+        from pytest_wasmedge.contract.read import load_contract
 
         contract = load_contract(self.path)
         contract.check_runtimes(self._known)
@@ -54,8 +54,8 @@ class Held:
         return found.limit if found else None
 
     def ceilings(self, runtime: Runtime) -> dict[str, Limit]:
-        """Return all ceilings that can be judged on a runtime, by kind; none on a deployed edge."""
-        from pytest_wasmedge.contract import KINDS
+        """Return all ceilings that can be judged on a runtime, by kind; a deployed edge has none."""
+        from pytest_wasmedge.contract.entries import KINDS
 
         found = {kind: self.ceiling(runtime, kind) for kind in ("" if runtime.deployed else KINDS)}
         if runtime.cache_state == "no-cache":

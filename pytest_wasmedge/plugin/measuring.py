@@ -138,7 +138,7 @@ class Measuring:
     def against(self, host: Host, baseline: Artifact) -> tuple[Finding, bool]:
         """Compare cold starts of the artifact with those of the baseline; true if both give the same answer.
 
-        Raises UnsupportedError, and HostStartError for a start of either that does not give that artifact's answer.
+        Raises UnsupportedError, and LatencyError for a start of either that does not give that artifact's answer.
         """
         self._require_startable(host)
         host = head_of(host)
@@ -179,7 +179,7 @@ class Measuring:
             return density(host, Invocation(RUBY.alive))
 
     def _answered(self, host: Host) -> tuple[Invocation, Answer]:
-        """Return the smallest invocation and its answer, asked for twice. Raises HostStartError if it fails."""
+        """Return the smallest invocation and its answer, asked for twice. Raises LatencyError if it fails."""
         invocation, answer = self._session.smallest_invocation(host), Answer()
         for _ in range(2):
             outcome = host.invoke(invocation)

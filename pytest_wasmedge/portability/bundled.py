@@ -1,6 +1,6 @@
-"""Where the conformance suite and its fixtures are: in this folder of the wheel, or beside a checkout's package.
+"""Where the conformance suite and its fixtures are: inside the package in a wheel, beside it in a checkout.
 
-The wheel has them below a package of ours, so that the suite's modules have names that no project's own have.
+In the wheel they are below our package, so that the names of the suite's modules do not collide with a project's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def corpus() -> Path:
 
 
 def workloads() -> Path:
-    """Return the folder of the Ruby programs that warm latency is measured with."""
+    """Return the folder of the Ruby programs that measure warm latency."""
     return _place("fixtures") / "latency"
 
 

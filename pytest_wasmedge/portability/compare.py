@@ -1,14 +1,13 @@
-"""Holds an outcome against its reference and tells the differences readably, in bounded space and time."""
+"""Compares an outcome with its reference and describes the differences, in bounded space and time."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import Literal
 
 from pytest_wasmedge.errors import HostFailedError
-from pytest_wasmedge.model import Divergence, Ending, Outcome
+from pytest_wasmedge.model import Divergence, Ending, Outcome, OutcomeField
 from pytest_wasmedge.portability.excerpt import around, cut, line_bounds, visible
 
 _CONTEXT_LINES = 2
@@ -21,7 +20,7 @@ _NO_NEWLINE = "\\ No newline at end of output"
 
 
 class DivergenceError(AssertionError):
-    """An outcome is not what its reference says; ``divergences`` are its text's parts."""
+    """An outcome differs from its reference; the text has a part for each of ``divergences``."""
 
     def __init__(self, divergences: Sequence[Divergence]) -> None:
         super().__init__(describe(divergences))
@@ -29,7 +28,7 @@ class DivergenceError(AssertionError):
 
     @property
     def headline(self) -> str:
-        """What stands in one line of a list of failures: runtime, field and what differs."""
+        """One line for a list of failures: runtime, field and what differs."""
         first = self.divergences[0]
         pieces = (re.sub(r'^\d+ bytes? (?=")', "", each) for each in (first.actual, first.expected))
         got, wanted = (cut(piece, _PIECE_CHARACTERS) for piece in pieces)
@@ -40,8 +39,8 @@ def compare(outcome: Outcome, reference: Outcome, unchecked: Collection[str] = (
     """Return the divergences of an outcome from its reference, in ending, stdout and stderr; empty if none.
 
     Streams of an invocation that was stopped (timed out, or the host failed) may be incomplete and are not
-    compared. A failed host says nothing about the guest, so its ending agrees with none, not even its like.
-    ``unchecked`` are the fields that the runtime of the outcome cannot tell; a failed host is a divergence anyway.
+    compared. A failed host says nothing about the guest, so its ending equals no other, not even a failed host's.
+    ``unchecked`` are the fields that the outcome's runtime cannot report; a failed host is a divergence anyway.
     """
     return tuple(
         each
@@ -51,24 +50,22 @@ def compare(outcome: Outcome, reference: Outcome, unchecked: Collection[str] = (
 
 
 def assert_same(outcome: Outcome, reference: Outcome, unchecked: Collection[str] = ()) -> None:
-    """Raise DivergenceError, naming every divergence, unless outcome and reference are the same.
+    """Raise DivergenceError with every divergence unless outcome and reference are the same.
 
-    Raises HostFailedError if one of the two hosts failed: that is no answer of the guest, and compares with nothing.
+    Raises HostFailedError if one of the two hosts failed: then the guest gave no answer to compare.
     """
     __tracebackhide__ = True
     for each in (outcome, reference):
         if each.ending.kind == "host_failed":
-            reason = cut(visible(each.ending.detail[:4096].encode()), 3 * _LINE_CHARACTERS)
-            raise HostFailedError(
-                f"{each.runtime or 'outcome'}: the host failed: {reason or 'it gave no reason'}"
-            )
+            reason = _detail(each.ending) or "it gave no reason"
+            raise HostFailedError(f"{each.runtime or 'outcome'}: the host failed: {reason}")
     divergences = compare(outcome, reference, unchecked)
     if divergences:
         raise DivergenceError(divergences)
 
 
 def describe(divergences: Sequence[Divergence]) -> str:
-    """Return all divergences as text for people; each begins on a line of its own."""
+    """Return all divergences as text for people; each begins on a new line."""
     return "\n".join(map(str, divergences)) or "no divergence"
 
 
@@ -76,11 +73,10 @@ def _divergences(outcome: Outcome, reference: Outcome) -> Iterator[Divergence]:
     runtime = outcome.runtime or "outcome"
     kinds = {outcome.ending.kind, reference.ending.kind}
     if outcome.ending != reference.ending or "host_failed" in kinds:
-        # Of two hosts that failed, neither is what the other was expected to do.
+        # If both hosts failed, neither ending is what was expected of the other.
         expected = "an outcome" if kinds == {"host_failed"} else str(reference.ending)
-        yield Divergence(
-            "ending", runtime, expected, str(outcome.ending), diff=_ending_detail(outcome.ending)
-        )
+        detail = f"{outcome.ending}: {_detail(outcome.ending)}" if outcome.ending.detail else ""
+        yield Divergence("ending", runtime, expected, str(outcome.ending), diff=detail)
     if kinds & {"timed_out", "host_failed"}:
         return
     if outcome.stdout != reference.stdout:
@@ -89,17 +85,11 @@ def _divergences(outcome: Outcome, reference: Outcome) -> Iterator[Divergence]:
         yield _stream_divergence("stderr", runtime, reference.stderr, outcome.stderr)
 
 
-def _ending_detail(ending: Ending) -> str:
-    return (
-        f"{ending}: {cut(visible(ending.detail[:4096].encode()), 3 * _LINE_CHARACTERS)}"
-        if ending.detail
-        else ""
-    )
+def _detail(ending: Ending) -> str:
+    return cut(visible(ending.detail[:4096].encode()), 3 * _LINE_CHARACTERS)
 
 
-def _stream_divergence(
-    stream: Literal["stdout", "stderr"], runtime: str, expected: bytes, actual: bytes
-) -> Divergence:
+def _stream_divergence(stream: OutcomeField, runtime: str, expected: bytes, actual: bytes) -> Divergence:
     offset = first_difference(expected, actual)
     return Divergence(
         stream,
@@ -113,7 +103,7 @@ def _stream_divergence(
 
 
 def first_difference(left: bytes, right: bytes) -> int:
-    """Return the offset of the first differing byte; the shorter length if one begins with the other."""
+    """Return the offset of the first byte that differs; the shorter length if one begins with the other."""
     low, high = 0, min(len(left), len(right))
     if left[:high] == right[:high]:
         return high
@@ -128,11 +118,11 @@ def first_difference(left: bytes, right: bytes) -> int:
 
 
 def _summary(data: bytes, offset: int) -> str:
-    """Return for example ``12 bytes "abc…"``: the size, and the text around the first difference."""
+    """Return the size and the text around the first difference: ``12 bytes "abc…"``."""
     size = f"{len(data)} byte{'' if len(data) == 1 else 's'}"
     if not data:
         return size
-    # Where this stream ended too early, its last byte is what to look at.
+    # If this stream ended too early, show its last byte.
     offset = min(offset, len(data) - 1)
     start, end = line_bounds(data, offset)
     piece, before, after = around(data, start, min(end + 1, len(data)), offset, _SUMMARY_CHARACTERS)
@@ -142,7 +132,7 @@ def _summary(data: bytes, offset: int) -> str:
 
 
 def _diff(expected: bytes, actual: bytes, offset: int) -> str:
-    """Return the lines around the first difference: what is expected behind ``-``, what came behind ``+``."""
+    """Return the lines around the first difference: expected ones after ``-``, actual ones after ``+``."""
     line_start = expected.rfind(b"\n", 0, offset) + 1
     column = offset - line_start
     shown = [f"@@ byte {offset}: expected {_byte(expected, offset)}, got {_byte(actual, offset)} @@"]
@@ -151,13 +141,13 @@ def _diff(expected: bytes, actual: bytes, offset: int) -> str:
     new, more_new = _lines_from(actual, line_start)
     operations = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     if len(operations) > 1 and operations[-1][0] != "equal" and (more_old or more_new):
-        # What follows a common line at the edge of the window differs only because the window ends there.
+        # Lines after a common line at the end of the window differ only because the window ends.
         operations.pop()
     for kind, old_from, old_to, new_from, new_to in operations:
         if kind == "equal":
             shown += [_shown(" ", line) for line in old[old_from:old_to]]
             continue
-        # Only the line of the first difference is shown around it; all others from their beginning.
+        # The line of the first difference is shown around that difference, all others from their beginning.
         shown += [_shown("-", old[at], 0 if at else column) for at in range(old_from, old_to)]
         shown += [_shown("+", new[at], 0 if at else column) for at in range(new_from, new_to)]
     return "\n".join(shown)
@@ -188,7 +178,7 @@ def _lines_from(data: bytes, start: int) -> tuple[list[bytes], bool]:
 
 
 def _shown(sign: str, line: bytes, column: int = 0) -> str:
-    """Return one line of output behind its sign, cut to size so that the byte in this column is seen."""
+    """Return one line of output after its sign, cut so that the byte in this column is visible."""
     text = line.removesuffix(b"\n")
     marker = "" if line.endswith(b"\n") else f"\n{_NO_NEWLINE}"
     while 0 < column < len(text) and text[column] & 0xC0 == 0x80:

@@ -6,15 +6,16 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_wasmedge.errors import CorpusError
 from pytest_wasmedge.model import Ending, Outcome, exited, out_of_memory, timed_out, trapped
+from pytest_wasmedge.portability.encodings import read_utf8
 from pytest_wasmedge.portability.language import RUBY
 
 _GOLDEN_SUFFIX = ".golden"
-# What may stand before or among the header's lines and is meant for Ruby, not for people.
+# Lines of the header, or parts of them, that are for Ruby and not for people.
 _MAGIC_COMMENT = re.compile(
     r"^#!.*|^#\s*(-\*-.*?-\*-|((en)?coding|frozen[_-]string[_-]literal|warn[_-]indent|shareable[_-]constant[_-]value)"
     r"\s*[:=]\s*\S+)[\s-]*",
@@ -31,8 +32,8 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 class Case:
     """One source program: all of ``source`` is the guest's stdin.
 
-    ``name`` is its path in the corpus without suffix (``errors/uncaught_raise``), ``summary`` the sentence
-    that its header begins with; ``timeout_s`` and ``golden`` are None where the case leaves them open.
+    ``name`` is its path in the corpus without suffix (``errors/uncaught_raise``), ``summary`` the first sentence of
+    its header; ``timeout_s`` and ``golden`` are None if the case has none.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Case:
 
     @property
     def topic(self) -> str:
-        """The first folder of its name; empty for a case that lies in none."""
+        """The first folder of its name; empty for a case that is in none."""
         return self.name.rpartition("/")[0].partition("/")[0]
 
     @property
@@ -57,7 +58,7 @@ def load_corpus(root: Path) -> tuple[Case, ...]:
     """Return all cases of a folder, sorted by name.
 
     Raises CorpusError for a header or golden file that cannot be read, a golden file without its case, and a
-    folder without any case: a corpus that has gone missing must not look like one that passes.
+    folder without any case: a missing corpus must not look like one that passes.
     """
     sources = [path for path in root.rglob(f"*{RUBY.suffix}") if not path.name.startswith(".")]
     if not sources:
@@ -72,22 +73,15 @@ def load_corpus(root: Path) -> tuple[Case, ...]:
 
 
 def read_golden(path: Path) -> Outcome:
-    """Return the outcome that a golden file holds. Raises CorpusError, naming file and line."""
+    """Return the outcome in a golden file. Raises CorpusError, which names file and line."""
     try:
-        table = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise CorpusError(
-            f"{path} cannot be read: {error.strerror}. Check the path and its permissions."
-        ) from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{path}, line {line}: not UTF-8. {_REWRITE}") from None
+        table = tomllib.loads(read_utf8(path, CorpusError))
     except tomllib.TOMLDecodeError as error:
-        # Python 3.11 tells the line in the text alone: "… (at line 3, column 4)".
+        # Python 3.11 has the line only in the text: "… (at line 3, column 4)".
         raise CorpusError(f"{path}: not TOML: {error}. {_REWRITE}") from None
     unknown = sorted(table.keys() - {"ending", "stdout", "stderr", "stdout_hex", "stderr_hex"})
     if unknown:
-        raise CorpusError(f"{path}{_line_of(path, unknown[0])}: unknown key {unknown[0]}. {_REWRITE}")
+        raise _wrong(path, unknown[0], f"unknown key {unknown[0]}")
     return Outcome(_stream(path, table, "stdout"), _stream(path, table, "stderr"), _ending(path, table))
 
 
@@ -98,9 +92,8 @@ def format_golden(outcome: Outcome) -> str:
             f"a failed host is no expectation: {outcome.runtime or 'the host'} says "
             f"{outcome.ending.detail!r}. Run the case again."
         )
-    lines = [f'ending = "{outcome.ending}"']
-    lines += [_format_stream("stdout", outcome.stdout), _format_stream("stderr", outcome.stderr)]
-    return "\n".join(lines) + "\n"
+    streams = (_format_stream("stdout", outcome.stdout), _format_stream("stderr", outcome.stderr))
+    return "\n".join([f'ending = "{outcome.ending}"', *streams, ""])
 
 
 def write_golden(case: Case, outcome: Outcome) -> None:
@@ -113,16 +106,8 @@ _REWRITE = "Correct it, or delete the file and write it again from a run."
 
 def _load_case(root: Path, path: Path) -> Case:
     source = path.read_bytes()
-    summary, timeout_s = _header(path, source)
-    golden = path.with_suffix(_GOLDEN_SUFFIX)
-    return Case(
-        path.relative_to(root).with_suffix("").as_posix(),
-        path,
-        source,
-        summary,
-        timeout_s,
-        read_golden(golden) if golden.exists() else None,
-    )
+    case = Case(path.relative_to(root).with_suffix("").as_posix(), path, source, *_header(path, source))
+    return replace(case, golden=read_golden(case.golden_path)) if case.golden_path.exists() else case
 
 
 def _header(path: Path, source: bytes) -> tuple[str, float | None]:
@@ -142,14 +127,14 @@ def _header(path: Path, source: bytes) -> tuple[str, float | None]:
 
 
 def _header_lines(source: bytes) -> Iterator[tuple[int, str]]:
-    """Yield number and text of the comment lines that a source begins with, without those meant for Ruby."""
+    """Yield number and text of the comment lines at the start of a source, without those meant for Ruby."""
     start, number = 0, 0
     source = source.removeprefix(b"\xef\xbb\xbf")
     while source.startswith(b"#", start):
         end = source.find(b"\n", start) + 1 or len(source)
         number += 1
         line = source[start:end].decode("utf-8", "backslashreplace").strip()
-        # Ruby ignores what follows its own words: `# encoding: Shift_JIS -- the sentence`.
+        # Ruby ignores the rest of such a line: `# encoding: Shift_JIS -- the sentence`.
         if sentence := _MAGIC_COMMENT.sub("", line, count=1):
             yield number, sentence
         start = end
@@ -175,32 +160,26 @@ def _stream(path: Path, table: dict[str, object], name: str) -> bytes:
         try:
             return bytes.fromhex(digits)
         except ValueError:
-            raise CorpusError(
-                f"{path}{_line_of(path, f'{name}_hex')}: {name}_hex is not hexadecimal. {_REWRITE}"
-            ) from None
+            raise _wrong(path, f"{name}_hex", f"{name}_hex is not hexadecimal") from None
     what = "is missing" if text is None and digits is None else f"must be one string, {name} or {name}_hex"
-    raise CorpusError(f"{path}{_line_of(path, name)}: {name} {what}. {_REWRITE}")
+    raise _wrong(path, name, f"{name} {what}")
 
 
 def _ending(path: Path, table: dict[str, object]) -> Ending:
     text = table.get("ending")
-    known = ", ".join(_OTHER_ENDINGS)
-    if isinstance(text, str):
-        if match := _EXITED.fullmatch(text):
-            return exited(int(match[1]))
-        if text in _OTHER_ENDINGS:
-            return _OTHER_ENDINGS[text]
-    raise CorpusError(
-        f"{path}{_line_of(path, 'ending')}: ending is {text!r}, not exited(N), {known}. {_REWRITE}"
-    )
+    if isinstance(text, str) and (match := _EXITED.fullmatch(text)):
+        return exited(int(match[1]))
+    if isinstance(text, str) and text in _OTHER_ENDINGS:
+        return _OTHER_ENDINGS[text]
+    raise _wrong(path, "ending", f"ending is {text!r}, not exited(N), {', '.join(_OTHER_ENDINGS)}")
 
 
-def _line_of(path: Path, key: str) -> str:
-    """Return ``, line N`` for the line where a key stands; nothing if it stands nowhere."""
+def _wrong(path: Path, key: str, what: str) -> CorpusError:
+    """Return an error with the line of a key; without a line if the file does not have the key."""
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         if re.match(rf"{re.escape(key)}(_hex)?\s*=", line):
-            return f", line {number}"
-    return ""
+            return CorpusError(f"{path}, line {number}: {what}. {_REWRITE}")
+    return CorpusError(f"{path}: {what}. {_REWRITE}")
 
 
 def _format_stream(name: str, data: bytes) -> str:
@@ -216,9 +195,7 @@ def _format_stream(name: str, data: bytes) -> str:
 
 
 def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character.isprintable():
-        return character
+    if character in _ESCAPES or character.isprintable():
+        return _ESCAPES.get(character, character)
     code = ord(character)
     return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"

@@ -1,4 +1,4 @@
-"""Bounded, readable pieces of guest output, whatever bytes and however many of them there are."""
+"""Bounded, readable pieces of guest output, for any bytes and any number of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def around(data: bytes, start: int, end: int, focus: int, length: int) -> tuple[bytes, bool, bool]:
-    """Return at most ``length`` bytes of ``data[start:end]`` with ``focus`` in them, and what was cut off.
+    """Return at most ``length`` bytes of ``data[start:end]`` around ``focus``.
 
-    The two flags tell whether something is missing before and after. UTF-8 characters are kept whole.
+    The two flags say whether bytes are missing before and after. UTF-8 characters are kept whole.
     """
     first = max(start, min(focus, end) - length // 2) if end - start > length else start
     last = min(end, first + length)
@@ -22,12 +22,12 @@ def around(data: bytes, start: int, end: int, focus: int, length: int) -> tuple[
 
 
 def visible(data: bytes) -> str:
-    r"""Return the text with everything that would not show written as \n, \r, \t or \xNN."""
+    r"""Return the text with every invisible character written as \n, \r, \t or \xNN."""
     return "".join(map(_visible_character, data.decode("utf-8", "backslashreplace")))
 
 
 def cut(text: str, length: int) -> str:
-    """Return at most ``length`` characters, with an ellipsis for what is left out."""
+    """Return at most ``length`` characters, with an ellipsis if some are left out."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -45,17 +45,14 @@ def _visible_character(character: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters written out, as guests and hosts may have put them there.
-
-    Line breaks stay: our own messages have several lines.
-    """
+    """Return a text of guests or hosts with control characters written out; line breaks stay."""
     return "\n".join(visible(line.encode("utf-8", "backslashreplace")) for line in text.split("\n"))
 
 
 def aligned(rows: Sequence[Sequence[str]], sides: str = "") -> list[str]:
     """Return rows of cells as lines, in columns as wide as their widest cell.
 
-    ``sides`` says of each column where its text stands, ``<`` or ``>``; without it, all stand to the left.
+    ``sides`` aligns each column to the left, ``<``, or to the right, ``>``; all are to the left by default.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = sides or "<" * len(widths)

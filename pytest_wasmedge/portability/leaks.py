@@ -13,7 +13,7 @@ from pytest_wasmedge.portability import encodings
 from pytest_wasmedge.portability.detectors import DETECTORS, machine_paths
 from pytest_wasmedge.portability.excerpt import around, line_bounds
 
-#: How many leaks of one kind are reported of one outcome: the first ones tell the story.
+#: The most leaks of one kind that are reported of one outcome: the first ones say enough.
 REPORTED = 3
 
 _TEXT_BYTES = 100
@@ -23,12 +23,12 @@ _Find = Callable[[bytes, bytes], Iterator[tuple[int, bytes]]]
 
 
 class LeakError(AssertionError):
-    """Internals of host or engine show in an outcome; ``leaks`` are where and what."""
+    """An outcome shows internals of host or engine; ``leaks`` has the places and the texts."""
 
     def __init__(self, runtime: str, leaks: Sequence[Leak]) -> None:
         super().__init__("\n".join(f"{runtime}: {leak}" for leak in leaks))
         self.leaks = tuple(leaks)
-        #: What stands in one line of a list of failures.
+        #: One line for a list of failures.
         self.headline = f"{runtime}: {leaks[0].field} leaks {leaks[0].detector}, {leaks[0].text[:40]!r}"
 
 
@@ -37,23 +37,22 @@ def find_leaks(
 ) -> tuple[Leak, ...]:
     """Return the leaks in stdout and stderr, at most REPORTED of each kind.
 
-    ``source`` is the program that the guest ran: text that stands in it literally, or that it visibly asks
-    for, is no leak. ``host_paths`` are paths of this machine: the artifact's folder, the cache, the working
-    folder.
+    ``source`` is the program that the guest ran: text that is in it literally, or that it clearly asks for, is no
+    leak. ``host_paths`` are paths of this machine: the artifact's folder, the cache, the working folder.
     """
-    finders: list[tuple[str, _Find]] = [(detector.name, detector.find) for detector in DETECTORS]
-    finders += [(detector.name, detector.find) for detector in machine_paths(host_paths)]
-    finders.append(("double-encoded text", encodings.double_encoded))
     complete = outcome.ending.kind not in ("timed_out", "host_failed")
-    finders.append(("bytes that are not UTF-8", partial(encodings.invalid_utf8, complete=complete)))
-    leaks: list[Leak] = []
-    for name, find in finders:
-        leaks += islice(_leaks(name, find, outcome, source), REPORTED)
-    return tuple(leaks)
+    finders: list[tuple[str, _Find]] = [
+        *((detector.name, detector.find) for detector in (*DETECTORS, *machine_paths(host_paths))),
+        ("double-encoded text", encodings.double_encoded),
+        ("bytes that are not UTF-8", partial(encodings.invalid_utf8, complete=complete)),
+    ]
+    return tuple(
+        leak for name, find in finders for leak in islice(_leaks(name, find, outcome, source), REPORTED)
+    )
 
 
 def assert_no_leaks(outcome: Outcome, source: bytes = b"", *, host_paths: Iterable[str | Path] = ()) -> None:
-    """Raise LeakError, naming every leak, if the outcome shows internals of host or engine."""
+    """Raise LeakError with every leak if the outcome shows internals of host or engine."""
     __tracebackhide__ = True
     leaks = find_leaks(outcome, source, host_paths=host_paths)
     if leaks:
@@ -61,17 +60,10 @@ def assert_no_leaks(outcome: Outcome, source: bytes = b"", *, host_paths: Iterab
 
 
 def _leaks(name: str, find: _Find, outcome: Outcome, source: bytes) -> Iterator[Leak]:
-    streams: tuple[tuple[Literal["stdout", "stderr"], bytes], ...] = (
-        ("stdout", outcome.stdout),
-        ("stderr", outcome.stderr),
-    )
-    for stream, data in streams:
+    streams: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
+    for stream in streams:
+        data = getattr(outcome, stream)
         for offset, text in find(data, source):
-            shown = text[:_TEXT_BYTES].decode("utf-8", "backslashreplace")
-            yield Leak(name, stream, offset, shown, _line_around(data, offset))
-
-
-def _line_around(data: bytes, offset: int) -> str:
-    start, end = line_bounds(data, offset)
-    piece, before, after = around(data, start, end, offset, _EXCERPT_BYTES)
-    return ("…" if before else "") + piece.decode("utf-8", "backslashreplace") + ("…" if after else "")
+            piece, before, after = around(data, *line_bounds(data, offset), offset, _EXCERPT_BYTES)
+            shown, line = (each.decode("utf-8", "backslashreplace") for each in (text[:_TEXT_BYTES], piece))
+            yield Leak(name, stream, offset, shown, f"{'…' if before else ''}{line}{'…' if after else ''}")

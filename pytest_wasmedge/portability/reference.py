@@ -1,4 +1,4 @@
-"""What an outcome should have been: a golden file's, or another runtime's own."""
+"""What outcomes are compared with: golden files, or the outcomes of another runtime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_wasmedge.portability.corpus import Case
 
 
 class Reference:
-    """Knows what an outcome should have been."""
+    """Gives the expected outcome: from golden files, or by running the reference runtime."""
 
     def __init__(self, pool: HostPool, runtime: Runtime, *, golden: bool = False) -> None:
         self._pool = pool
@@ -18,29 +18,29 @@ class Reference:
         self._golden = golden
         self._hosts: list[Host] = []
         self._outcomes: dict[object, Outcome] = {}
-        #: The names of the cases that were asked for, empty for an invocation of a test's own: whoever asks compares.
+        #: The names of the cases that a test compared with, "" for an invocation of its own.
         self.asked: set[str] = set()
 
     def for_one_test(self) -> Reference:
-        """Return the same reference, with the same host and outcomes, but with ``asked`` of its own."""
-        mine = copy(self)
-        mine.asked = set()
-        return mine
+        """Return a copy with the same host and outcomes, but with its own ``asked``."""
+        reference = copy(self)
+        reference.asked = set()
+        return reference
 
     def __str__(self) -> str:
         return "golden files" if self._golden else f"{self.runtime.name}, run in the same session"
 
     def of_case(self, case: Case) -> Outcome | None:
-        """Return the outcome expected of a case; None if it has no golden file yet."""
+        """Return the expected outcome of a case; None if it has no golden file yet."""
         self.asked.add(case.name)
         if self._golden:
             return case.golden
         return self.of_invocation(Invocation(case.source, timeout_s=case.timeout_s))
 
     def of_invocation(self, invocation: Invocation) -> Outcome:
-        """Return the reference runtime's own outcome (golden files know cases only).
+        """Return the outcome of the reference runtime, also for golden files, which have cases only.
 
-        Raises RuntimeUnavailableError or HostStartError if the reference runtime cannot tell.
+        Raises RuntimeUnavailableError or HostStartError if the reference runtime does not start.
         """
         self.asked.add("")
         key = (invocation.stdin, invocation.args, tuple(sorted(invocation.env.items())))

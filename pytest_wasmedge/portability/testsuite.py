@@ -1,38 +1,37 @@
-"""Programs in the format of WebAssembly/wasi-testsuite: ``NAME.wasm``, what it is given and must do in ``NAME.json``.
+"""Programs in the format of WebAssembly/wasi-testsuite: ``NAME.wasm``, with its input and outcome in ``NAME.json``.
 
-Its specification: https://github.com/WebAssembly/wasi-testsuite/blob/main/doc/specification.md
+Specification: https://github.com/WebAssembly/wasi-testsuite/blob/main/doc/specification.md
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_wasmedge.errors import CorpusError
+from pytest_wasmedge.errors import CorpusError, did_you_mean
 from pytest_wasmedge.model import Invocation, Outcome, OutcomeField, exited
+from pytest_wasmedge.portability.encodings import read_utf8
 
 #: The name of the format: before the path in ``--wasm-corpus``, and before the names of its cases.
 FORMAT = "wasi-testsuite"
 
-_KEYS = ("args", "env", "root", "dirs", "exit_code", "stdout", "stderr")
-#: A folder that has it is a part of the published suite, which lets a program print what it does not declare.
+#: A folder with this file is part of the published suite, whose programs may print what they do not declare.
 _MANIFEST = "manifest.json"
 _PREVIEW_1 = "wasm32-wasip1"
-#: What a run of the suite that did not end well may have left in a root.
+#: Files that a failed run of the suite may leave in a root.
 _LITTER = "*.cleanup"
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program with what it is given and the outcome that it must have.
+    """One program with its input and its expected outcome.
 
-    ``name`` is its path in the folder without suffix, behind the format's name. ``folders`` are preopened, by
-    guest path. ``unchecked`` are the streams about which the suite says nothing.
+    ``name`` is the format's name and the program's path in the folder without suffix. ``folders`` are preopened, by
+    guest path. ``unchecked`` are the streams that the suite does not check.
     """
 
     name: str
@@ -45,11 +44,11 @@ class Program:
 
     @property
     def short_name(self) -> str:
-        """The name without the format's."""
+        """The name without that of the format."""
         return self.name.removeprefix(f"{FORMAT}/")
 
     def invocation(self, scratch: Path) -> Invocation:
-        """Return one run of it; its folders are copied into ``scratch`` first, since programs write into them.
+        """Return one run of the program, with copies of its folders in ``scratch``, since programs write into them.
 
         Symbolic links stay links. Raises CorpusError for a folder that cannot be copied.
         """
@@ -70,8 +69,8 @@ def read_corpus(spec: str, relative_to: Path) -> tuple[Program, ...]:
     name, _, path = spec.partition(":")
     if name != FORMAT or not path:
         raise CorpusError(
-            f"--wasm-corpus={spec}: give format and folder, such as {FORMAT}:PATH; {FORMAT} is the one "
-            "format that is known."
+            f"--wasm-corpus={spec}: give format and folder, such as {FORMAT}:PATH; {FORMAT} is the only "
+            "known format."
         )
     return load_testsuite(relative_to / path)
 
@@ -79,8 +78,8 @@ def read_corpus(spec: str, relative_to: Path) -> tuple[Program, ...]:
 def load_testsuite(root: Path) -> tuple[Program, ...]:
     """Return all programs below a folder, sorted by name.
 
-    Raises CorpusError for a ``.json`` that cannot be read or means nothing, a folder that it names and that is
-    not there, and a folder without any program.
+    Raises CorpusError for a ``.json`` that is wrong, a folder in it that does not exist, and a folder without any
+    program.
     """
     paths = [path for path in root.rglob("*.wasm") if path.is_file()]
     if not paths:
@@ -95,25 +94,22 @@ def _load(root: Path, path: Path) -> Program:
     published = _is_published(path.parent)
     source = path.with_suffix(".json")
     table = _read(source) if source.exists() else {}
-    _check_keys(source, table)
+    _check(source, table)
+    stdout, stderr = (table.get(stream, "").encode() for stream in ("stdout", "stderr"))
     undeclared: set[OutcomeField] = {"stdout", "stderr"}
     return Program(
         f"{FORMAT}/{path.relative_to(root).with_suffix('').as_posix()}",
         path,
-        Outcome(
-            _text(source, table, "stdout").encode(),
-            _text(source, table, "stderr").encode(),
-            exited(_status(source, table)),
-        ),
-        _args(source, table),
-        _env(source, table),
+        Outcome(stdout, stderr, exited(table.get("exit_code", 0))),
+        tuple(table.get("args", ())),
+        table.get("env", {}),
         _folders(source, table),
         frozenset(undeclared - table.keys()) if published else frozenset(),
     )
 
 
 def _is_published(folder: Path) -> bool:
-    """True if the folder is one of the suite as it is published. Raises CorpusError if it is not of preview 1."""
+    """Return whether the folder is part of the published suite. Raises CorpusError if it is not of preview 1."""
     source = folder / _MANIFEST
     if not source.exists():
         return False
@@ -128,87 +124,65 @@ def _is_published(folder: Path) -> bool:
 
 def _read(source: Path) -> dict[str, Any]:
     try:
-        table = json.loads(source.read_bytes())
-    except OSError as error:
-        raise CorpusError(f"{source} cannot be read: {error.strerror}. Check its permissions.") from error
-    except UnicodeDecodeError:
-        raise CorpusError(f"{source} is not UTF-8. Save it as UTF-8.") from None
+        table = json.loads(read_utf8(source, CorpusError).removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
         raise CorpusError(f"{source}, line {error.lineno}: not JSON: {error.msg}. Correct it.") from None
     if not isinstance(table, dict):
-        raise CorpusError(f"{source} holds no JSON object. Write {{…}} with any of {', '.join(_KEYS)}.")
+        raise CorpusError(f"{source} holds no JSON object. Write {{…}} with any of {', '.join(_CHECKS)}.")
     return table
 
 
-def _check_keys(source: Path, table: Mapping[str, Any]) -> None:
-    """Let unknown keys be, as the suite's own runner does, but for those that would make a run prove nothing."""
+def _check(source: Path, table: Mapping[str, Any]) -> None:
+    """Raise CorpusError for wrong values and misspelt keys; other unknown keys are ignored, as by the suite."""
     if "operations" in table:
         raise CorpusError(
             f"{source} describes its run by `operations`, which are for later versions of WASI. "
-            f"Write it with {', '.join(_KEYS)}."
+            f"Write it with {', '.join(_CHECKS)}."
         )
-    for key in table.keys() - set(_KEYS):
-        if near := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
-            raise CorpusError(f"{source} has the unknown key {key}. Did you mean {near[0]}?")
-
-
-def _text(source: Path, table: Mapping[str, Any], key: str) -> str:
-    text = table.get(key, "")
-    if not isinstance(text, str):
-        raise _wrong(source, key, "a string")
-    return text
-
-
-def _status(source: Path, table: Mapping[str, Any]) -> int:
-    status = table.get("exit_code", 0)
-    if not isinstance(status, int) or isinstance(status, bool):
-        raise _wrong(source, "exit_code", "a whole number")
-    return status
-
-
-def _args(source: Path, table: Mapping[str, Any]) -> tuple[str, ...]:
-    args = table.get("args", [])
-    if not isinstance(args, list) or not all(map(_is_passable, args)):
-        raise _wrong(source, "args", "a list of strings without NUL")
-    return tuple(args)
-
-
-def _env(source: Path, table: Mapping[str, Any]) -> dict[str, str]:
-    env = table.get("env", {})
-    if not isinstance(env, dict) or not all(map(_is_passable, [*env, *env.values()])):
-        raise _wrong(source, "env", "an object whose values are strings without NUL")
-    return env
+    for key, value in table.items():
+        if key in _CHECKS:
+            is_right, wanted = _CHECKS[key]
+            if not is_right(value):
+                raise CorpusError(f"{source}: {key} must be {wanted}. Correct it.")
+        elif hint := did_you_mean(key, _CHECKS, cutoff=0.8):
+            raise CorpusError(f"{source} has the unknown key {key}.{hint}")
 
 
 def _folders(source: Path, table: Mapping[str, Any]) -> dict[str, Path]:
     """Return ``root``, which is preopened as ``/``, and the ``dirs`` of older files under their own names."""
-    named: dict[str, Any] = {}
-    if "root" in table:
-        named["/"] = table["root"]
-    dirs = table.get("dirs", [])
-    if not isinstance(dirs, list) or not all(map(_is_passable, dirs)):
-        raise _wrong(source, "dirs", "a list of folder names")
-    named |= {name: name for name in dirs}
-    folders = {}
-    for guest_path, name in named.items():
-        key = "root" if guest_path == "/" else "dirs"
-        if not _is_passable(name) or not _is_beside(Path(name)):
-            raise _wrong(source, key, "the name of a folder beside it")
-        folders[guest_path] = source.parent / name
-        if not folders[guest_path].is_dir():
-            raise CorpusError(
-                f"{source}: there is no folder {name} beside it, which its {key} names. Make it."
-            )
-    return folders
+    named = {"/": table["root"]} if "root" in table else {}
+    named |= {name: name for name in table.get("dirs", ())}
+    for name in named.values():
+        if not (source.parent / name).is_dir():
+            raise CorpusError(f"{source} names the folder {name}, which is not beside it. Create it.")
+    return {guest_path: source.parent / name for guest_path, name in named.items()}
 
 
-def _is_passable(text: object) -> bool:
-    return isinstance(text, str) and "\0" not in text
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
 
 
-def _is_beside(name: Path) -> bool:
-    return bool(name.parts) and not name.is_absolute() and ".." not in name.parts
+def _is_beside(name: object) -> bool:
+    path = Path(str(name)) if _is_text(name) else Path()
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
-def _wrong(source: Path, key: str, wanted: str) -> CorpusError:
-    return CorpusError(f"{source}: {key} must be {wanted}. Correct it.")
+#: What a description may hold: by key, a check of its value and what the value must be.
+_CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "args": (
+        lambda args: isinstance(args, list) and all(map(_is_text, args)),
+        "a list of strings without NUL",
+    ),
+    "env": (
+        lambda env: isinstance(env, dict) and all(map(_is_text, [*env, *env.values()])),
+        "an object whose values are strings without NUL",
+    ),
+    "root": (_is_beside, "the name of a folder beside it"),
+    "dirs": (
+        lambda dirs: isinstance(dirs, list) and all(map(_is_beside, dirs)),
+        "a list of names of folders beside it",
+    ),
+    "exit_code": (lambda status: type(status) is int, "a whole number"),
+    "stdout": (lambda text: isinstance(text, str), "a string"),
+    "stderr": (lambda text: isinstance(text, str), "a string"),
+}

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.contract import Ceiling, Contract, Known
-from pytest_wasmedge.contract.entries import parse_runtime
+from pytest_wasmedge.contract.entries import Ceiling, Contract, Known, parse_runtime
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import ms
 
@@ -99,8 +98,8 @@ def test_known_for_returns_all_that_match() -> None:
     assert contract.known_for("a/b", "deno", None) == [wide]
 
 
-def test_runtime_names_have_their_first_line() -> None:
-    """Every runtime that is named, in ceilings, known divergences and drafts, comes with the first line that does."""
+def test_runtimes_are_checked_everywhere() -> None:
+    """Runtimes of ceilings, known divergences and drafts are all checked; the error has the first line of one."""
     contract = Contract(
         Path("p.toml"),
         (Ceiling("*", "warm/tiny", ms(1), 3), Ceiling("node", "warm/tiny", ms(1), 9)),
@@ -108,7 +107,10 @@ def test_runtime_names_have_their_first_line() -> None:
         drafts=(known("b", "bun"),),
     )
 
-    assert contract.runtime_names() == {"bun": 2, "deno": 2, "node": 2}
+    contract.check_runtimes(["bun", "deno", "node"])
+    for missing, first_line in (("bun", 2), ("deno", 2), ("node", 2)):
+        with pytest.raises(ContractError, match=rf'^p\.toml:{first_line}: there is no runtime "{missing}"'):
+            contract.check_runtimes({"bun", "deno", "node"} - {missing})
 
 
 def test_an_unknown_runtime_is_named_with_its_line() -> None:
@@ -118,4 +120,4 @@ def test_an_unknown_runtime_is_named_with_its_line() -> None:
     contract.check_runtimes(["nod"])
     with pytest.raises(ContractError) as caught:
         contract.check_runtimes(["deno", "node"])
-    assert str(caught.value) == 'p.toml:9: there is no runtime "nod"; did you mean "node"?'
+    assert str(caught.value) == 'p.toml:9: there is no runtime "nod"; did you mean node?'

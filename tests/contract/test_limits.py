@@ -7,14 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.contract import (
-    ArtifactLimit,
-    ArtifactLimits,
-    ImportRule,
-    check_artifact,
-    load_contract,
-    presets,
-)
+from pytest_wasmedge.contract.limits import ArtifactLimit, ArtifactLimits, ImportRule, check_artifact
+from pytest_wasmedge.contract.presets import presets
+from pytest_wasmedge.contract.read import load_contract
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.model import Artifact
 from tests import wat

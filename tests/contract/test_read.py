@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.contract import ArtifactLimit, Ceiling, Contract, ImportRule, load_contract
-from pytest_wasmedge.contract.sizes import parse_size
+from pytest_wasmedge.contract.entries import Ceiling, Contract
+from pytest_wasmedge.contract.limits import ArtifactLimit, ImportRule, parse_size
+from pytest_wasmedge.contract.read import load_contract
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import FloorMultiple, ms
 
@@ -119,11 +120,11 @@ TWICE = known() + "\n" + known(field='["stdout", "stderr"]', runtimes='["bun",\n
 
 FAULTS = [
     # The file as a whole.
-    ("a = 1\nb = [\n", 2, "this is not TOML: invalid value; mend it"),
+    ("a = 1\nb = [\n", 2, "this is not TOML: invalid value; correct it"),
     ('[artifact]\nbytes = "x\n', 2, "this is not TOML: illegal character"),
     ("[artifact]\nbytes = 1\nbytes = 2\n", 3, "this key is given twice; delete one of the two."),
     ("\n[artifact]\n[artifact]\n", 3, "this is not TOML: cannot declare ('artifact',) twice"),
-    ("\n[artefact]\n", 2, 'a contract has no "artefact"; did you mean "artifact"?'),
+    ("\n[artefact]\n", 2, 'a contract has no "artefact"; did you mean artifact?'),
     ("version = 2\n", 1, 'a contract has no "version"; write one of: ceilings, artifact, known.'),
     # Ceilings.
     ("ceilings = 25\n", 1, "ceilings is an integer; write a table [ceilings.RUNTIME]."),
@@ -141,7 +142,7 @@ FAULTS = [
     (
         '[ceilings.node]\n"warm/tinny" = "25ms"\n',
         2,
-        'there is no kind of ceiling "warm/tinny"; did you mean "warm/tiny"?',
+        'there is no kind of ceiling "warm/tinny"; did you mean warm/tiny?',
     ),
     (
         '[ceilings.node]\n\n"x" = "25ms"\n',
@@ -151,17 +152,21 @@ FAULTS = [
     (
         '[ceilings.node]\n"warm/tiny" = 25\n',
         2,
-        'a ceiling cannot be an integer; write it with its unit: "25ms".',
+        'warm/tiny is an integer; write it with its unit: "25ms".',
     ),
-    ('[ceilings.node]\n"warm/tiny" = true\n', 2, "a ceiling cannot be true or false; write it with its unit"),
-    ('[ceilings.node]\n"warm/tiny" = 07:32:00\n', 2, "a ceiling cannot be a date or time; write it with"),
+    ('[ceilings.node]\n"warm/tiny" = true\n', 2, "warm/tiny is true or false; write it with its unit"),
+    ('[ceilings.node]\n"warm/tiny" = 07:32:00\n', 2, "warm/tiny is a date or time; write it with"),
     ('[ceilings.node]\n"warm/tiny" = "25 msec"\n', 2, "'msec' is no unit: write a number with us, ms or s"),
     ('[ceilings.node]\n"warm/tiny" = ""\n', 2, "'' is no latency: write a number with us, ms or s"),
-    (f'[ceilings.node]\n"warm/tiny" = "{"9" * 400}ms"\n', 2, 'is beyond all measure; write "25ms".'),
+    (
+        f'[ceilings.node]\n"warm/tiny" = "{"9" * 400}ms"\n',
+        2,
+        "ms' is no latency: write a number with us, ms or s",
+    ),
     (
         '[ceilings.node]\n"warm/tiny" = "0ms"\n',
         2,
-        'no latency is below "0ms"; write what it may take at most.',
+        'a ceiling of "0ms" always fails; write the longest time allowed.',
     ),
     (
         '[ceilings.node]\n"warm/tiny" = "3x floor"\n',
@@ -180,16 +185,16 @@ FAULTS = [
     ),
     # The artifact.
     ("artifact = []\n", 1, "artifact is an array; write a table [artifact]."),
-    ("[artifact]\n\ngzip_byte = 1\n", 3, '[artifact] has no "gzip_byte"; did you mean "gzip_bytes"?'),
-    ("[artifact]\nbytes = true\n", 2, "bytes = True is no size; write bytes as an integer, or a string"),
-    ("[artifact]\nbytes = 1.5\n", 2, "bytes = 1.5 is no size; write bytes as an integer, or a string"),
-    ('[artifact]\nbytes = ""\n', 2, "bytes = '' is no size; write bytes as an integer, or a string"),
-    ('[artifact]\nbytes = "20"\n', 2, "bytes = '20' has no unit; write bytes as an integer, or a string"),
-    ('[artifact]\nbytes = "20 mb"\n', 2, 'bytes = \'20 mb\': "mb" is no unit of size; did you mean "20 MB"?'),
-    ('[artifact]\ngzip_bytes = "2 GB"\n', 2, "gzip_bytes = '2 GB' has the unknown unit GB; write bytes as"),
-    ("[artifact]\nbytes = 0\n", 2, "no artifact has bytes of 0; write what it may have at most."),
+    ("[artifact]\n\ngzip_byte = 1\n", 3, '[artifact] has no "gzip_byte"; did you mean gzip_bytes?'),
+    ("[artifact]\nbytes = true\n", 2, "True is no size; write bytes as an integer, or a string"),
+    ("[artifact]\nbytes = 1.5\n", 2, "1.5 is no size; write bytes as an integer, or a string"),
+    ('[artifact]\nbytes = ""\n', 2, "'' is no size; write bytes as an integer, or a string"),
+    ('[artifact]\nbytes = "20"\n', 2, "'20' has no unit; write bytes as an integer, or a string"),
+    ('[artifact]\nbytes = "20 mb"\n', 2, '\'20 mb\': "mb" is no unit of size; did you mean "20 MB"?'),
+    ('[artifact]\ngzip_bytes = "2 GB"\n', 2, "'2 GB' has the unknown unit GB; write bytes as"),
+    ("[artifact]\nbytes = 0\n", 2, "no artifact has bytes of 0; write the most that is allowed."),
     ('[artifact]\nfunctions = "many"\n', 2, "functions is a string; write an integer: functions = 8192."),
-    ("[artifact]\nfunctions = -1\n", 2, "no artifact has functions of -1; write what it may have at most."),
+    ("[artifact]\nfunctions = -1\n", 2, "no artifact has functions of -1; write the most that is allowed."),
     (
         "[artifact]\nmemory_pages = 65537\n",
         2,
@@ -199,17 +204,17 @@ FAULTS = [
     (
         '[artifact]\nimports = [\n  "a.*",\n  1,\n]\n',
         4,
-        "imports holds an integer; write strings: imports = [",
+        "an element of imports is an integer; write strings: imports = [",
     ),
     (
         '[artifact]\nimports = [\n  "a.*", # x\n  "",\n]\n',
         4,
-        "imports holds an empty string; delete or name it.",
+        "imports holds an empty string; delete it, or fill it in.",
     ),
     (
         '[artifact]\npresets = [\n  "fastly-computer",\n]\n',
         3,
-        'there is no preset "fastly-computer"; did you mean "fastly-compute"?',
+        'there is no preset "fastly-computer"; did you mean fastly-compute?',
     ),
     (
         '[artifact]\npresets = ["fastly-compute",\n"fastly-compute"]\n',
@@ -219,13 +224,13 @@ FAULTS = [
     # Known divergences.
     ('[known]\ncase = "a"\n', 1, "known is a table; write [[known]], with two brackets."),
     ('known = [\n  "a"\n]\n', 2, "a known divergence is a string; write a table [[known]]."),
-    (known() + "feild = 1\n", 7, '[[known]] has no "feild"; did you mean "field"?'),
+    (known() + "feild = 1\n", 7, '[[known]] has no "feild"; did you mean field?'),
     ("\n" + known(case=""), 2, 'this known divergence has no case; add case = "errors/deep_*".'),
     (known(runtimes=""), 1, 'this known divergence has no runtimes; add runtimes = ["deno >=2.8,<3"].'),
     (known(field=""), 1, 'this known divergence has no field; add field = "stderr".'),
     (known(reason=""), 1, 'this known divergence has no reason; add reason = "why it diverges".'),
     (known() + known(issue=""), 7, "this known divergence has no issue; add issue = "),
-    (known(case="3"), 2, 'case is an integer; add case = "errors/deep_*".'),
+    (known(case="3"), 2, 'case is an integer; write case = "errors/deep_*".'),
     (known(case='" "'), 2, 'case is empty; write case = "errors/deep_*".'),
     (known(reason='""'), 5, 'reason is empty; write reason = "why it diverges".'),
     (known(issue='""'), 6, 'issue is empty; write issue = "https://…", where it is tracked.'),
@@ -241,8 +246,8 @@ FAULTS = [
         4,
         "no field is named; write one or more of: stdout, stderr, ending, leak, start, assertion.",
     ),
-    (known(field='"stdrr"'), 4, 'there is no field "stdrr"; did you mean "stderr"?'),
-    (known(field='[\n"leak",\n"leaks"]'), 6, 'there is no field "leaks"; did you mean "leak"?'),
+    (known(field='"stdrr"'), 4, 'there is no field "stdrr"; did you mean stderr?'),
+    (known(field='[\n"leak",\n"leaks"]'), 6, 'there is no field "leaks"; did you mean leak?'),
     (known(field='["leak", "leak"]'), 4, 'the field "leak" is given twice; delete one of the two.'),
     (TWICE, 11, 'stderr of "a" on "node" is already known (line 3, for "node"); delete one of the two.'),
     (
@@ -299,7 +304,8 @@ def test_an_unreadable_file_says_why(tmp_path: Path) -> None:
         load_contract(tmp_path)
 
     assert (
-        str(caught.value) == f"{tmp_path} cannot be read (Is a directory); give the path of a readable file."
+        str(caught.value)
+        == f"{tmp_path} cannot be read (Is a directory); check the path and its permissions."
     )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.contract import conclusions, load_contract
+from pytest_wasmedge.contract import conclusions
+from pytest_wasmedge.contract.read import load_contract
 from pytest_wasmedge.model import Artifact, Availability
 from pytest_wasmedge.reports import record
 from pytest_wasmedge.reports.record import RunRecord

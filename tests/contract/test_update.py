@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.contract import load_contract
+from pytest_wasmedge.contract.read import load_contract
 from pytest_wasmedge.contract.update import KnownDraft, MeasuredCeiling, round_up, update_contract
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import ms
@@ -305,10 +305,10 @@ def test_other_ways_to_write_tables(tmp_path: Path, start: str, expected: str) -
             'ceilings = {node = {"warm/tiny" = "1ms"}}\n',
             "bun",
             [],
-            "write what stands there as tables, [ceilings.R",
+            "write its content as tables, [ceilings.R",
         ),
         ("known = []\n", "", [DRAFT], ":1: known is an array; write its entries as [[known]] tables."),
-        ("[artifact]\nbites = 1\n", "bun", [], ':2: [artifact] has no "bites"; did you mean "bytes"?'),
+        ("[artifact]\nbites = 1\n", "bun", [], ':2: [artifact] has no "bites"; did you mean bytes?'),
     ],
 )
 def test_what_cannot_be_updated_stays(
@@ -326,7 +326,7 @@ def test_what_cannot_be_updated_stays(
 @pytest.mark.parametrize(
     ("kind", "headroom", "message"),
     [
-        ("warm/tinny", 1.5, 'did you mean "warm/tiny"?'),
+        ("warm/tinny", 1.5, "did you mean warm/tiny?"),
         ("warm/tiny", 0.9, "a head-room of 0.9 puts ceilings below"),
     ],
 )

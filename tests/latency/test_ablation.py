@@ -15,7 +15,7 @@ import pytest
 from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands import compare as comparison
 from pytest_wasmedge.errors import ArtifactError, HostStartError, LatencyError, RuntimeUnavailableError
-from pytest_wasmedge.latency.ablation import Ablation, Entry, Result, entry, lines
+from pytest_wasmedge.latency.ablation import Ablation, Result, Variant, lines
 from pytest_wasmedge.latency.quiet import Quiet
 from pytest_wasmedge.latency.sampling import Sample
 from pytest_wasmedge.latency.statistics import Interval
@@ -26,7 +26,7 @@ from tests.waiting import until_gone
 
 NAMES = ("raw", "wizer", "O2")
 ENTRIES = [
-    Entry(name, Artifact(Path(f"{name}.wasm"), digit * 64, size, name), size // 3, size // 1000)
+    Variant(name, Artifact(Path(f"{name}.wasm"), digit * 64, size, name), size // 3, size // 1000)
     for name, digit, size in (("raw", "1", 17_209_507), ("wizer", "2", 18_587_679), ("O2", "3", 900_000))
 ]
 
@@ -254,7 +254,7 @@ def test_code_pushed_out_is_compiled_unmeasured(tmp_path: Path) -> None:
 
 def test_an_entry_tells_what_needs_no_start(tmp_path: Path) -> None:
     """Size under gzip and the number of functions come from the bytes."""
-    each = entry("mine", wat.artifact(tmp_path, wat.TRAP))
+    each = Variant.of("mine", wat.artifact(tmp_path, wat.TRAP))
 
     assert each.function_count == 3
     assert 0 < each.gzip_bytes < each.artifact.size_bytes

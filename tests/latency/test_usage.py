@@ -87,15 +87,15 @@ def test_nothing_to_tell() -> None:
 
     for host in (Served(), Served(gone.pid)):
         assert peak_memory_of(host, Invocation()) is None
-        with Meter() as meter:
-            assert meter.read(host) == Usage(None, None)
+        meter = Meter()
+        assert meter.read(host) == Usage(None, None)
 
 
 @linux_only
 def test_a_process(serve: Serve) -> None:
     """CPU time and peak memory are those of the process, also of memory that it has given back."""
-    with Meter() as meter:
-        told = meter.read(serve(BURN))
+    meter = Meter()
+    told = meter.read(serve(BURN))
 
     assert told.cpu_ns is not None
     assert told.peak_memory_bytes is not None
@@ -105,9 +105,9 @@ def test_a_process(serve: Serve) -> None:
 
 def test_children_count(serve: Serve) -> None:
     """What a process started counts with it, running or waited for; peaks at different times make no sum."""
-    with Meter() as meter:
-        running = meter.read(serve(starts(BURN + PAUSE, "inner.stdout.readline()")))
-        ended = meter.read(serve(starts(BURN, "inner.wait()")))
+    meter = Meter()
+    running = meter.read(serve(starts(BURN + PAUSE, "inner.stdout.readline()")))
+    ended = meter.read(serve(starts(BURN, "inner.wait()")))
 
     for told in (running, ended):
         assert told.cpu_ns is not None
@@ -117,11 +117,11 @@ def test_children_count(serve: Serve) -> None:
 
 def test_meter_counts_what_began_since(serve: Serve) -> None:
     """A process that began after the meter counts whole, one that was there by what it took since."""
-    with Meter() as meter:
-        host = serve(BURN)
-        whole = meter.read(host).cpu_ns
-        meter.begin(host)
-        since = meter.read(host).cpu_ns
+    meter = Meter()
+    host = serve(BURN)
+    whole = meter.read(host).cpu_ns
+    meter.begin(host)
+    since = meter.read(host).cpu_ns
 
     assert whole is not None
     assert since is not None
@@ -133,15 +133,15 @@ def test_meter_counts_what_began_since(serve: Serve) -> None:
 def test_meter_of_this_process() -> None:
     """For a host in this process, what the process took and gained since counts, and none of its children."""
     host = Served(os.getpid())
-    with Meter() as meter:
-        before = meter.read(host)
-        until_ns = time.thread_time_ns() + BURN_NS
-        while time.thread_time_ns() < until_ns:
-            pass
-        bytearray(b"x") * (64 * MIB)
-        after = meter.read(host)
-    with Meter() as meter:
-        anew = meter.read(host)
+    meter = Meter()
+    before = meter.read(host)
+    until_ns = time.thread_time_ns() + BURN_NS
+    while time.thread_time_ns() < until_ns:
+        pass
+    bytearray(b"x") * (64 * MIB)
+    after = meter.read(host)
+    meter = Meter()
+    anew = meter.read(host)
 
     assert before.cpu_ns is not None
     assert after.cpu_ns is not None
@@ -155,8 +155,8 @@ def test_meter_of_this_process() -> None:
 def test_meter_takes_an_outcome_s_word() -> None:
     """Where a process served one invocation alone, its outcome tells what it took."""
     outcome = Outcome(b"", b"", exited(0), timings=Timings(1, cpu_ns=7, peak_memory_bytes=9))
-    with Meter() as meter:
-        assert meter.read(Served(os.getpid()), outcome) == Usage(7, 9)
+    meter = Meter()
+    assert meter.read(Served(os.getpid()), outcome) == Usage(7, 9)
 
 
 @linux_only
@@ -227,10 +227,7 @@ def test_density_needs_guests_that_surely_ran(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_only_what_was_seen_while_all_ran(seen: list[tuple[int, int, int]], memory_bytes: int | None) -> None:
     """The median counts of what was seen wholly between the last one's latest start and the first one's end."""
-    outcome = Outcome(b"", b"", exited(0))
-    stays = [usage._Stay(outcome, 10, 55), usage._Stay(outcome, 30, 70)]
-
-    assert usage._while_alive(stays, seen) == memory_bytes
+    assert usage._while_alive([(10, 55), (30, 70)], seen) == memory_bytes
 
 
 def test_density_of_guests_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:

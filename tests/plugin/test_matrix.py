@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.contract import Ceiling, Contract
-from pytest_wasmedge.contract.entries import parse_runtime
+from pytest_wasmedge.contract.entries import Ceiling, Contract, parse_runtime
 from pytest_wasmedge.errors import ContractError, ProvisionError, UnknownRuntimeError, UnsupportedError
 from pytest_wasmedge.latency.units import ms
 from pytest_wasmedge.model import Availability

@@ -303,11 +303,11 @@ def test_a_program_that_is_none(project: pytest.Pytester) -> None:
         ('{"exit_code": "1"}', "exit_code must be a whole number. Correct it."),
         ('{"exit_code": true}', "exit_code must be a whole number. Correct it."),
         ('{"stdout": null}', "stdout must be a string. Correct it."),
-        ('{"root": "gone"}', "there is no folder gone beside it, which its root names. Make it."),
+        ('{"root": "gone"}', "names the folder gone, which is not beside it. Create it."),
         ('{"root": "../above"}', "root must be the name of a folder beside it. Correct it."),
         ('{"root": ""}', "root must be the name of a folder beside it. Correct it."),
         ('{"root": "/"}', "root must be the name of a folder beside it. Correct it."),
-        ('{"dirs": ["gone"]}', "there is no folder gone beside it, which its dirs names. Make it."),
+        ('{"dirs": ["gone"]}', "names the folder gone, which is not beside it. Create it."),
         ('{"exit_cod": 1}', "has the unknown key exit_cod. Did you mean exit_code?"),
         ('{"operations": []}', "describes its run by `operations`, which are for later versions of WASI."),
     ],
@@ -328,7 +328,7 @@ def test_description_in_another_encoding(tmp_path: Path) -> None:
     wat.write(tmp_path / "a.wasm", wat.TRAP)
     (tmp_path / "a.json").write_bytes(b'{"stdout": "\xff"}')
 
-    with pytest.raises(CorpusError, match=r"a\.json is not UTF-8"):
+    with pytest.raises(CorpusError, match=r"a\.json:1: byte 0xff is not UTF-8"):
         load_testsuite(tmp_path)
 
 
