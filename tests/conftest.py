@@ -29,7 +29,8 @@ def ctrl_c_is_heard() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: Tests that start a real runtime, or need an installed tool or the compiled Ruby: folders, files, or single tests.
+#: Tests that start a real runtime, need an installed tool or the compiled Ruby, or take long (the faults of the gate, runs
+#: with workers): folders, files, or single tests.
 #: All others are the unit tier, which runs with an empty cache: what is missing here fails there.
 NEEDS_RUNTIMES = (
     "runtimes/",
@@ -38,9 +39,12 @@ NEEDS_RUNTIMES = (
     "commands/test_export.py",
     "contract/test_run.py::test_a_deployed_edge_has_no_ceilings",
     "latency/test_quiet.py::test_the_plugin_knows_what_comes_next",
+    "plugin/test_gate_faults.py",
     "plugin/test_gating.py",
     "plugin/test_matrix.py",
     "plugin/test_own_glue.py",
+    "plugin/test_verdicts.py::test_a_crash_is_one_failure",
+    "plugin/test_verdicts.py::test_facts_travel_from_workers",
     "plugin/test_wasi_testsuite.py",
     "plugin/test_xdist.py",
     "provision/test_bad_networks.py",
