@@ -29,8 +29,8 @@ def ctrl_c_is_heard() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: Tests that start a real runtime, need an installed tool or the compiled Ruby, or take long (faults of the gate, runs with
-#: workers): folders, files, or single tests.
+#: Tests that start a real runtime, need an installed tool or the compiled Ruby, or take long (faults of the gate, runs
+#: with workers): folders, files, or single tests.
 #: All others are the unit tier, which runs with an empty cache: what is missing here fails there.
 NEEDS_RUNTIMES = (
     "runtimes/",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import struct
 from collections import Counter
 from dataclasses import replace
@@ -42,10 +43,11 @@ def fingerprint() -> str:
 
 
 @functools.cache
-def component_wat(*, has_memory: bool = True, most_times: int = 1) -> str:
+def component_wat(*, has_memory: bool = True, most_times: int = 1, proposals: tuple[str, ...] = ()) -> str:
     """Return the component as text, with an empty module in the place of the artifact.
 
-    It fits an artifact that exports a memory, or not, and imports each function at most ``most_times``.
+    It fits an artifact that exports a memory, or not, imports each function at most ``most_times``, and has a memory of
+    the kind that these proposals allow.
     """
     wat = Path(__file__).with_name("wasi_http.wat").read_text(encoding="utf-8")
     gates, answers = [], []
@@ -69,21 +71,60 @@ def component_wat(*, has_memory: bool = True, most_times: int = 1) -> str:
         "ELEMENTS": " ".join(f"${name}" for name in SIGNATURES),
         "ANSWERS": "\n".join(answers),
         "MEMORY": _ITS_MEMORY if has_memory else _NO_MEMORY,
+        "MEMORY_TYPE": " ".join(
+            (
+                *(["i64"] if "64-bit memory" in proposals else []),
+                *(["0", "65536", "shared"] if "threads" in proposals else ["0"]),
+                *(["(pagesize 1)"] if "custom page sizes" in proposals else []),
+            )
+        ),
     }
     for name, piece in pieces.items():
         wat = wat.replace(f"@{name}@", piece)
+    return _with_wide_addresses(wat) if "64-bit memory" in proposals else wat
+
+
+def _with_wide_addresses(wat: str) -> str:
+    """Return the component's text with 64-bit addresses wherever it reads or writes the artifact's memory."""
+    # Which operands are addresses, or sizes as wide as one.
+    wide = {"memory.copy $guest": (0,), "memory.copy $own": (1,), "memory.fill $guest": (0, 2)}
+    uses = r"\((memory\.(?:copy|fill) \$\w+|[if]\d+\.(?:load|store)\w*)(?: \$(?:guest|own))?(?: offset=\d+)? "
+    # From the end, so that an operand that has such a use itself is changed before it is wrapped.
+    for use in reversed([each for each in re.finditer(uses, wat) if "$guest" in each[0]]):
+        operands, at = [], use.end()
+        for _ in range(3 if use[1].startswith("memory.") else 1):
+            end = _end_of_operand(wat, at)
+            operands.append((at, end))
+            at = end + len(wat[end:]) - len(wat[end:].lstrip())
+        for index in reversed(wide.get(use[1], (0,))):
+            start, end = operands[index]
+            wat = f"{wat[:start]}(i64.extend_i32_u {wat[start:end]}){wat[end:]}"
     return wat
 
 
-def wrap(artifact: bytes) -> bytes:
-    """Return the component around this artifact. Raises ArtifactError if the bytes are no module."""
+def _end_of_operand(wat: str, start: int) -> int:
+    """Return where an operand in parentheses ends."""
+    depth = 0
+    for at in range(start, len(wat)):
+        depth += {"(": 1, ")": -1}.get(wat[at], 0)
+        if not depth:
+            return at + 1
+    raise ValueError(f"no operand at {wat[start : start + 20]!r}")
+
+
+def wrap(artifact: bytes, proposals: tuple[str, ...] = ()) -> bytes:
+    """Return the component around this artifact, which needs these proposals.
+
+    Raises ArtifactError if the bytes are no module.
+    """
     import wasmtime
 
     info = inspect(artifact)
     times = Counter(name for _, name, _ in info.imports)
     most_times = max(times.values(), default=1)
     module = artifact if most_times == 1 else imports_once(artifact)
-    text = component_wat(has_memory=("memory", "memory") in info.exports, most_times=most_times)
+    has_memory = ("memory", "memory") in info.exports
+    text = component_wat(has_memory=has_memory, most_times=most_times, proposals=proposals)
     return with_section(bytes(wasmtime.wat2wasm(text)), _CORE_MODULE_SECTION, module)
 
 

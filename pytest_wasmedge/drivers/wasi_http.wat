@@ -167,7 +167,7 @@
 
   (core module $bridge
     (import "store" "memory" (memory $own 4))
-    (import "memory" "memory" (memory $guest 0))
+    (import "memory" "memory" (memory $guest @MEMORY_TYPE@))
     (import "store" "free" (global $free (mut i32)))
     (import "gate" "table" (table @COUNT@ funcref))
     (import "guest" "_start" (func $start))

@@ -131,6 +131,8 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
             f"--header=@{headers}",
             f"-Wmax-memory-size={launch.limits.memory_bytes}",
             *_proposal_flags(launch.artifact),
+            # The allocator that it prefers takes no shared memory.
+            *(["-Opooling-allocator=n"] if "threads" in launch.artifact.proposals else []),
             # Otherwise it does not start with a guest that needs more.
             f"-Opooling-max-memory-size={_MOST_MEMORY_BYTES}",
             f"-Opooling-max-memories-per-module={_MOST_MEMORIES}",
@@ -157,7 +159,7 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
         wrapped = workspace / "component.wasm"
-        wrapped.write_bytes(wasi_http.wrap(artifact.path.read_bytes()))
+        wrapped.write_bytes(wasi_http.wrap(artifact.path.read_bytes(), artifact.proposals))
         flags = (*_proposal_flags(artifact), *self.flags)
         argv = [str(executable), "compile", *flags, "-o", str(path), str(wrapped)]
         problem = f"{self.name} could not start with {artifact.name}: wasmtime cannot compile it inside its component"
@@ -166,7 +168,8 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
 
 def _proposal_flags(artifact: Artifact) -> tuple[str, ...]:
     """Return the options that enable all proposals, for an artifact that needs any."""
-    return ("-W", "all-proposals=y") if artifact.proposals else ()
+    shared = ",shared-memory=y" if "threads" in artifact.proposals else ""
+    return ("-W", f"all-proposals=y{shared}") if artifact.proposals else ()
 
 
 def _ending_in(log: Path, number: int) -> Ending | None:
