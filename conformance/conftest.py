@@ -23,11 +23,13 @@ _STDOUT_IS_ENOUGH = ("test_stdout", "test_latency", "test_baseline", "test_contr
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out what was not asked for: a comparison without a baseline, limits that no contract sets, programs."""
+    if parts := config.stash.get(stash.PARTS, []):
+        return True if collection_path.suffix == ".py" and collection_path.name not in parts else None
     if collection_path.name == "test_wasi_testsuite.py":
         return None if config.option.wasm_corpus else True
     if collection_path.name == "test_contract.py":
-        # Collected by its own name only: where the suite runs, test_latency.py judges the same.
-        return None if str(collection_path) in config.args else True
+        # Where the suite runs, test_latency.py judges the same.
+        return True
     if collection_path.name not in ("test_baseline.py", "test_compiling.py", "test_artifact.py"):
         return None
     session = stash.session(config)

@@ -10,30 +10,27 @@ from pytest_wasmedge.plugin import stash
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test once for each ceiling that it can judge."""
+    """Run the test once for each ceiling that can be judged."""
     session = stash.session(metafunc.config)
-    begin = "cold/" if "wasm_cold_start" in metafunc.fixturenames else "warm/"
     params = []
     for runtime in session.selection.selected:
         for kind in session.held.ceilings(runtime):
-            name = kind.partition("/")[2]
-            if not kind.startswith(begin):
-                continue
-            mark = pytest.mark.cache_state(name) if begin == "cold/" else pytest.mark.workload(name)
-            own = [] if kind == f"cold/{runtime.cache_state}" else [mark]
-            params.append(pytest.param(runtime.name, marks=own, id=f"{runtime.name}-{name}"))
-    metafunc.parametrize("wasm_runtime", params, indirect=True, scope="session")
+            start, name = kind.split("/")
+            mark = pytest.mark.workload(name) if start == "warm" else pytest.mark.cache_state(name)
+            marks = [] if kind == f"cold/{runtime.cache_state}" else [mark]
+            test = f"{runtime.name}-{start}-{name}"
+            params.append(pytest.param(runtime.name, kind, marks=marks, id=test))
+    metafunc.parametrize(("wasm_runtime", "kind"), params, indirect=["wasm_runtime"], scope="session")
 
 
-def test_cold_start_ceiling(wasm_cold_start: Measurement, ceiling: Ceiling) -> None:
-    """A cold start is under its ceiling."""
-    hold(wasm_cold_start, ceiling(wasm_cold_start.kind))
-
-
-def test_warm_latency_ceiling(
-    request: pytest.FixtureRequest, wasm_warm_latency: Measurement, ceiling: Ceiling
+def test_ceiling(
+    request: pytest.FixtureRequest,
+    kind: str,
+    wasm_cold_start: Measurement,
+    wasm_warm_latency: Measurement,
+    ceiling: Ceiling,
 ) -> None:
-    """So is a further invocation."""
-    if wasm_warm_latency.kind != "warm/tiny":
+    """A cold start, or a further invocation, is under its ceiling; nothing else is measured."""
+    if kind.startswith("warm/") and kind != "warm/tiny":
         request.getfixturevalue("ruby")
-    hold(wasm_warm_latency, ceiling(wasm_warm_latency.kind))
+    hold(wasm_cold_start if kind.startswith("cold/") else wasm_warm_latency, ceiling(kind))

@@ -58,12 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
         suite = bundled.suite()
         if option.wasm_conformance == "only":
             config.args[:] = [str(suite)]
-        if option.wasm_conformance:
-            _collect_also(config, suite)
-        elif option.wasm_corpus:
-            _collect_also(config, suite / "test_wasi_testsuite.py")
-        if ceilings:
-            _collect_also(config, suite / "test_contract.py")
+        wanted = {"test_wasi_testsuite.py": option.wasm_corpus, "test_contract.py": ceilings}
+        parts = [name for name, is_wanted in wanted.items() if is_wanted]
+        _collect_also(config, suite, [] if option.wasm_conformance else parts)
     if hasattr(config, "workerinput"):
         return
     recorder = Recorder(config)
@@ -98,11 +95,15 @@ def _usage_errors() -> Iterator[None]:
         raise pytest.UsageError(printable(str(error))) from error
 
 
-def _collect_also(config: pytest.Config, place: Path) -> None:
-    """Collect a part of the suite too, unless the arguments include it."""
+def _collect_also(config: pytest.Config, suite: Path, parts: list[str]) -> None:
+    """Collect the suite too, or only these files of it, unless the command line has it already."""
     given = (config.invocation_params.dir / arg.partition("::")[0] for arg in config.args)
-    if not any(place.resolve().is_relative_to(each.resolve()) for each in given):
-        config.args.append(str(place))
+    if not any(suite.resolve().is_relative_to(each.resolve()) for each in given):
+        config.args.append(str(suite))
+        config.stash[stash.PARTS] = parts
+    # The arguments of a worker are those of its controller, which has added the suite.
+    elif stash.WORKER_PARTS in getattr(config, "workerinput", {}):
+        config.stash[stash.PARTS] = config.workerinput[stash.WORKER_PARTS]  # type: ignore[attr-defined]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -114,7 +115,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     names = ", ".join(runtime.name for runtime in session.selection.selected)
     suite = {"also": "the conformance suite, beside your tests", "only": "the conformance suite alone"}
     suites = [suite.get(option.wasm_conformance, "your tests")]
-    if any(arg.endswith("test_contract.py") for arg in config.args):
+    if "test_contract.py" in config.stash.get(stash.PARTS, ()):
         suites.append("the ceilings of the contract")
     if option.wasm_corpus:
         suites.append("the programs of --wasm-corpus")
@@ -128,6 +129,8 @@ def pytest_configure_node(node: Any) -> None:
         session = stash.session(node.config)
         node.workerinput[stash.VERSIONS] = session.selection.resolver.resolved
         node.workerinput[stash.PROMISED] = sorted(session.promised)
+        if stash.PARTS in node.config.stash:
+            node.workerinput[stash.WORKER_PARTS] = node.config.stash[stash.PARTS]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -32,7 +32,9 @@ RUNTIMES = pytest.StashKey[list[str]]()
 #: The test that runs now.
 CURRENT = pytest.StashKey[pytest.Item]()
 #: What a worker of pytest-xdist gets from its controller: exact versions, and the runtimes that can run here.
-VERSIONS, PROMISED = "wasm_versions", "wasm_promised"
+VERSIONS, PROMISED, WORKER_PARTS = "wasm_versions", "wasm_promised", "wasm_parts"
+#: The files of the bundled suite that were added to what is collected; empty if all were.
+PARTS = pytest.StashKey[list[str]]()
 _SESSION = pytest.StashKey["WasmSession"]()
 _MEASURING = pytest.StashKey["Measuring"]()
 _QUIET = pytest.StashKey["Quiet | None"]()

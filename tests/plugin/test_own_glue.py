@@ -408,6 +408,38 @@ def test_it_replaces_ours(project: Path) -> None:
     assert known["deno"].probe().path.endswith(f"serving {project}/edge/server.ts")
 
 
+def test_flags_for_the_program(pytester: pytest.Pytester) -> None:
+    """Flags of a runtime go where its program takes them, and the closing lines name them."""
+    wat.write(pytester.path / "echo.wasm", wat.ECHO)
+    pytester.makepyprojecttoml(
+        """
+        [tool.pytest-wasmedge.runtimes.wasmtime-cli]
+        flags = ["-W", "trap-on-grow-failure=y"]
+        [tool.pytest-wasmedge.runtimes.node]
+        flags = ["--stack-size=500"]
+        [tool.pytest-wasmedge.runtimes.wasmedge]
+        flags = ["--nonsense"]
+        """
+    )
+    pytester.makepyfile("def test_it(host):\n    assert host.run(b'x').stdout == b'x'\n")
+    result = pytester.runpytest_subprocess(
+        "--runtimes=wasmtime-cli,node,wasmedge", "--wasm-artifact=echo.wasm"
+    )
+
+    # The last one does not know its flag.
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines_random(
+        ["wasmtime-cli: started with -W trap-on-grow-failure=y", "node: started with --stack-size=500"]
+    )
+
+
+def test_a_runtime_that_is_no_program_takes_no_flags(tmp_path: Path) -> None:
+    """The one in this process has no command line."""
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest-wasmedge.runtimes.wasmtime]\nflags = ["-x"]\n')
+    with pytest.raises(GlueError, match="has the unknown key wasmtime"):
+        own_glue.runtimes(tmp_path, builtin_runtimes())
+
+
 HEAD = "[tool.pytest-wasmedge.runtimes.deno]\n"
 
 
@@ -441,6 +473,11 @@ HEAD = "[tool.pytest-wasmedge.runtimes.deno]\n"
         ),
         (f"{HEAD}server = '/etc/hostname'\n", "'/etc/hostname'; give a path inside the project."),
         (f"{HEAD}server = '.'\n", "'.'; give a path inside the project."),
+        (
+            f"{HEAD}server = 's.ts'\nflags = ['-x']\n",
+            "[tool.pytest-wasmedge.runtimes.deno] has flags beside glue of your own: give them as args.",
+        ),
+        (f"{HEAD}flags = 'x'\n", "runtimes.deno.flags is 'x'; give a list of strings"),
         (
             f"{HEAD}server = 's.ts'\nartifact = 's.ts'\n",
             "runtimes.deno.artifact names s.ts, where no artifact can be",

@@ -350,3 +350,15 @@ def test_facts_travel_from_workers(project: pytest.Pytester) -> None:
         said["0"][1].startswith("2 outcomes compared on 2 runtimes with the baseline base")
         or len(said["0"]) == 2
     )
+
+
+def test_ceilings_are_collected_beside_the_tests(project: pytest.Pytester) -> None:
+    """The measurements that a contract's ceilings need have ids like any test's, with workers too."""
+    (project.path / "portability.toml").write_text('[ceilings.one]\n"warm/tiny" = "60s"\n')
+    tests = "def test_it(host):\n    assert host\n"
+    for options in (["-v"], ["-v", "-n", "2"]):
+        result = run(project, tests, *options, runtimes="one,two", apart=True)
+
+        result.assert_outcomes(passed=3)
+        assert "test_contract.py::test_ceiling[one-warm-tiny]" in result.stdout.str()
+        assert "collects your tests and the ceilings of the contract" in result.stdout.str()

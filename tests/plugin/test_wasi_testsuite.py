@@ -154,7 +154,7 @@ def test_programs_do_as_they_say(project: pytest.Pytester) -> None:
     result = run(project, "-v", runtimes=",".join(GIVING))
 
     said = result.stdout.str()
-    told = dict(re.findall(r"^::test_program\[(\S+)\] ([A-Z]+)", said, re.MULTILINE))
+    told = dict(re.findall(r"^test_wasi_testsuite\.py::test_program\[(\S+)\] ([A-Z]+)", said, re.MULTILINE))
     assert told == {
         f"{name}-{runtime}": "FAILED" if (name, runtime) in BENT else "PASSED"
         for name in GOOD
