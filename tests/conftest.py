@@ -53,6 +53,7 @@ NEEDS_RUNTIMES = (
     "provision/test_moving.py",
     "provision/test_standing.py",
     "provision/test_trees.py",
+    "reports/test_benchmark.py",
     "test_absent_tool.py",
     "test_adding_a_runtime.py",
     "test_benchmarks.py",

@@ -74,8 +74,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _has_ceilings(config: pytest.Config) -> bool:
-    """True if the contract has ceilings that this run can judge, and the user did not ask for single tests."""
-    if any("::" in arg for arg in config.args):
+    """Return whether this run is to judge ceilings of the contract by tests of its own.
+
+    Not if it names single tests, or has the suite among its folders, a checkout's own for example.
+    """
+    places = [config.invocation_params.dir / arg for arg in config.args]
+    if any("::" in arg for arg in config.args) or any(
+        (each / "test_contract.py").is_file() for each in places
+    ):
         return False
     with _usage_errors():
         session = stash.session(config)
