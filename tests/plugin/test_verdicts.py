@@ -356,6 +356,8 @@ def test_ceilings_are_collected_beside_the_tests(project: pytest.Pytester) -> No
     """The measurements that a contract's ceilings need have ids like any test's, with workers too."""
     (project.path / "portability.toml").write_text('[ceilings.one]\n"warm/tiny" = "60s"\n')
     tests = "def test_it(host):\n    assert host\n"
+    # A project may have a file of that name too.
+    (project.path / "test_contract.py").write_text("")
     for options in (["-v"], ["-v", "-n", "2"]):
         result = run(project, tests, *options, runtimes="one,two", apart=True)
 
