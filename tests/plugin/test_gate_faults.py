@@ -210,7 +210,7 @@ FAULTS = {
     ),
     "a leak, where another field is known": Planted(
         "from pytest_wasmedge.portability.leaks import assert_no_leaks\n"
-        "def test_it(host):\n    assert_no_leaks(Outcome(b'at /root/x.rs:1', b'', exited(0)))\n",
+        "def test_it(host):\n    assert_no_leaks(Outcome(b'at /home/builder/x.rs:1', b'', exited(0)))\n",
         "--runtimes=one",
         "leaks",
         known("stdout"),
