@@ -41,11 +41,11 @@ class ComparedHost(Host):
             before = self.baseline.invoke(for_baseline)
             changes = compare(outcome, before, self.runtime.unchecked)
             if changes and outcome != self.head.invoke(again):
-                self._add_fact(VARYING, self._name())
+                self._add_fact(VARYING, [self.runtime.name, self._name()])
                 return outcome
-        self._add_fact(COMPARED, self._name())
+        self._add_fact(COMPARED, [self.runtime.name, self._name()])
         for change in changes:
-            self._add_fact(CHANGED, f"{self._name()} ({change.field})")
+            self._add_fact(CHANGED, [self.runtime.name, f"{self._name()} ({change.field})"])
         return outcome
 
     def pids(self) -> tuple[int, ...]:

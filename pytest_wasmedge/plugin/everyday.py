@@ -46,8 +46,10 @@ def named(runtimes: Mapping[str, str]) -> ModuleType:
     holder = ModuleType("pytest_wasmedge.named_fixtures")
     for name, runtime in runtimes.items():
         # pytest does not treat a parameter with a default as a fixture.
-        def named_host(wasm_session: WasmSession, runtime: str = runtime) -> Iterator[Host]:
-            yield from fixtures.hold(wasm_session, runtime)
+        def named_host(
+            wasm_session: WasmSession, pytestconfig: pytest.Config, runtime: str = runtime
+        ) -> Iterator[Host]:
+            yield from fixtures.hold(wasm_session, runtime, pytestconfig)
 
         _add(holder, f"wasm_{name}_host", named_host, _doc(runtime))
     return holder

@@ -6,6 +6,7 @@ Wiring only; imported at every pytest start, so kept light.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -66,27 +67,17 @@ def wasm_runtime(request: pytest.FixtureRequest, _wasm_selected: Callable[[], st
 
 @pytest.fixture(scope="session")
 def wasm_host(wasm_runtime: str, wasm_session: WasmSession, pytestconfig: pytest.Config) -> Iterator[Host]:
-    """A started host, which compares with the baseline if there is one; the test runs once for each of --runtimes."""
-    pool = wasm_session.baseline_pool
-    for host in hold(wasm_session, wasm_runtime):
-        if pool is None or host.runtime.deployed:
-            yield host
-            continue
-        from pytest_wasmedge.plugin.compared import ComparedHost
-        from pytest_wasmedge.plugin.facts import label_of
-
-        baseline = pool.acquire(host.runtime)
-        add_fact = partial(stash.add_fact, pytestconfig)
-        yield ComparedHost(host, baseline, lambda: label_of(pytestconfig.stash[stash.CURRENT]), add_fact)
-        pool.release(host.runtime)
+    """A started host; the test runs once for each of --runtimes."""
+    yield from hold(wasm_session, wasm_runtime, pytestconfig)
 
 
 @pytest.fixture(scope="session")
-def wasm_hosts(wasm_session: WasmSession) -> Iterator[dict[str, Host]]:
+def wasm_hosts(wasm_session: WasmSession, pytestconfig: pytest.Config) -> Iterator[dict[str, Host]]:
     """All selected hosts that can run here, by runtime name."""
-    yield {runtime.name: wasm_session.pool.acquire(runtime) for runtime in wasm_session.available}
-    for runtime in wasm_session.available:
-        wasm_session.pool.release(runtime)
+    with ExitStack() as held:
+        holding = contextmanager(hold)
+        names = [runtime.name for runtime in wasm_session.available]
+        yield {name: held.enter_context(holding(wasm_session, name, pytestconfig)) for name in names}
 
 
 @pytest.fixture
@@ -190,9 +181,9 @@ def wasm_slowdown(
     except UnsupportedError as error:
         skip(error)
     request.node.stash.setdefault(stash.FINDINGS, []).append(finding)
-    stash.add_fact(request.config, record.COMPARED, "cold start")
+    stash.add_fact(request.config, record.COMPARED, [finding.runtime, "cold start"])
     if not same:
-        stash.add_fact(request.config, record.CHANGED, "cold start (stdout)")
+        stash.add_fact(request.config, record.CHANGED, [finding.runtime, "cold start (stdout)"])
     return finding
 
 
@@ -209,7 +200,7 @@ def wasm_report_change(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """A function that takes the name of what differs from the baseline; the closing table lists it."""
     from pytest_wasmedge.reports import record
 
-    return lambda change: stash.add_fact(request.config, record.CHANGED, change)
+    return lambda change: stash.add_fact(request.config, record.CHANGED, ["", change])
 
 
 def skip(reason: object) -> NoReturn:
@@ -219,10 +210,11 @@ def skip(reason: object) -> NoReturn:
     pytest.skip(printable(str(reason)))
 
 
-def hold(session: WasmSession, name: str) -> Iterator[Host]:
+def hold(session: WasmSession, name: str, config: pytest.Config) -> Iterator[Host]:
     """Yield the host of a runtime, and release it afterwards; skip the test if the runtime cannot run here.
 
-    Raises HostStartError if it could when the run began.
+    If there is a baseline, the host also compares with it. Raises HostStartError if the runtime could run when the run
+    began.
     """
     from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError
 
@@ -233,7 +225,17 @@ def hold(session: WasmSession, name: str) -> Iterator[Host]:
         if name in session.promised:
             raise HostStartError(f"{name} could run when this run began, and cannot now: {error}") from error
         skip(error)
-    yield started
+    baselines = None if runtime.deployed else session.baseline_pool
+    if baselines is None:
+        yield started
+    else:
+        from pytest_wasmedge.plugin.compared import ComparedHost
+        from pytest_wasmedge.plugin.facts import label_of
+
+        add_fact = partial(stash.add_fact, config)
+        baseline = baselines.acquire(runtime)
+        yield ComparedHost(started, baseline, lambda: label_of(config.stash[stash.CURRENT]), add_fact)
+        baselines.release(runtime)
     session.pool.release(runtime)
 
 

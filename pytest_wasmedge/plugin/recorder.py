@@ -47,6 +47,7 @@ class Recorder:
             from pytest_wasmedge.reports.record import CASE, KNOWN, NEW
 
             facts: dict[str, Any] = getattr(report, "wasm_facts", {})
+            self.begin().add_comparisons(facts, names)
             for name in names:
                 verdict = "known" if KNOWN in facts else report.outcome
                 self.begin().add_test(name, verdict, facts, report.nodeid)

@@ -24,7 +24,8 @@ CASE = "case"
 KNOWN = "known_lines"
 #: The fields that diverge and that no entry of the contract excuses.
 NEW = "new"
-#: The outcomes that were compared with the baseline's, those that changed, and those that vary from run to run.
+#: The outcomes that were compared with the baseline's, those that changed, and those that vary from run to run: each a
+#: pair of the runtime (empty for those of the test) and its name.
 COMPARED, CHANGED, VARYING = "compared", "changed", "varying"
 DENSITY_BYTES = "density_bytes"
 #: Why a test was skipped, and that it asked for the reference.
@@ -165,11 +166,22 @@ class RunRecord:
             self.skips[facts[SKIPPED]] += 1
         self.compared_with_reference |= REFERENCE in facts
         self.known |= {(line, name) for line in facts.get(KNOWN, ())}
-        self.compared[name] = self.compared.get(name, 0) + len(facts.get(COMPARED, ()))
-        for seen, key in ((self.changed, CHANGED), (self.varying, VARYING), (self.hazards, HAZARDS)):
-            for what in facts.get(key, ()):
-                if name not in seen.setdefault(str(what), []):
-                    seen[str(what)].append(name)
+        for hazard in facts.get(HAZARDS, ()):
+            _note(self.hazards, hazard, name)
+
+    def add_comparisons(self, facts: dict[str, Any], names: Sequence[str]) -> None:
+        """Add what one test compared with the baseline, on whichever runtime; it ran on these."""
+        for runtime, _ in facts.get(COMPARED, ()):
+            self.compared[runtime] = self.compared.get(runtime, 0) + 1
+        for seen, key in ((self.changed, CHANGED), (self.varying, VARYING)):
+            for runtime, what in facts.get(key, ()):
+                for name in [runtime] if runtime else names:
+                    _note(seen, what, name)
+
+
+def _note(seen: dict[str, list[str]], what: str, name: str) -> None:
+    if name not in seen.setdefault(what, []):
+        seen[what].append(name)
 
 
 def measured_facts(measurements: Sequence[Measurement], findings: Sequence[Finding]) -> dict[str, object]:

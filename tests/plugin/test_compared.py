@@ -41,7 +41,7 @@ def test_what_is_the_same() -> None:
         Invocation(env={"A": "a"}),
     ]
 
-    assert compared(lambda _: b"x", lambda _: b"x", *asked) == [(COMPARED, "test")] * 4
+    assert compared(lambda _: b"x", lambda _: b"x", *asked) == [(COMPARED, ["one", "test"])] * 4
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,19 @@ def test_what_has_changed(head: Outcome, fields: list[str]) -> None:
     """Every field that differs is named."""
     facts = compared(lambda _: head, lambda _: b"x", Invocation())
 
-    assert facts == [(COMPARED, "test"), *((CHANGED, f"test ({field})") for field in fields)]
+    assert facts == [
+        (COMPARED, ["one", "test"]),
+        *((CHANGED, ["one", f"test ({field})"]) for field in fields),
+    ]
 
 
 def test_what_varies_has_not_changed() -> None:
     """A guest that answers otherwise from run to run is not compared, and that is said."""
     numbers = itertools.count()
 
-    assert compared(lambda _: b"%d" % next(numbers), lambda _: b"x", Invocation()) == [(VARYING, "test")]
+    assert compared(lambda _: b"%d" % next(numbers), lambda _: b"x", Invocation()) == [
+        (VARYING, ["one", "test"])
+    ]
 
 
 def test_folders_are_copied(tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_folders_are_copied(tmp_path: Path) -> None:
         return b" ".join(name.encode() for name in seen)
 
     asked = Invocation(preopens={"/": tmp_path})
-    assert compared(leave, leave, asked) == [(COMPARED, "test")]
+    assert compared(leave, leave, asked) == [(COMPARED, ["one", "test"])]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["input", "left"]
 
 

@@ -364,3 +364,19 @@ def test_ceilings_are_collected_beside_the_tests(project: pytest.Pytester) -> No
         result.assert_outcomes(passed=3)
         assert "test_contract.py::test_ceiling[one-warm-tiny]" in result.stdout.str()
         assert "collects your tests and the ceilings of the contract" in result.stdout.str()
+
+
+def test_every_kind_of_host_is_compared(project: pytest.Pytester) -> None:
+    """What `hosts` and the named ones are asked is compared with the baseline too, each on its runtime."""
+    wat.write(project.path / "base.wasm", wat.command(""))
+    result = run(
+        project,
+        "def test_all(hosts):\n    assert all(host.run(b'x').ending.ok for host in hosts.values())\n"
+        "def test_named(host, wasmtime_host):\n    assert wasmtime_host.run(b'y').ending.ok\n",
+        "--wasm-against=base.wasm",
+        runtimes="one,two",
+    )
+
+    # test_named runs twice, and asks the same again.
+    result.assert_outcomes(passed=3)
+    assert "3 outcomes compared on 3 runtimes with the baseline base" in result.stdout.str()

@@ -166,15 +166,19 @@ def test_what_changed_since_the_baseline() -> None:
     run.baseline = Artifact(Path("base.wasm"), "fedcba9876543210" * 4, 1, "base")
     for name in ("one", "two"):
         run.add_runtime(fake(name, "none"), Availability(True, "1.0"))
-        run.add_test(name, "passed", {record.COMPARED: ["a", "b"]})
+        run.add_test(name, "passed", {})
+        run.add_comparisons({record.COMPARED: [[name, "a"], [name, "b"]]}, [name])
     assert table(run)[-1] == (
         "4 outcomes compared on 2 runtimes with the baseline base, sha256 fedcba9876543210: no outcome changed",
         "plain",
     )
 
-    run.add_test("one", "passed", {record.CHANGED: ["core/hash (stdout)"], record.COMPARED: ["a"]})
-    run.add_test("two", "passed", {record.CHANGED: ["core/hash (stdout)"], record.COMPARED: ["a"]})
-    run.add_test("two", "passed", {record.CHANGED: ["core/array (ending)"], record.COMPARED: ["a"]})
+    for name, changed in (
+        ("one", "core/hash (stdout)"),
+        ("two", "core/hash (stdout)"),
+        ("two", "core/array (ending)"),
+    ):
+        run.add_comparisons({record.CHANGED: [[name, changed]], record.COMPARED: [[name, "a"]]}, ["one"])
     assert table(run)[-3:] == [
         (
             "7 outcomes compared on 2 runtimes with the baseline base, sha256 fedcba9876543210: changed:",
