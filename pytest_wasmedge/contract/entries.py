@@ -11,6 +11,7 @@ from pathlib import Path
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from pytest_wasmedge.contract.differing import Differs
 from pytest_wasmedge.contract.document import nearest
 from pytest_wasmedge.contract.limits import ArtifactLimits
 from pytest_wasmedge.errors import ContractError
@@ -70,7 +71,8 @@ class RuntimeRange:
 class Known:
     """A divergence that is expected: in which cases (a glob), on which runtimes, in which fields, and why.
 
-    Delete the lines ``first_line`` to ``last_line`` when it has disappeared.
+    ``differs`` is what differs in these fields; without it, whatever does is excused. Delete the lines ``first_line``
+    to ``last_line`` when it has disappeared.
     """
 
     case: str
@@ -80,14 +82,15 @@ class Known:
     issue: str
     first_line: int
     last_line: int
+    differs: Differs | None = None
 
     def matches(self, case: str, runtime: str, version: str | None) -> bool:
         """Return whether this entry includes a case on this version of a runtime."""
         return fnmatchcase(case, self.case) and any(each.matches(runtime, version) for each in self.runtimes)
 
     def excuses(self, field: str) -> bool:
-        """Return whether this entry expects a divergence in a field."""
-        return field in self.fields
+        """Return whether this entry excuses any divergence in a field, whatever differs there."""
+        return self.differs is None and field in self.fields
 
 
 @dataclass(frozen=True, slots=True)

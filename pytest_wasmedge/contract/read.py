@@ -6,12 +6,21 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
+from pytest_wasmedge.contract.differing import (
+    TOLD,
+    Differs,
+    Golden,
+    Normalised,
+    Replaced,
+    parse_golden_ending,
+)
 from pytest_wasmedge.contract.document import TomlValue, nearest, parse_document, read_text
 from pytest_wasmedge.contract.entries import ANY, FIELDS, KINDS, Ceiling, Contract, Known, parse_runtime
 from pytest_wasmedge.contract.limits import ArtifactLimit, ArtifactLimits, ImportRule, parse_size
 from pytest_wasmedge.contract.presets import NUMBERS, presets
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import Duration, parse_limit
+from pytest_wasmedge.portability.normalising import NORMALISATIONS
 
 _MOST_PAGES = 65536
 #: The keys that a ``[[known]]`` table must have, and what to write.
@@ -22,6 +31,7 @@ _EXAMPLES = {
     "reason": 'reason = "why it diverges"',
     "issue": 'issue = "https://…", where it is tracked',
 }
+_DIFFERS = f'write differs = "{next(iter(NORMALISATIONS))}", or {{ "its text" = "the reference\'s text" }}.'
 
 
 def load_contract(path: Path) -> Contract:
@@ -124,7 +134,7 @@ def _number(item: TomlValue) -> ArtifactLimit:
 def _known(table: TomlValue) -> tuple[Known, bool]:
     """Return a known divergence, and whether it is a draft."""
     table.require(dict, "write a table [[known]].", "a known divergence")
-    table.require_keys((*_EXAMPLES, "draft"), "[[known]]")
+    table.require_keys((*_EXAMPLES, "differs", "outcome", "draft"), "[[known]]")
     draft = table.get("draft", False).require(bool, "write true, or delete the line.").value
     for key, example in _EXAMPLES.items():
         if key not in table.value and not (draft and key in ("reason", "issue")):
@@ -139,7 +149,8 @@ def _known(table: TomlValue) -> tuple[Known, bool]:
         raise table["runtimes"].error("no runtime is named", 'name them, or write ["*"] for all.')
     runtimes = tuple(each.parsed(partial(parse_runtime, line=each.span.first)) for each in texts)
     fields = _fields(table["field"])
-    return Known(case, runtimes, fields, reason, issue, table.span.first, table.span.last), draft
+    differs = _differs(table, fields)
+    return Known(case, runtimes, fields, reason, issue, table.span.first, table.span.last, differs), draft
 
 
 def _fields(item: TomlValue) -> tuple[str, ...]:
@@ -153,6 +164,63 @@ def _fields(item: TomlValue) -> tuple[str, ...]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise item.error(f'the field "{twice[0]}" is given twice', "delete one of the two.")
     return names
+
+
+def _differs(table: TomlValue, fields: tuple[str, ...]) -> Differs | None:
+    """Return what an entry says that differs, None if it does not say it."""
+    if "outcome" in table.value:
+        if "differs" in table.value:
+            raise table["differs"].error("outcome tells all that differs", "delete one of the two.")
+        return _golden(table["outcome"], table["field"], fields)
+    if "differs" not in table.value:
+        return None
+    item = table["differs"]
+    if others := [each for each in fields if each not in TOLD[:2]]:
+        remedy = (
+            "name stdout or stderr, where the leak shows."
+            if others[0] == "leak"
+            else "write outcome = {…}, or delete differs."
+        )
+        raise table["field"].error(f'differs is about streams, not about "{others[0]}"', remedy)
+    if isinstance(item.value, str):
+        if item.value not in NORMALISATIONS:
+            raise item.error(f'there is no normalisation "{item.value}"', nearest(item.value, NORMALISATIONS))
+        return Normalised(item.value)
+    for each in item.require(dict, _DIFFERS):
+        each.require(str, _DIFFERS, f'"{each.key}"')
+        if not each.key:
+            raise each.error("an empty text cannot be replaced", _DIFFERS)
+        if each.key == each.value:
+            raise each.error(
+                f'"{each.key}" is replaced by itself', "delete it, or write what the reference has."
+            )
+    if not item.value:
+        raise item.error("differs names no text", _DIFFERS)
+    return Replaced(tuple(item.value.items()))
+
+
+def _golden(item: TomlValue, field: TomlValue, fields: tuple[str, ...]) -> Golden:
+    example = 'write outcome = { ending = "exited(7)", stdout = "…" }.'
+    for each in item.require(dict, example):
+        if each.key not in TOLD:
+            raise each.error(f'an outcome has no "{each.key}"', nearest(each.key, TOLD))
+        each.require(str, example)
+        if each.key not in fields:
+            raise each.error(
+                f'field does not name "{each.key}"', f'add "{each.key}" to field, or delete it here.'
+            )
+        if each.key == "ending" and parse_golden_ending(each.value)[0] is None:
+            endings = "exited(N), trapped, timed_out, out_of_memory or host_failed"
+            raise each.error(
+                f'"{each.value}" is no ending',
+                f"write {endings}, with a colon and the engine's words if need be.",
+            )
+    if missing := [each for each in fields if each not in item.value]:
+        remedy = f'add {missing[0]} = "…" to it, or take it out of field.'
+        if missing[0] not in TOLD:
+            remedy = f'take "{missing[0]}" out of field; it needs an entry of its own.'
+        raise field.error(f'outcome says nothing about "{missing[0]}"', remedy)
+    return Golden(tuple(item.value.items()))
 
 
 def _check_known_once(entries: list[Known], path: Path) -> None:

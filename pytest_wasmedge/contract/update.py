@@ -16,6 +16,7 @@ from pathlib import Path
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import InlineTable
 
 from pytest_wasmedge.contract.document import nearest, read_text
 from pytest_wasmedge.contract.entries import KINDS, Ceiling, Contract, parse_runtime
@@ -47,11 +48,21 @@ class MeasuredCeiling:
 
 @dataclass(frozen=True, slots=True)
 class KnownDraft:
-    """A divergence to write as a draft; ``case`` is a glob, ``runtimes`` are as in the file: ``"deno >=2.8,<3"``."""
+    """A divergence to write as a draft; ``case`` is a glob, ``runtimes`` are as in the file: ``"deno >=2.8,<3"``.
+
+    ``differs`` and ``outcome`` are those of the file, empty if it says neither.
+    """
 
     case: str
     runtimes: tuple[str, ...]
     fields: tuple[str, ...]
+    differs: str = ""
+    outcome: tuple[tuple[str, str], ...] = ()
+
+    def only(self, runtimes: Sequence[str], fields: tuple[str, ...]) -> KnownDraft:
+        """Return what this says about some of its runtimes and fields."""
+        outcome = tuple(each for each in self.outcome if each[0] in fields)
+        return replace(self, runtimes=tuple(runtimes), fields=fields, outcome=outcome)
 
 
 def update_contract(
@@ -193,7 +204,7 @@ def _new_drafts(contract: Contract, drafts: Iterable[KnownDraft]) -> list[KnownD
             noted += [(draft.case, name, runtime) for name in fields]
             if fields:
                 runtimes_of.setdefault(fields, []).append(text)
-        left += [KnownDraft(draft.case, tuple(texts), fields) for fields, texts in runtimes_of.items()]
+        left += [draft.only(texts, fields) for fields, texts in runtimes_of.items()]
     return left
 
 
@@ -210,6 +221,8 @@ def _with_drafts(text: str, drafts: Sequence[KnownDraft], today: date, path: Pat
             "case": draft.case,
             "runtimes": list(draft.runtimes),
             "field": draft.fields[0] if len(draft.fields) == 1 else list(draft.fields),
+            **({"differs": draft.differs} if draft.differs else {}),
+            **({"outcome": _inline(draft.outcome)} if draft.outcome else {}),
             "reason": "",
             "issue": "",
         }
@@ -222,6 +235,12 @@ def _with_drafts(text: str, drafts: Sequence[KnownDraft], today: date, path: Pat
         ]
     after = lines.span(("known",)).last if ("known",) in lines.spans else len(text.splitlines())
     return _insert(text, after, added)
+
+
+def _inline(pairs: Iterable[tuple[str, str]]) -> InlineTable:
+    table = tomlkit.inline_table()
+    table.update(dict(pairs))
+    return table
 
 
 def _insert(text: str, after: int, added: Sequence[str]) -> str:

@@ -262,7 +262,8 @@ def pytest_runtest_makereport(
         from pytest_wasmedge.plugin import private
 
         error = call.excinfo.value
-        private.say_first(report, error, whole=isinstance(error, WasmEdgeError))
+        headline = item.stash.get(stash.HEADLINE, "")
+        private.say_first(report, error, whole=isinstance(error, WasmEdgeError), headline=headline)
     return report
 
 

@@ -105,7 +105,7 @@ def assert_same(
         if each.ending.kind == "host_failed":
             reason = _detail(each.ending) or "it gave no reason"
             head = f"{each.runtime or 'outcome'}: the host failed: {reason}"
-            raise HostFailedError("\n".join([head, *_told(compared, meaning)]))
+            raise HostFailedError("\n".join([head, *_told(compared, meaning)]), compared)
     divergences = compare(outcome, reference, unchecked)
     leaks = find_leaks(outcome, invocation.stdin) if invocation else ()
     if divergences or leaks:
