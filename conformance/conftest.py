@@ -17,7 +17,7 @@ from pytest_wasmedge.portability.corpus import Case, write_golden
 from pytest_wasmedge.portability.leaks import assert_no_leaks
 from pytest_wasmedge.portability.reference import Reference
 
-Ceiling = Callable[[str], Limit | None]
+Ceiling = Callable[[str], tuple[Limit, ...]]
 _STDOUT_IS_ENOUGH = ("test_stdout", "test_latency", "test_baseline", "test_contract")
 
 
@@ -51,7 +51,7 @@ def told_by_host(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def ceiling(wasm_host: Host, wasm_session: WasmSession) -> Ceiling:
-    """Tells the contract's ceiling of a kind on this runtime; None if it has none."""
+    """Tells the contract's ceiling of a kind on this runtime: one or two limits; none if it has none."""
     return lambda kind: wasm_session.held.ceiling(wasm_host.runtime, kind)
 
 

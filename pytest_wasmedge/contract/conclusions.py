@@ -11,6 +11,8 @@ from pytest_wasmedge.contract.entries import FIELDS, KINDS, Contract, Known, par
 from pytest_wasmedge.contract.explaining import Unexplained
 from pytest_wasmedge.contract.limits import check_artifact
 from pytest_wasmedge.contract.update import KnownDraft, MeasuredCeiling, update_contract
+from pytest_wasmedge.latency.journal import describe_machine
+from pytest_wasmedge.latency.units import Limit
 from pytest_wasmedge.model import base_name
 from pytest_wasmedge.portability.corpus import Case
 from pytest_wasmedge.portability.testsuite import Program
@@ -61,16 +63,18 @@ def check_limits(record: RunRecord, contract: Contract) -> None:
     record.broken += map(str, check_artifact(record.artifact, contract.limits))
 
 
-def list_unjudged(record: RunRecord, contract: Contract, ceilings: Mapping[str, Iterable[str]]) -> None:
+def list_unjudged(
+    record: RunRecord, contract: Contract, ceilings: Mapping[str, Mapping[str, Iterable[Limit]]]
+) -> None:
     """Add one closing line about the ceilings and known divergences that this run could not judge.
 
-    ``ceilings`` has the kinds with a ceiling, by runtime that ran.
+    ``ceilings`` has the limits of each kind, by runtime that ran.
     """
-    judged = {(finding.runtime, finding.kind) for finding in record.findings}
+    judged = {(finding.runtime, finding.kind, finding.limit) for finding in record.findings}
     runtimes_of: dict[str, list[str]] = {}
     for runtime, kinds in ceilings.items():
-        for kind in kinds:
-            if (runtime, kind) not in judged:
+        for kind, limits in kinds.items():
+            if any((runtime, kind, str(limit)) not in judged for limit in limits):
                 runtimes_of.setdefault(kind, []).append(runtime)
     left = [f"the ceiling of {kind} on {', '.join(names)}" for kind, names in runtimes_of.items()]
     seen = {line for line, _ in record.known}
@@ -119,7 +123,7 @@ def write_contract(record: RunRecord, path: Path, new: Sequence[KnownDraft]) -> 
         # The floor, which is the runtime's own, and a deployed edge have no ceiling.
         if each.kind in KINDS
     ]
-    summary = update_contract(path, measured, new)
+    summary = update_contract(path, measured, new, machine=describe_machine())
     record.closing += [(line, "plain") for line in summary.splitlines()]
 
 

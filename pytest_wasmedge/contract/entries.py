@@ -32,7 +32,10 @@ _RANGE = re.compile(r"([^\s<>=!~,]+)\s*([<>=!~].*)?")
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """The most that a latency may be on one runtime, or on every other (``*``); ``line`` is its line in the file."""
+    """The most that a latency may be on one runtime, or on every other (``*``); ``line`` is its line in the file.
+
+    A kind may have two: a duration, and a multiple of the floor.
+    """
 
     runtime: str
     kind: str
@@ -103,10 +106,12 @@ class Contract:
     known: tuple[Known, ...] = ()
     drafts: tuple[Known, ...] = ()
 
-    def ceiling(self, runtime: str, kind: str) -> Ceiling | None:
-        """Return the ceiling for a runtime: its own, else that of its name without a version, else that of ``*``."""
-        ceilings = {each.runtime: each for each in self.ceilings if each.kind == kind}
-        return ceilings.get(runtime) or ceilings.get(base_name(runtime)) or ceilings.get(ANY)
+    def ceilings_of(self, runtime: str, kind: str) -> tuple[Ceiling, ...]:
+        """Return the ceilings of a runtime: its own, else those of its name without a version, else those of ``*``."""
+        for name in (runtime, base_name(runtime), ANY):
+            if found := tuple(each for each in self.ceilings if (each.runtime, each.kind) == (name, kind)):
+                return found
+        return ()
 
     def known_for(self, case: str, runtime: str, version: str | None) -> list[Known]:
         """Return the known divergences of a case on this version of a runtime."""

@@ -68,10 +68,10 @@ def _ceilings(table: TomlValue) -> list[Ceiling]:
         )
     if not runtime:
         raise table.error("the runtime's name is empty", 'name it, or write [ceilings."*"].')
-    ceilings = [_ceiling(runtime, item) for item in table]
-    limits = {each.kind: each.limit for each in ceilings}
-    cached, plain = limits.get("cold/code-cache"), limits.get("cold/no-cache")
-    if isinstance(cached, Duration) and isinstance(plain, Duration) and cached > plain:
+    ceilings = [ceiling for item in table for ceiling in _ceilings_of_kind(runtime, item)]
+    durations = {each.kind: each.limit for each in ceilings if isinstance(each.limit, Duration)}
+    cached, plain = durations.get("cold/code-cache"), durations.get("cold/no-cache")
+    if cached and plain and cached > plain:
         raise table["cold/code-cache"].error(
             f"cold/code-cache may take {cached}, longer than cold/no-cache with {plain} "
             f"(line {table['cold/no-cache'].span.first})",
@@ -80,23 +80,40 @@ def _ceilings(table: TomlValue) -> list[Ceiling]:
     return ceilings
 
 
-def _ceiling(runtime: str, item: TomlValue) -> Ceiling:
+def _ceilings_of_kind(runtime: str, item: TomlValue) -> list[Ceiling]:
     if item.key not in KINDS:
         raise item.error(f'there is no kind of ceiling "{item.key}"', nearest(item.key, KINDS))
-    limit = item.require(str, 'write it with its unit: "25ms".').parsed(parse_limit)
+    if not isinstance(item.value, list):
+        return [_ceiling(runtime, item.key, item)]
+    ceilings: list[Ceiling] = []
+    for each in item:
+        ceiling = _ceiling(runtime, item.key, each)
+        if any(type(ceiling.limit) is type(other.limit) for other in ceilings):
+            what = "duration" if isinstance(ceiling.limit, Duration) else "multiple of the floor"
+            raise each.error(f'"{each.value}" is a second {what} for {item.key}', "delete one of the two.")
+        ceilings.append(ceiling)
+    if not ceilings:
+        raise item.error(
+            f"{item.key} has no limit", 'write a duration, a multiple, or both: ["25ms", "3.5x floor"].'
+        )
+    return ceilings
+
+
+def _ceiling(runtime: str, kind: str, item: TomlValue) -> Ceiling:
+    limit = item.require(str, 'write it with its unit: "25ms".', kind).parsed(parse_limit)
     if isinstance(limit, Duration):
         if limit.ns == 0:
             raise item.error(f'a ceiling of "{item.value}" always fails', "write the longest time allowed.")
-    elif not item.key.startswith("cold/"):
+    elif not kind.startswith("cold/"):
         raise item.error(
-            f'"{item.key}" has no floor, so "{item.value}" means nothing',
+            f'"{kind}" has no floor, so "{item.value}" means nothing',
             "write a duration; only kinds that begin with cold/ can be multiples of the floor.",
         )
     elif limit.factor < 1:
         raise item.error(
             f'"{item.value}" is less than the host alone takes', "write a multiple of 1 or more."
         )
-    return Ceiling(runtime, item.key, limit, item.span.first)
+    return Ceiling(runtime, kind, limit, item.span.first)
 
 
 def _limits(artifact: TomlValue) -> ArtifactLimits:

@@ -108,6 +108,16 @@ def test_a_draft_is_read_and_excuses_nothing(tmp_path: Path) -> None:
     assert contract.known_for("numbers/nan", "bun", "1.3.0") == []
 
 
+def test_a_ceiling_of_two_limits(tmp_path: Path) -> None:
+    """A kind can have a duration and a multiple of the floor, in any order, each with its line."""
+    contract = read(tmp_path, '[ceilings.node]\n"cold/no-cache" = [\n  "3.5x floor",\n  "25ms",\n]\n')
+
+    assert contract.ceilings_of("node", "cold/no-cache") == (
+        Ceiling("node", "cold/no-cache", FloorMultiple(3.5), 3),
+        Ceiling("node", "cold/no-cache", ms(25), 4),
+    )
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "\ufeff[artifact]\n"])
 def test_an_empty_contract_promises_nothing(tmp_path: Path, text: str) -> None:
     """An empty file, and one that an editor began with a byte order mark, are contracts."""
@@ -180,6 +190,28 @@ FAULTS = [
     ),
     (
         '[ceilings.node]\n"cold/code-cache" = "31ms"\n"cold/no-cache" = "30ms"\n',
+        2,
+        "cold/code-cache may take 31ms, longer than cold/no-cache with 30ms (line 3); lower this one or raise",
+    ),
+    (
+        '[ceilings.node]\n"cold/no-cache" = [\n"25ms",\n"30ms"]\n',
+        4,
+        '"30ms" is a second duration for cold/no-cache; delete one of the two.',
+    ),
+    (
+        '[ceilings.node]\n"cold/no-cache" = ["2x floor", "25ms", "3x floor"]\n',
+        2,
+        '"3x floor" is a second multiple of the floor for cold/no-cache; delete one of the two.',
+    ),
+    (
+        '[ceilings.node]\n"warm/tiny" = []\n',
+        2,
+        "warm/tiny has no limit; write a duration, a multiple, or both",
+    ),
+    ('[ceilings.node]\n"warm/tiny" = [\n3]\n', 3, "warm/tiny is an integer; write it with its unit"),
+    ('[ceilings.node]\n"warm/tiny" = ["2x floor"]\n', 2, '"warm/tiny" has no floor, so "2x floor" means'),
+    (
+        '[ceilings.node]\n"cold/code-cache" = ["2x floor", "31ms"]\n"cold/no-cache" = ["30ms", "9x floor"]\n',
         2,
         "cold/code-cache may take 31ms, longer than cold/no-cache with 30ms (line 3); lower this one or raise",
     ),
