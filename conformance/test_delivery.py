@@ -35,6 +35,7 @@ VARIABLES = {
     "one": {"NAME": "value"},
     "every_text": {f"TEXT_{number}": text for number, text in enumerate(TEXTS)},
     "empty_value": {"EMPTY": "", "OTHER": "x"},
+    "of_each_other": {"A": "x", "B": "$A", "C": "${A}", "D": "%A%", "E": "$(A)", "F": "~"},
     "equals_signs": {"A": "=", "B": "=b", "C": "c=", "D": "k=v=w"},
     "names": {"lower": "1", "LOWER": "2", "Mixed_Case": "3", "with.dot": "4", "with-dash": "5", "ünïcode": "6"},
     "of_a_host": {"PATH": "/guest/bin", "HOME": "/guest", "LANG": "xx", "TZ": "Mars/Base", "NODE_OPTIONS": "x"},
@@ -53,6 +54,8 @@ PAYLOADS = {
     "utf16": "\ufefftext ☃".encode("utf-16"),
     "invalid_utf8": b"a\xff\xc3b\xe2\x98\xed\xa0\x80\xf5\xc0\x80",
     "utf8": "naïve ☃ 日本 🎉 e\u0301\n".encode(),
+    # Of three and four bytes, so that some lie across the end of any buffer.
+    "characters_in_every_buffer": ("a" + "☃é🎉" * 25_000).encode(),
     "no_final_newline": b"half a line",
     "final_newlines": b"text\n\n\n",
     "first_newlines": b"\n\n\ntext",

@@ -12,8 +12,7 @@ from conformance.asking import ANYTHING, Asking, holding
 from pytest_wasmedge.model import Host, exited, timed_out, trapped
 from pytest_wasmedge.portability.compare import assert_same
 
-AT_ONCE = 48
-WITNESSES_AT_ONCE = 64
+AT_ONCE, ANY_GUESTS_AT_ONCE, WITNESSES_AT_ONCE = 48, 32, 64
 #: For each of them: beside the others, an interpreter takes as long as all of them. It only ends what hangs.
 AT_ONCE_S = 300.0
 #: A host has served so many invocations before its isolation is checked once more.
@@ -147,11 +146,11 @@ def test_many_at_once_keep_apart(run: Asking) -> None:
 
 
 def test_any_guest_many_at_once(wasm_host: Host) -> None:
-    """Any guest answers 48 inputs at once, eight different ones, as it answers them one by one."""
+    """Any guest answers 32 inputs at once, eight different ones, as it answers them one by one."""
     alone = {stdin: wasm_host.run(stdin) for stdin in (b"input %d\n" % number for number in range(8))}
-    inputs = list(alone) * (AT_ONCE // len(alone))
+    inputs = list(alone) * (ANY_GUESTS_AT_ONCE // len(alone))
 
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with ThreadPoolExecutor(ANY_GUESTS_AT_ONCE) as threads:
         together = list(threads.map(functools.partial(wasm_host.run, timeout_s=AT_ONCE_S), inputs))
 
     for stdin, outcome in zip(inputs, together, strict=True):

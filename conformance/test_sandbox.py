@@ -118,6 +118,30 @@ def test_a_granted_folder_is_the_one_asked_for(ask: Asking, tmp_path: Path) -> N
             )
 
 
+def test_each_of_two_folders_has_its_own_name(ask: Asking, tmp_path: Path) -> None:
+    """A guest that is granted two folders has both, each under the name that was given to it."""
+    granted, other = _folder(ask, tmp_path), tmp_path / "other"
+    other.mkdir()
+    (other / "given.txt").write_bytes(b"other")
+    content = {"data": b"given", "more": b"other"}
+    asked = {"/data": granted, "/more": other}
+    outcome = ask(b"descriptors\n", ANYTHING, preopens=asked, data=True)
+    names = {number: name.lstrip("/") for number, (kind, _, name) in _open(outcome).items() if kind == _FOLDER}
+    if sorted(names.values()) != sorted(content):
+        ask.fail(
+            f"two folders were asked for, data and more; the guest has {sorted(names.values())}",
+            outcome,
+            b"descriptors\n",
+        )
+    for number, name in names.items():
+        ask(
+            b"peek%d given.txt\n" % number,
+            b"0 \n" + content[name],
+            preopens=asked,
+            meaning="the host grants a folder under the name of another",
+        )
+
+
 def test_a_granted_folder_is_for_one_invocation(ask: Asking, tmp_path: Path) -> None:
     """The next guest has no folder, or the one that it asks for, without what was written in another."""
     granted, other = _folder(ask, tmp_path), tmp_path / "other"

@@ -18,7 +18,7 @@
 ;;   grow PAGES          what memory.grow answers
 ;;   memory              what another invocation left: a global, a byte, pages; then it leaves all three, as do those
 ;;                       that write their payload
-;;   new PATH            makes a file with the payload in the folder of descriptor 3
+;;   new PATH            makes a file with the payload in the folder of descriptor 3; `new4` in that of descriptor 4 …
 ;;   peek PATH           the error of opening a file there, and its content
 ;;
 ;; A request that begins with a byte order mark comes back whole, on stdout and on stderr.
@@ -50,6 +50,7 @@
   (global $next (mut i32) (i32.const 65536))
   (global $end (mut i32) (i32.const 65536))
   (global $left (mut i32) (i32.const 0))
+  (global $folder (mut i32) (i32.const 3))
 
   ;; Make the memory end at or behind this address.
   (func $reach (param $address i32)
@@ -301,11 +302,11 @@
     (call $leave)
     (call $flush))
 
-  ;; Open the path that the line ends with, in the folder of descriptor 3; the answer's error comes first.
+  ;; Open the path that the line ends with, in a granted folder; the answer's error comes first.
   (func $open (param $oflags i32) (param $rights i64) (result i32)
     (local $begin i32) (local $errno i32)
     (local.set $begin (global.get $next))
-    (local.set $errno (call $path_open (i32.const 3) (i32.const 0) (local.get $begin) (call $rest)
+    (local.set $errno (call $path_open (global.get $folder) (i32.const 0) (local.get $begin) (call $rest)
       (local.get $oflags) (local.get $rights) (i64.const 0) (i32.const 0) (i32.const 16)))
     (call $tell (i64.extend_i32_u (local.get $errno)))
     (call $line)
@@ -330,7 +331,7 @@
     (i64.add (call $deeper (i64.add (local.get $depth) (i64.const 1))) (local.get $depth)))
 
   (func (export "_start")
-    (local $word i32)
+    (local $word i32) (local $last i32)
     (global.set $end (call $read (i32.const 0) (i32.const 65536)))
     (if (i32.eq (global.get $end) (i32.const 65536)) (then (return)))
     (local.set $word (i32.load8_u (i32.const 65536)))
@@ -338,6 +339,8 @@
     (loop $letter
       (if (i32.gt_u (i32.load8_u (global.get $next)) (i32.const 32))
         (then (global.set $next (i32.add (global.get $next) (i32.const 1))) (br $letter))))
+    (local.set $last (i32.sub (i32.load8_u (i32.sub (global.get $next) (i32.const 1))) (i32.const 48)))
+    (if (i32.le_u (local.get $last) (i32.const 9)) (then (global.set $folder (local.get $last))))
     (if (i32.eq (i32.load8_u (global.get $next)) (i32.const 32))
       (then (global.set $next (i32.add (global.get $next) (i32.const 1)))))
     (if (i32.eq (local.get $word) (i32.const 0xef)) (then  ;; a byte order mark: there is no line before the payload

@@ -92,7 +92,32 @@ def test_no_reference_is_named_that_nobody_asked(project: pytest.Pytester) -> No
     )
 
     assert "reference:" not in plain.stdout.str()
-    assert "reference: one, run in the same session" in asked.stdout.str()
+    assert "reference: wasmtime, run in the same session" in asked.stdout.str()
+
+
+REFERRING = "def test_it(host, reference):\n    assert_same(host.run(b'x'), reference.of_invocation(Invocation(b'x')))\n"
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "reference", "alone"),
+    [("one", "wasmtime", False), ("wasmtime", "wasmtime", True), ("one,two", "one", False)],
+)
+def test_a_runtime_alone_is_not_its_own_reference(
+    project: pytest.Pytester, runtimes: str, reference: str, alone: bool
+) -> None:
+    """Beside one runtime the default one answers; where it is itself the only one, that is said."""
+    said = run(project, REFERRING, runtimes=runtimes).stdout.str()
+
+    assert f"reference: {reference}, run in the same session" in said
+    assert ("nothing was compared with anything: wasmtime alone is its own reference" in said) is alone
+
+
+def test_a_difference_from_the_runtime_beside(project: pytest.Pytester) -> None:
+    """A runtime alone that answers otherwise than the default one fails."""
+    result = run(project, REFERRING, runtimes="odd")
+
+    result.assert_outcomes(failed=1)
+    assert 'odd: stdout "odd", not "x"' in result.stdout.str()
 
 
 # -- what did
