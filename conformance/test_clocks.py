@@ -112,7 +112,9 @@ def test_time_of_day_is_not_coarse(ask: Asking) -> None:
     """Of ten times of day, not all are whole hundredths of a second: by chance that is one in 10^10."""
     told_ns = [ask.numbers(b"clocks 0\n")[0][1] for _ in range(10)]
     if not any(now_ns % 10_000_000 for now_ns in told_ns):
-        ask.fail(f"its time of day is coarse: all of ten are whole hundredths of a second, such as {told_ns[-1]} ns")
+        ask.fail(
+            f"its time of day is coarse: all of ten are whole hundredths of a second, such as {told_ns[-1]} ns"
+        )
 
 
 def test_clocks_go_on_between_invocations(ask: Asking) -> None:
@@ -194,7 +196,9 @@ def _check_slept(ask: Asking, sleep: Callable[[], object]) -> None:
         sleep_free_ns = _without_sleep_ns(ask)
         if passed[-1] - sleep_free_ns < TOO_LONG * SLEEP_NS:
             return
-    ask.fail(f"it sleeps too long: asked for {SLEEP_NS} ns, the guest was back after {min(passed)} ns at the soonest")
+    ask.fail(
+        f"it sleeps too long: asked for {SLEEP_NS} ns, the guest was back after {min(passed)} ns at the soonest"
+    )
 
 
 def _without_sleep_ns(ask: Asking) -> int:

@@ -47,7 +47,9 @@ def test_random_bytes_of_two_hosts(own_runtime: Runtime, wasm_session: WasmSessi
             asking = Asking(host)
             told.append(asking(b"random 16\n", ANYTHING, data=True))
             if told[-1].invocation != 1:
-                asking.fail(f"the first invocation of a started host has the number {told[-1].invocation}, not 1")
+                asking.fail(
+                    f"the first invocation of a started host has the number {told[-1].invocation}, not 1"
+                )
     if told[0].stdout == told[1].stdout:
         asking.fail("two hosts start with the same random bytes: a seed is fixed", told[1], b"random 16\n")
 

@@ -126,7 +126,9 @@ def test_each_of_two_folders_has_its_own_name(ask: Asking, tmp_path: Path) -> No
     content = {"data": b"given", "more": b"other"}
     asked = {"/data": granted, "/more": other}
     outcome = ask(b"descriptors\n", ANYTHING, preopens=asked, data=True)
-    names = {number: name.lstrip("/") for number, (kind, _, name) in _open(outcome).items() if kind == _FOLDER}
+    names = {
+        number: name.lstrip("/") for number, (kind, _, name) in _open(outcome).items() if kind == _FOLDER
+    }
     if sorted(names.values()) != sorted(content):
         ask.fail(
             f"two folders were asked for, data and more; the guest has {sorted(names.values())}",

@@ -95,7 +95,11 @@ def test_no_reference_is_named_that_nobody_asked(project: pytest.Pytester) -> No
     assert "reference: wasmtime, run in the same session" in asked.stdout.str()
 
 
-REFERRING = "def test_it(host, reference):\n    assert_same(host.run(b'x'), reference.of_invocation(Invocation(b'x')))\n"
+REFERRING = (
+    "def test_it(host, reference):\n"
+    "    outcome = host.run(b'x')\n"
+    "    assert_same(outcome, reference.of_invocation(Invocation(b'x')))\n"
+)
 
 
 @pytest.mark.parametrize(
