@@ -16,7 +16,6 @@ from pathlib import Path
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import Array, InlineTable
 
 from pytest_wasmedge.contract.document import nearest, read_text
 from pytest_wasmedge.contract.entries import KINDS, Ceiling, Contract, parse_runtime
@@ -198,7 +197,7 @@ def _with_ceilings(text: str, changes: Mapping[_Place, _Limits], machine: str, p
         texts = [_text(limit) for limit in limits]
         value = texts if len(texts) > 1 else texts[0]
         table = document.get("ceilings", {}).get(runtime)
-        if table is not None and isinstance(table.get(kind), Array) and len(table[kind]) == len(texts):
+        if table is not None and isinstance(table.get(kind), list) and len(table[kind]) == len(texts):
             # One by one: comments in the array stay.
             for index, limit in enumerate(texts):
                 if table[kind][index] != limit:
@@ -213,7 +212,7 @@ def _with_ceilings(text: str, changes: Mapping[_Place, _Limits], machine: str, p
         text = _LONE_NEWLINE.sub("\r\n", text)
     for runtime, ceilings in new.items():
         lines = Lines(text)
-        entries = [tomlkit.dumps({kind: limits}).strip() for kind, limits in ceilings.items()]
+        entries = [_pair(kind, limits) for kind, limits in ceilings.items()]
         if ("ceilings", runtime) in lines.headers:
             text = _insert(text, lines.span(("ceilings", runtime)).last, entries)
             continue
@@ -279,30 +278,27 @@ def _with_drafts(text: str, drafts: Sequence[KnownDraft], today: date, path: Pat
         raise ContractError(f"{path}:{line}: known is an array; write its entries as [[known]] tables.")
     added: list[str] = []
     for draft in drafts:
-        values = {
-            "case": draft.case,
-            "runtimes": list(draft.runtimes),
-            "field": draft.fields[0] if len(draft.fields) == 1 else list(draft.fields),
-            **({"differs": draft.differs} if draft.differs else {}),
-            **({"outcome": _inline(draft.outcome)} if draft.outcome else {}),
-            "reason": "",
-            "issue": "",
-        }
+        outcome = ", ".join(_pair(field, text) for field, text in draft.outcome)
         added += [
             "",
             "[[known]]",
             f"draft = true  # recorded on {today}; give reason and issue, then delete this line: until then it "
             "excuses nothing",
-            *tomlkit.dumps(values).splitlines(),
+            _pair("case", draft.case),
+            _pair("runtimes", list(draft.runtimes)),
+            _pair("field", draft.fields[0] if len(draft.fields) == 1 else list(draft.fields)),
+            *([_pair("differs", draft.differs)] if draft.differs else []),
+            *([f"outcome = {{ {outcome} }}"] if outcome else []),
+            _pair("reason", ""),
+            _pair("issue", ""),
         ]
     after = lines.span(("known",)).last if ("known",) in lines.spans else len(text.splitlines())
     return _insert(text, after, added)
 
 
-def _inline(pairs: Iterable[tuple[str, str]]) -> InlineTable:
-    table = tomlkit.inline_table()
-    table.update(dict(pairs))
-    return table
+def _pair(key: str, value: str | list[str]) -> str:
+    """Return a key and its value as one line of TOML."""
+    return tomlkit.dumps({key: value}).strip()
 
 
 def _insert(text: str, after: int, added: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.contract.differing import Golden, Normalised
 from pytest_wasmedge.contract.read import load_contract
 from pytest_wasmedge.contract.update import KnownDraft, MeasuredCeiling, round_up, update_contract
 from pytest_wasmedge.errors import ContractError
@@ -289,6 +290,23 @@ def test_new_divergences_are_drafts(tmp_path: Path) -> None:
     contract = load_contract(tmp_path / "portability.toml")
     assert [each.case for each in contract.drafts] == ['strings/"quoted"']
     assert contract.known_for('strings/"quoted"', "node", None) == []
+
+
+def test_a_draft_says_what_differs(tmp_path: Path) -> None:
+    """A normalisation, or an outcome whatever its characters are, is read back as it was."""
+    hostile = "é\u2028\x85\x1b[1m\"'\\\\\r\n\t# ]]\n"
+    drafts = [
+        KnownDraft("a", ("node",), ("stderr",), differs="ANSI colours"),
+        KnownDraft(
+            "b", ("node",), ("stdout", "ending"), outcome=(("ending", "trapped"), ("stdout", hostile))
+        ),
+    ]
+    text, _ = update(tmp_path, COMMENTED, drafts=drafts)
+    first, second = load_contract(tmp_path / "portability.toml").drafts
+
+    assert first.differs == Normalised("ANSI colours")
+    assert second.differs == Golden((("ending", "trapped"), ("stdout", hostile)))
+    assert update(tmp_path, None, drafts=drafts) == (text, "")
 
 
 def test_a_draft_needs_reason_and_issue_to_count(tmp_path: Path) -> None:

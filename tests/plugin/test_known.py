@@ -180,8 +180,8 @@ def test_entries_that_excuse_a_whole_field_are_named(project: pytest.Pytester) -
 
 DRAFTED = {
     "coloured": 'field = "stderr"\ndiffers = "ANSI colours"\n',
-    "better": 'field = "stderr"\noutcome = {stderr = "a better word\\n"}\n',
-    "seven": 'field = ["stdout", "ending"]\noutcome = {ending = "exited(7)", stdout = "seven\\n"}\n',
+    "better": 'field = "stderr"\noutcome = { stderr = "a better word\\n" }\n',
+    "seven": 'field = ["stdout", "ending"]\noutcome = { ending = "exited(7)", stdout = "seven\\n" }\n',
     "better-pointing": 'field = ["stderr", "leak"]\nreason',
     "failing": 'field = "ending"\nreason',
 }
