@@ -72,7 +72,6 @@ def test_a_failed_invocation_leaves_nothing(run: Asking, then: str, stderr: byte
         pytest.param(b"echo\n", exited(0), id="an_exit"),
         pytest.param(b"quit 3\n", exited(3), id="a_failure"),
         pytest.param(b"trap\n", trapped(), id="a_trap"),
-        pytest.param(b"blow\n", trapped(), id="an_exhausted_stack"),
         pytest.param(b"loop\n", timed_out(), id="a_time_out"),
     ],
 )
