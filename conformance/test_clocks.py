@@ -147,6 +147,16 @@ def test_elapsed_time_is_told_as_it_was(ask: Asking) -> None:
     ask.fail(f"elapsed_ns is not the time that an invocation takes, in ns: {', '.join(told)}")
 
 
+def test_phases_are_parts_of_the_time(ask: Asking) -> None:
+    """What a host tells of the phases of an invocation is nanoseconds within the time that it took."""
+    request = b"fill 300000 300000 64\n"
+    began_ns = time.perf_counter_ns()
+    phases_ns = ask(request, ANYTHING, ANYTHING, data=True).timings.phases_ns
+    passed_ns = time.perf_counter_ns() - began_ns
+    if phases_ns and not 0 < sum(phases_ns.values()) <= passed_ns + ROUNDED_NS:
+        ask.fail(f"the phases of an invocation that took {passed_ns} ns are not parts of it: {dict(phases_ns)}")
+
+
 def _check_near(ask: Asking, told: list[bytes] | list[int], began_ns: int, request: bytes) -> None:
     __tracebackhide__ = True
     ended_ns = time.time_ns()

@@ -63,7 +63,7 @@ class Invocation:
     """The input of one run of the guest, which gets nothing else.
 
     ``args`` do not include the program's name; ``preopens`` maps guest paths to folders of this machine;
-    a ``timeout_s`` of None means the host's own limit.
+    a ``timeout_s`` of None means the host's own limit. Raises UnsupportedError for text that no host can pass on.
     """
 
     stdin: bytes = b""
@@ -71,6 +71,33 @@ class Invocation:
     env: Mapping[str, str] = field(default_factory=dict)
     preopens: Mapping[str, Path] = field(default_factory=dict)
     timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for number, text in enumerate(self.args, 1):
+            _check_text(f"argument {number}", text)
+        for name, value in self.env.items():
+            _check_text("the name of a variable", name)
+            _check_text(f"the value of {name}", value)
+            if not name or "=" in name:
+                raise UnsupportedError(
+                    f"{name!r} is no name of a variable: write one of at least one character, and no equals sign."
+                )
+
+
+def _check_text(what: str, text: str) -> None:
+    """Raise UnsupportedError for what WASI, where a NUL ends a text, cannot carry as UTF-8."""
+    if not isinstance(text, str):
+        raise UnsupportedError(f"{what} is {text!r}, of type {type(text).__name__}: give a str.")
+    if "\0" in text:
+        raise UnsupportedError(f"{what}, {text[:60]!r}, holds a NUL, where WASI ends a text: leave it out.")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UnsupportedError(
+                f"{what}, {text[:60]!r}, holds a lone surrogate at {error.start}, which UTF-8 cannot carry: each host "
+                "would make something else of it. Give text that is Unicode."
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pytest_wasmedge
-from pytest_wasmedge.errors import ArtifactError
+from pytest_wasmedge.errors import ArtifactError, UnsupportedError
 from pytest_wasmedge.model import (
     Divergence,
     Ending,
@@ -122,3 +124,34 @@ def test_every_public_name_is_there() -> None:
     assert set(pytest_wasmedge.__all__) <= set(dir(pytest_wasmedge))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = pytest_wasmedge.nonsense
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"args": ("fine", "a\0b")}, "argument 2, 'a\\x00b', holds a NUL"),
+        ({"args": ("\udc80",)}, "argument 1, '\\udc80', holds a lone surrogate at 0"),
+        ({"env": {"A\ud800": "x"}}, "the name of a variable, 'A\\ud800', holds a lone surrogate at 1"),
+        ({"env": {"A": "b\0"}}, "the value of A, 'b\\x00', holds a NUL"),
+        ({"env": {"": "x"}}, "'' is no name of a variable"),
+        ({"env": {"A=B": "x"}}, "'A=B' is no name of a variable"),
+        ({"args": (1,)}, "argument 1 is 1, of type int"),
+        ({"env": {"A": None}}, "the value of A is None, of type NoneType"),
+    ],
+)
+def test_text_that_no_host_can_pass_on(given: dict[str, Any], words: str) -> None:
+    """It is refused before anything starts, since hosts would each make something else of it."""
+    with pytest.raises(UnsupportedError, match=re.escape(words)):
+        Invocation(b"", **given)
+
+
+def test_text_of_all_alphabets_can_be_passed_on() -> None:
+    """Everything that UTF-8 can carry is given as it is, also an equals sign in a value."""
+    Invocation(
+        b"",
+        args=(
+            "",
+            "ü ☃ 🎉\n",
+        ),
+        env={"Ü": "=\r\n"},
+    )

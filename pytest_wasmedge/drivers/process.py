@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import queue
 import select
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.errors import HostStartError, UnsupportedError
 
 # Runs beside us, in a session of its own. We write every process group and folder to its stdin. When that closes, we
 # have ended (even by kill -9), and it removes what is still on the list.
@@ -91,6 +92,8 @@ class _Reaper:
 
 _reaper = _Reaper()
 
+#: Of one argument or variable, in Linux: MAX_ARG_STRLEN.
+_LONGEST_BYTES = 128 << 10
 _REMOVING_S = 10.0
 #: How often we try whether a server listens; no start is measured more finely than this.
 _KNOCK_S = 0.002
@@ -134,19 +137,29 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own with exactly this environment.
 
-    Raises HostStartError if the system cannot run it.
+    Raises HostStartError if the system cannot run it, UnsupportedError if it is given more than the system allows.
     """
     try:
         process = subprocess.Popen(
             argv, env=dict(env), cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
         )
     except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise UnsupportedError(
+                f"{Path(argv[0]).name} cannot be given {_size(argv, env)} bytes of arguments and variables: this "
+                f"system lets a program have {_LONGEST_BYTES} in each and {os.sysconf('SC_ARG_MAX')} in all. Give them "
+                "on stdin, or mark the test with runtimes(...) to run it on hosts that are no program of their own."
+            ) from error
         raise HostStartError(
             f"cannot run {argv[0]}: {error.strerror or error}. "
             "`pytest-wasmedge doctor` shows which runtimes work here and how to get the others."
         ) from error
     _reaper.add(f"p{process.pid}")
     return process
+
+
+def _size(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    return sum(len(os.fsencode(each)) + 1 for each in (*argv, *env, *env.values()))
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

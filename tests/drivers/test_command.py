@@ -18,7 +18,7 @@ import pytest
 from pytest_wasmedge.drivers import command
 from pytest_wasmedge.drivers.command import CommandHost, CommandLaunch, CommandRuntime, Ended
 from pytest_wasmedge.drivers.process import spawn
-from pytest_wasmedge.errors import HostStartError
+from pytest_wasmedge.errors import HostStartError, UnsupportedError
 from pytest_wasmedge.model import (
     Artifact,
     Availability,
@@ -326,3 +326,14 @@ def test_each_invocation_has_its_own_launch() -> None:
         assert max(abs(each_s - time.time()) for each_s in began_s) < DEADLINE_S
         assert host.run(timeout_s=0.2).ending == timed_out()
         assert list(workspace.iterdir()) == []
+
+
+@pytest.mark.parametrize("args", [("x" * 200_000,), ("x" * 100_000,) * 40])
+def test_more_than_a_program_can_be_given(args: tuple[str, ...]) -> None:
+    """What the system lets no program have is no start that failed: it is told, and the host goes on."""
+    with start("import sys; print(len(sys.argv))") as host:
+        with pytest.raises(UnsupportedError, match=r"cannot be given \d+ bytes of arguments and variables"):
+            host.run(args=args)
+        outcome = host.run(args=("x" * 100_000,))
+
+    assert outcome.stdout == b"2\n"
