@@ -154,7 +154,9 @@ def test_phases_are_parts_of_the_time(ask: Asking) -> None:
     phases_ns = ask(request, ANYTHING, ANYTHING, data=True).timings.phases_ns
     passed_ns = time.perf_counter_ns() - began_ns
     if phases_ns and not 0 < sum(phases_ns.values()) <= passed_ns + ROUNDED_NS:
-        ask.fail(f"the phases of an invocation that took {passed_ns} ns are not parts of it: {dict(phases_ns)}")
+        ask.fail(
+            f"the phases of an invocation that took {passed_ns} ns are not parts of it: {dict(phases_ns)}"
+        )
 
 
 def _check_near(ask: Asking, told: list[bytes] | list[int], began_ns: int, request: bytes) -> None:
