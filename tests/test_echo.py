@@ -23,7 +23,7 @@ def echo(pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_all_that_is_not_ruby_runs(echo: pytest.Pytester) -> None:
-    """With `--runtimes=all` and an echo artifact, streams, isolation, endings and latency run; Ruby's cases skip."""
+    """With `--runtimes=all` and an echo artifact, what asks any guest runs, and the witness; Ruby's cases skip."""
     result = echo.runpytest_subprocess(
         "--runtimes=all", "--wasm-artifact=echo.wasm", "--wasm-conformance", "-v", "-rs", "-k", "wasmtime"
     )
@@ -36,7 +36,17 @@ def test_all_that_is_not_ruby_runs(echo: pytest.Pytester) -> None:
     outcomes = result.parseoutcomes()
 
     assert result.ret == 0
-    assert passed == {
+    assert passed >= {
+        "test_arguments",
+        "test_variables",
+        "test_stdin_and_both_streams",
+        "test_output_of_any_size",
+        "test_time_of_day_of_any_guest",
+        "test_random_bytes_of_any_guest",
+        "test_any_guest_starts_anew",
+        "test_nothing_but_streams_is_open",
+        "test_a_granted_folder_is_the_one_asked_for",
+        "test_memory_limit_of_any_guest",
         "test_empty_input_ends_by_itself",
         "test_any_input_has_one_outcome",
         "test_same_input_same_outcome",
@@ -50,10 +60,11 @@ def test_all_that_is_not_ruby_runs(echo: pytest.Pytester) -> None:
     cannot_run = re.compile(r"wasmtime-cli: .*get it with `pytest-wasmedge install wasmtime-cli`")
     assert all(reason in line or cannot_run.search(line) for line in skipped)
     assert sum(reason in line for line in skipped) > 0
-    assert outcomes["skipped"] > outcomes["passed"] >= 14
+    assert outcomes["passed"] >= 120
+    assert "test_status_arrives" not in passed
     assert "portability of echo, sha256 " in result.stdout.str()
     version = re.escape(importlib.metadata.version("wasmtime"))
-    row = rf"wasmtime +{version} +Cranelift \S+ +14 +0 +\d+ +0 +\d+\.\d +\d+\.\d"
+    row = rf"wasmtime +{version} +Cranelift \S+ +\d{3} +0 +\d+ +0 +\d+\.\d +\d+\.\d"
     assert re.search(row, result.stdout.str())
 
 
@@ -69,7 +80,11 @@ def test_a_broken_host_is_not_taken_for_another_language(echo: pytest.Pytester) 
         """
     )
     result = echo.runpytest_subprocess(
-        "--runtimes=mute", "--wasm-artifact=ruby.wasm", "--wasm-conformance", "-k", "test_puts or test_status"
+        "--runtimes=mute",
+        "--wasm-artifact=ruby.wasm",
+        "--wasm-conformance",
+        "-k",
+        "test_puts or test_status_arrives",
     )
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -115,7 +115,10 @@ def test_ours_works_with_theirs(python: Path, project: Path) -> None:
 
 @pytest.mark.network
 def test_our_suite_passes(python: Path, project: Path) -> None:
-    """The conformance suite, in random order, with a time limit and another attempt for what fails: none does."""
+    """The conformance suite, in random order, with a time limit and another attempt for what fails: none does.
+
+    Node gives no folders, and wasmtime says itself that it refuses some statuses.
+    """
     said = run(
         python,
         project,
@@ -128,4 +131,4 @@ def test_our_suite_passes(python: Path, project: Path) -> None:
         "not latency",
     )
 
-    assert re.search(r"=+ \d+ passed in", said.splitlines()[-1])
+    assert re.search(r"=+ \d+ passed, \d+ skipped, \d+ xfailed in", said.splitlines()[-1])

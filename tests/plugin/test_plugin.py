@@ -714,7 +714,7 @@ def test_conformance_in_an_empty_folder(pytester: pytest.Pytester, tmp_path: Pat
     result = run(pytester, "--runtimes=one", "--wasm-conformance", "-k", "any_input", artifact=str(echo))
 
     assert result.ret == 0
-    assert result.parseoutcomes()["passed"] == 7
+    assert result.parseoutcomes()["passed"] == 10
 
 
 def test_everyday_words_of_others_are_left_alone(pytester: pytest.Pytester) -> None:

@@ -310,7 +310,7 @@ def test_the_suite_is_of_our_hosts(project: pytest.Pytester) -> None:
     result = run(project, "--wasm-conformance", "-k", "any_input or same_input")
 
     assert result.ret == 0
-    assert result.parseoutcomes()["passed"] == 2 * 8
+    assert result.parseoutcomes()["passed"] == 2 * 11
 
 
 @sees_overridden
