@@ -100,8 +100,8 @@ export function descriptorCalls(table, memory) {
   return {
     fd_advise: (fd, offset, length, advice) => (file(fd), advice < ADVICES ? ERRNO.SUCCESS : ERRNO.INVAL),
     fd_allocate: (fd) => (file(fd), ERRNO.NOTSUP),
-    fd_datasync: (fd) => (node(fd), ERRNO.SUCCESS),
-    fd_sync: (fd) => (node(fd), ERRNO.SUCCESS),
+    fd_datasync: (fd) => (file(fd), ERRNO.SUCCESS),
+    fd_sync: (fd) => (file(fd), ERRNO.SUCCESS),
 
     fd_fdstat_get(fd, into) {
       const { node, flags = 0, rights, inheriting } = at(fd);

@@ -18,11 +18,7 @@ export function pathCalls(table, memory) {
       return refuse(ERRNO.ILSEQ);
     }
   }
-  function folder(fd) {
-    const open = table[fd] ?? refuse(ERRNO.BADF);
-    if (!open.isFolder) refuse(open.isFile ? ERRNO.NOTDIR : ERRNO.BADF);
-    return open.node;
-  }
+  const folder = (fd) => (table[fd]?.isFolder ? table[fd].node : refuse(ERRNO.BADF));
   // The lowest number that is free.
   function give(opened) {
     let fd = 0;
@@ -64,6 +60,7 @@ export function pathCalls(table, memory) {
     },
 
     path_open(fd, lookup, at, length, oflags, rights, inheriting, flags, into) {
+      if (table[fd]?.isFile) return ERRNO.NOTDIR;
       const start = folder(fd);
       const path = text(at, length);
       if (oflags & OFLAGS.DIRECTORY && oflags & ~OFLAGS.DIRECTORY) return ERRNO.INVAL;
@@ -83,9 +80,10 @@ export function pathCalls(table, memory) {
     },
 
     path_remove_directory(fd, at, length) {
-      const { folder: above, name, node } = existing(folder(fd), text(at, length), false);
+      const { folder: above, name, node, linked } = existing(folder(fd), text(at, length), false);
       if (name === null) return ERRNO.INVAL;
-      if (!(node instanceof Folder)) return ERRNO.NOTDIR;
+      // What is found behind a link has another name.
+      if (!(node instanceof Folder) || linked) return ERRNO.NOTDIR;
       if (node.children.size > 0) return ERRNO.NOTEMPTY;
       above.take(name);
       node.removed = true;
@@ -127,7 +125,7 @@ function open(start, path, { follow, oflags, rights, flags }) {
   const writable = (rights & RIGHTS.FD_WRITE) !== 0n;
   const readable = !writable || (rights & RIGHTS.FD_READ) !== 0n;
   const exclusive = oflags & OFLAGS.CREAT && oflags & OFLAGS.EXCL;
-  const found = find(start, path, follow && !exclusive);
+  const found = find(start, path, follow && !exclusive, oflags & OFLAGS.CREAT ? ERRNO.ISDIR : ERRNO.NOTDIR);
   if (oflags & OFLAGS.CREAT && found.slash) refuse(ERRNO.ISDIR);
   if (found.node && exclusive) refuse(ERRNO.EXIST);
   if (!found.node && !(oflags & OFLAGS.CREAT)) refuse(ERRNO.NOENT);

@@ -130,13 +130,15 @@ export function* flat(folder, above = "") {
 }
 
 // Follows a path from a folder, which it may not leave. Returns the folder that it ends in, the name there, and what has
-// that name, if anything; ``name`` is null where the path ends in a dot. ``slash``: it asks for a folder.
-export function find(start, path, follow) {
+// that name, if anything; ``name`` is null where the path ends in a dot. ``slash``: it asks for a folder; ``linked``: its
+// last name is a link's. ``noFolder`` is the error where it asks for a folder and there is a file.
+export function find(start, path, follow, noFolder = ERRNO.NOTDIR) {
   check(path);
   const way = [start];
   let steps = parts(path);
   let slash = /(^|\/)\.?$/.test(path);
   let hops = 0;
+  let linked = false;
   while (steps.length > 0) {
     const name = steps.shift();
     const last = steps.length === 0;
@@ -149,20 +151,21 @@ export function find(start, path, follow) {
     const node = folder.children.get(name);
     if (node === undefined) {
       if (!last) throw new Refused(ERRNO.NOENT);
-      return { folder, name, node, slash };
+      return { folder, name, node, slash, linked };
     }
     if (node instanceof Link && (!last || follow || slash)) {
       if (++hops > LINKS) throw new Refused(ERRNO.LOOP);
       if (node.target.startsWith("/")) throw new Refused(ERRNO.PERM);
+      linked ||= last;
       slash ||= last && /(^|\/)\.?$/.test(node.target);
       steps = [...parts(node.target), ...steps];
       continue;
     }
-    if (!(node instanceof Folder) && (!last || slash)) throw new Refused(ERRNO.NOTDIR);
-    if (last) return { folder, name, node, slash };
+    if (!(node instanceof Folder) && (!last || slash)) throw new Refused(last ? noFolder : ERRNO.NOTDIR);
+    if (last) return { folder, name, node, slash, linked };
     way.push(node);
   }
-  return { folder: way.at(-1), name: null, node: way.at(-1), slash: true };
+  return { folder: way.at(-1), name: null, node: way.at(-1), slash, linked };
 }
 
 function check(path) {
