@@ -170,7 +170,7 @@ def _request(secret: str) -> str:
         request = client.build_request(
             "POST",
             "http://127.0.0.1/",
-            content=request_body(INVOCATION, LIMITS.timeout_s),
+            content=request_body("deno", INVOCATION, LIMITS.timeout_s),
             headers={"connection": "close"},
         )
     lines = [_escaped(b"POST / HTTP/1.1\r\n")]

@@ -68,7 +68,7 @@ def raw_http(host: ServerHost, client: httpx.Client) -> Callable[[], bytes]:
     """Return a plain POST of the same request to the very server that the host drives."""
     server = host._server
     client.headers.update(server.client.headers)
-    body = request_body(Invocation(SOURCE), host.limits.timeout_s)
+    body = request_body(host.runtime.name, Invocation(SOURCE), host.limits.timeout_s)
     return lambda: client.post(server.url, content=body).content
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_wasmedge.model import Ending, Host, Invocation, Outcome, exited
+from pytest_wasmedge.model import Ending, Files, Host, Invocation, Outcome, exited
 from pytest_wasmedge.portability.compare import assert_same, describe_invocation
 from pytest_wasmedge.portability.excerpt import visible
 
@@ -66,18 +66,25 @@ class Asking:
         env: Mapping[str, str] | None = None,
         preopens: Mapping[str, Path] | None = None,
         timeout_s: float | None = None,
+        files: Files | None = None,
         meaning: str = "",
         data: bool = False,
     ) -> Outcome:
         """Run the guest once and return its outcome.
 
-        ``meaning`` is what a difference usually means. The streams are searched for leaks unless they are ``data``.
+        ``meaning`` is what a difference usually means; ``files`` may be anything unless they are given. The streams
+        are searched for leaks unless they are ``data``.
         """
         __tracebackhide__ = True
         source = stdin.encode() if isinstance(stdin, str) else stdin
         invocation = Invocation(source, tuple(args), dict(env or {}), dict(preopens or {}), timeout_s)
         outcome = self.host.invoke(invocation)
-        expected = Outcome(_filled(stdout, outcome.stdout), _filled(stderr, outcome.stderr), ending)
+        expected = Outcome(
+            _filled(stdout, outcome.stdout),
+            _filled(stderr, outcome.stderr),
+            ending,
+            files=outcome.files if files is None else files,
+        )
         if outcome == expected and isinstance(stdout, bytes) and isinstance(stderr, bytes):
             return outcome  # It holds what the test says, and so no leak.
         assert_same(

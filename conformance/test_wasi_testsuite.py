@@ -1,4 +1,4 @@
-"""Programs of --wasm-corpus=wasi-testsuite:PATH, each on every runtime that can give it folders of its own."""
+"""Programs of --wasm-corpus=wasi-testsuite:PATH, each on every runtime that can give it what it needs."""
 
 from __future__ import annotations
 

@@ -14,6 +14,11 @@ from typing import Literal, Self
 
 from pytest_wasmedge.errors import ArtifactError, HostStartError, UnsupportedError
 
+#: What is in a folder: the bytes of a file, None for a folder, and for a link the path that it leads to.
+Content = bytes | str | None
+#: What came of the folders of an invocation, by guest path.
+Files = Mapping[str, Content]
+
 EndingKind = Literal["exited", "trapped", "timed_out", "out_of_memory", "host_failed"]
 
 #: Every driver passes this as ``argv[0]``; otherwise each host would show a path of its own.
@@ -62,8 +67,9 @@ class Limits:
 class Invocation:
     """The input of one run of the guest, which gets nothing else.
 
-    ``args`` do not include the program's name; ``preopens`` maps guest paths to folders of this machine;
-    a ``timeout_s`` of None means the host's own limit. Raises UnsupportedError for text that no host can pass on.
+    ``args`` do not include the program's name; ``preopens`` maps guest paths to folders of this machine, of which the
+    guest gets a copy; a ``timeout_s`` of None means the host's own limit. Raises UnsupportedError for text that no host
+    can pass on.
     """
 
     stdin: bytes = b""
@@ -157,9 +163,11 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one invocation; two are equal if stdout, stderr and ending are.
+    """The result of one invocation; two are equal if stdout, stderr, ending and files are.
 
-    ``invocation`` counts from 1 in each started host (isolate).
+    ``files`` are what the guest left in the folders that it was granted, all of it, by guest path: the bytes of a file,
+    None for a folder, and for a link the path that it leads to; empty if the guest was stopped. ``invocation`` counts
+    from 1 in each started host (isolate).
     """
 
     stdout: bytes
@@ -169,6 +177,7 @@ class Outcome:
     timings: Timings = field(default=Timings(0), compare=False)
     runtime: str = field(default="", compare=False)
     artifact_sha256: str = field(default="", compare=False)
+    files: Files = field(default_factory=dict, hash=False)
 
     @property
     def stdout_text(self) -> str:
@@ -188,7 +197,7 @@ class Divergence:
     ``offset`` is the first differing byte and ``line`` the line it is in (from 1); both None for an ending.
     """
 
-    field: Literal["ending", "stdout", "stderr"]
+    field: Literal["ending", "stdout", "stderr", "files"]
     runtime: str
     expected: str
     actual: str
@@ -221,7 +230,7 @@ class Leak:
 Capability = Literal["memory_limit", "preopens", "concurrent"]
 
 #: The parts of an outcome that are compared.
-OutcomeField = Literal["stdout", "stderr", "ending"]
+OutcomeField = Literal["stdout", "stderr", "ending", "files"]
 
 #: Whether a host found compiled code when it started: part of the name of every cold start.
 CacheState = Literal["no-cache", "code-cache"]
@@ -309,10 +318,17 @@ class Host(ABC):
             raise HostStartError(f"{self.runtime.name}: this host is closed; start another one.")
 
     def _outcome(
-        self, stdout: bytes, stderr: bytes, ending: Ending, invocation: int, timings: Timings
+        self,
+        stdout: bytes,
+        stderr: bytes,
+        ending: Ending,
+        invocation: int,
+        timings: Timings,
+        files: Files = MappingProxyType({}),
     ) -> Outcome:
         """Return an outcome of this host and its artifact."""
-        return Outcome(stdout, stderr, ending, invocation, timings, self.runtime.name, self.artifact.sha256)
+        name, digest = self.runtime.name, self.artifact.sha256
+        return Outcome(stdout, stderr, ending, invocation, timings, name, digest, files)
 
     def __enter__(self) -> Self:
         return self

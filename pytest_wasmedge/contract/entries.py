@@ -22,7 +22,7 @@ from pytest_wasmedge.model import base_name
 KINDS = ("cold/no-cache", "cold/code-cache", "cold/evicted", *(f"warm/{workload}" for workload in WORKLOADS))
 #: Where a divergence can show: an outcome's fields, a leak, a host that does not start with the artifact, or a
 #: test's own assertion that names no field.
-FIELDS = ("stdout", "stderr", "ending", "leak", "start", "assertion")
+FIELDS = ("stdout", "stderr", "ending", "files", "leak", "start", "assertion")
 #: Every runtime.
 ANY = "*"
 

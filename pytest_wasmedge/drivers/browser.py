@@ -48,7 +48,7 @@ class BrowserHost(ServingHost["_Browser"]):
     _memory_in_log = False
 
     def _body(self, invocation: Invocation, timeout_s: float) -> bytes:
-        return request_body(invocation, timeout_s)
+        return request_body(self.runtime.name, invocation, timeout_s)
 
     def _ask(self, server: _Browser, body: bytes, timeout_s: float) -> Timed:
         began_ns = time.perf_counter_ns()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pytest_wasmedge.drivers.folders import lent
 from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
 from pytest_wasmedge.drivers.program import Launch, Program
 from pytest_wasmedge.drivers.weighing import measured, read_peak
@@ -126,11 +127,13 @@ class CommandHost(Host):
         self._check_open()
         number = next(self._numbers)
         folder = self._workspace.path / f"invocation-{number}"
-        try:
-            launch = replace(self._launch, folder=folder, began_s=time.time())
-            return self._run(launch, invocation, wrap, number)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with lent(self.runtime.name, invocation, self._workspace.path) as given:
+            try:
+                launch = replace(self._launch, folder=folder, began_s=time.time())
+                outcome = self._run(launch, given.invocation, wrap, number)
+                return given.outcome(outcome, self.limits.output_bytes)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _run(self, launch: CommandLaunch, invocation: Invocation, wrap: Wrap, number: int) -> Outcome:
         timeout_s = self._time_limit_s(invocation)

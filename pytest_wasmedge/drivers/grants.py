@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 from pytest_wasmedge.errors import UnsupportedError
 from pytest_wasmedge.model import Invocation
@@ -25,13 +24,3 @@ def check_given(runtime: str, invocation: Invocation, possible: Collection[str] 
             f"{runtime} cannot give {' or '.join(refused)} to a guest{why and f': {why}'}; "
             "mark the test with runtimes(...) to run it where they can be given."
         )
-
-
-def granted(runtime: str, invocation: Invocation) -> list[tuple[str, Path]]:
-    """Return guest path and folder of each preopen. Raises UnsupportedError for a folder that does not exist."""
-    for guest_path, folder in invocation.preopens.items():
-        if not folder.is_dir():
-            raise UnsupportedError(
-                f"{runtime}: cannot grant {folder} as {guest_path}: there is no such folder. Make it first."
-            )
-    return [(guest_path, folder.absolute()) for guest_path, folder in invocation.preopens.items()]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from pytest_wasmedge.drivers.folders import granted, told
 from pytest_wasmedge.drivers.grants import check_given
-from pytest_wasmedge.model import Ending, EndingKind, Invocation, exited, host_failed
+from pytest_wasmedge.model import Content, Ending, EndingKind, Files, Invocation, exited, host_failed
 
 if TYPE_CHECKING:
     import httpx
@@ -46,6 +47,7 @@ class Answer:
     phases_ns: Mapping[str, int] = field(default_factory=dict)
     runs_on: bool = False
     by_log: bool = False
+    files: Files = field(default_factory=dict)
 
 
 #: The nanoseconds until an answer was complete, and the answer.
@@ -57,7 +59,7 @@ class Framed:
 
     def body(self, name: str, invocation: Invocation, timeout_s: float) -> bytes:
         """Return the body of the request. Raises UnsupportedError for what the format has no place for."""
-        return request_body(invocation, timeout_s)
+        return request_body(name, invocation, timeout_s)
 
     def ask(self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int) -> Timed:
         """Post once.
@@ -102,15 +104,31 @@ def _refused(name: str, response: httpx.Response, content: bytes) -> Ending:
     return host_failed(f"{name} answered HTTP {response.status_code}: {content[:200]!r}")
 
 
-def request_body(invocation: Invocation, timeout_s: float) -> bytes:
-    """Return the body of a framed request: one line of JSON and then stdin."""
+def request_body(name: str, invocation: Invocation, timeout_s: float) -> bytes:
+    """Return the body of a framed request: one line of JSON, the contents of files in folders, and then stdin.
+
+    Raises UnsupportedError for folders that cannot be granted.
+    """
+    folders = granted(name, invocation)
     head = {
         "args": invocation.args,
         # JavaScript sorts the keys of an object that look like numbers.
         "env": list(invocation.env.items()),
         "timeout_ms": max(1, round(timeout_s * 1000)),
     }
-    return b"".join((json.dumps(head).encode(), b"\n", invocation.stdin))
+    if not folders:
+        return b"".join((json.dumps(head).encode(), b"\n", invocation.stdin))
+    head["folders"] = [
+        (guest_path, [(each.path, _described(each.content), str(each.modified_ns)) for each in entries])
+        for guest_path, entries in folders
+    ]
+    contents = [each.content for _, entries in folders for each in entries if isinstance(each.content, bytes)]
+    return b"".join((json.dumps(head).encode(), b"\n", *contents, invocation.stdin))
+
+
+def _described(content: Content) -> int | str | None:
+    """Return what stands for a content in a line of JSON: the size of a file, whose bytes come after the line."""
+    return len(content) if isinstance(content, bytes) else content
 
 
 def pieces(response: httpx.Response, deadline_ns: int) -> Iterator[bytes]:
@@ -160,20 +178,38 @@ def read_answer(name: str, content: bytes) -> Answer:
         at = content.index(b"\n") + 1
         head = json.loads(content[:at])
         stdout_end = at + head["stdout_bytes"]
-        if head["stdout_bytes"] < 0 or stdout_end + head["stderr_bytes"] != len(content):
-            raise ValueError(f"{len(content) - at} bytes do not make up both streams")
+        stderr_end = stdout_end + head["stderr_bytes"]
+        files, end = _read_files(head.get("files", ()), content, stderr_end)
+        if not at <= stdout_end <= stderr_end <= end == len(content):
+            raise ValueError(f"{len(content) - at} bytes do not make up both streams and the files")
         ending = read_ending(head["ending"])
         if ending is None:
             raise ValueError(f"no ending is {head['ending']}")
         return Answer(
             ending,
             content[at:stdout_end],
-            content[stdout_end:],
+            content[stdout_end:stderr_end],
             int(head["invocation"]),
             read_phases(head.get("phases_ns")),
+            files=files,
         )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         return Answer(host_failed(f"{name} answered {content[:200]!r}, which we cannot read: {error}"))
+
+
+def _read_files(described: Iterable[Any], content: bytes, at: int) -> tuple[Files, int]:
+    """Return what came of the folders, and where the contents of their files end. Raises ValueError, TypeError."""
+    folders: list[tuple[str, dict[str, Content]]] = []
+    for guest_path, entries in described:
+        read: dict[str, Content] = {}
+        for path, what in entries:
+            read[path] = what
+            if isinstance(what, int):
+                if not 0 <= what <= len(content) - at:
+                    raise ValueError(f"{path} cannot have {what} bytes")
+                read[path], at = content[at : at + what], at + what
+        folders.append((guest_path, read))
+    return told(folders), at
 
 
 def read_ending(given: Mapping[str, Any]) -> Ending | None:

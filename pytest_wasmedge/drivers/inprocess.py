@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
+from pytest_wasmedge.drivers.folders import lent
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import Ending, Host, Invocation, Outcome, Timings, host_failed, timed_out
 
@@ -129,6 +130,10 @@ class InProcessHost(Host):
 
     def invoke(self, invocation: Invocation) -> Outcome:
         self._check_open()
+        with lent(self.runtime.name, invocation) as given:
+            return given.outcome(self._invoke(given.invocation), self.limits.output_bytes)
+
+    def _invoke(self, invocation: Invocation) -> Outcome:
         timeout_s = self._time_limit_s(invocation)
         run = Run(invocation, timeout_s, self.limits.output_bytes)
         number = next(self._numbers)

@@ -17,7 +17,16 @@ GLUE = Path(__file__).parents[1] / "runtimes" / "glue"
 #: Deployed glue reads its secret from this variable.
 SECRET_VARIABLE = "PYTEST_WASMEDGE_SECRET"
 #: Our modules that a worker needs, besides the one that serves.
-_WORKER = ("guest.mjs", "wire.mjs")
+_WORKER = (
+    "descriptors.mjs",
+    "guest.mjs",
+    "paths.mjs",
+    "poll.mjs",
+    "preview1.mjs",
+    "streams.mjs",
+    "tree.mjs",
+    "wire.mjs",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from typing import Any
 
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.command import CommandLaunch, CommandRuntime, Ended
-from pytest_wasmedge.drivers.grants import granted
 from pytest_wasmedge.drivers.http import read_ending
 from pytest_wasmedge.model import ARGV0, Ending, Invocation, host_failed
 
@@ -37,16 +36,15 @@ class NodeWasiRuntime(CommandRuntime):
         launch.artifact_link.symlink_to(launch.artifact.path.absolute())
 
     def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
-        preopens = granted(self.name, invocation)
         given = {
             "args": [ARGV0, *invocation.args],
             "env": dict(invocation.env),
-            "preopens": {guest_path: str(folder) for guest_path, folder in preopens},
+            "preopens": {guest_path: str(folder) for guest_path, folder in invocation.preopens.items()},
         }
         launch.folder.mkdir()
         report_file(launch).write_text(json.dumps(given))
         files = map(str, (launch.workspace / SCRIPT, launch.artifact_link, report_file(launch)))
-        folders = [folder for _, folder in preopens]
+        folders = list(invocation.preopens.values())
         return [str(launch.executable), *self.options(launch, folders), *files]
 
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:

@@ -185,7 +185,8 @@ class ServingHost(Host, Generic[S]):
         """Send it and return the answer. Raises FailedError."""
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        check_given(self.runtime.name, invocation, ("arguments", "an environment"))
+        folders = ("folders",) if "preopens" in self.runtime.capabilities else ()
+        check_given(self.runtime.name, invocation, ("arguments", "an environment", *folders))
         timeout_s = self._time_limit_s(invocation)
         body = self._body(invocation, timeout_s)
         with self._slots, self._turns.together():
@@ -240,7 +241,9 @@ class ServingHost(Host, Generic[S]):
         finally:
             self._leave(server, attempt)
         timings = Timings(elapsed_ns, with_transfer(answer.phases_ns, elapsed_ns))
-        return self._outcome(answer.stdout, answer.stderr, answer.ending, answer.invocation, timings)
+        return self._outcome(
+            answer.stdout, answer.stderr, answer.ending, answer.invocation, timings, answer.files
+        )
 
     def _ending_of(self, error: FailedError, server: S) -> Ending:
         """Return how an invocation ended that the process failed; the process has been stopped."""

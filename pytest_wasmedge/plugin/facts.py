@@ -26,7 +26,7 @@ _FIELD_OF = {
     "kind": "ending",
     "ok": "ending",
 }
-_FIELD_OF |= {field: field for field in ("stdout", "stderr", "ending")}
+_FIELD_OF |= {field: field for field in ("stdout", "stderr", "ending", "files")}
 
 
 def runtimes_of(item: pytest.Item, asked_for: Collection[str], named: Mapping[str, str]) -> list[str]:

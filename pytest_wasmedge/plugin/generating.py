@@ -101,18 +101,17 @@ def _parametrize_case(metafunc: pytest.Metafunc) -> None:
 
 
 def _parametrize_program(metafunc: pytest.Metafunc) -> None:
-    """Run each program on every selected runtime; one that cannot give folders has one skipped test instead."""
+    """Run each program on every selected runtime that can; one skipped test of a runtime stands for the others."""
     session = stash.session(metafunc.config)
-    programs = session.programs
     params = []
     for runtime in session.selection.selected:
-        if "preopens" in runtime.capabilities:
-            params += [
-                pytest.param(program, runtime.name, id=f"{program.short_name}-{runtime.name}")
-                for program in programs
-            ]
-        elif programs:
-            reason = f"{runtime.name} cannot give folders to a guest: {len(programs)} programs left out"
-            left_out = pytest.mark.skip(reason=reason)
-            params.append(pytest.param(None, runtime.name, marks=left_out, id=f"left_out-{runtime.name}"))
+        left_out: dict[str, int] = {}
+        for program in session.programs:
+            if reason := program.lacking(runtime):
+                left_out[reason] = left_out.get(reason, 0) + 1
+            else:
+                params.append(pytest.param(program, runtime.name, id=f"{program.short_name}-{runtime.name}"))
+        for reason, count in left_out.items():
+            skipped = pytest.mark.skip(reason=f"{reason}: {count} programs left out")
+            params.append(pytest.param(None, runtime.name, marks=skipped, id=f"left_out-{runtime.name}"))
     metafunc.parametrize(("wasm_program", "wasm_runtime"), params, indirect=["wasm_runtime"])

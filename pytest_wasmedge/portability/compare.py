@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from pytest_wasmedge.errors import HostFailedError
-from pytest_wasmedge.model import Divergence, Ending, Invocation, Leak, Outcome, OutcomeField
+from pytest_wasmedge.model import Divergence, Ending, Files, Invocation, Leak, Outcome, OutcomeField
 from pytest_wasmedge.portability.diagnosis import diagnose
 from pytest_wasmedge.portability.excerpt import around, cut, line_bounds, visible
 from pytest_wasmedge.portability.leaks import find_leaks, headline_of
@@ -72,7 +72,7 @@ class DivergenceError(AssertionError):
 
 
 def compare(outcome: Outcome, reference: Outcome, unchecked: Collection[str] = ()) -> tuple[Divergence, ...]:
-    """Return the divergences of an outcome from its reference, in ending, stdout and stderr; empty if none.
+    """Return the divergences of an outcome from its reference, in ending, streams and files; empty if none.
 
     Streams of an invocation that was stopped (timed out, or the host failed) may be incomplete and are not
     compared. A failed host says nothing about the guest, so its ending equals no other, not even a failed host's.
@@ -132,6 +132,8 @@ def _divergences(outcome: Outcome, reference: Outcome) -> Iterator[Divergence]:
         yield _stream_divergence("stdout", runtime, reference.stdout, outcome.stdout)
     if outcome.stderr != reference.stderr:
         yield _stream_divergence("stderr", runtime, reference.stderr, outcome.stderr)
+    if outcome.files != reference.files:
+        yield _files_divergence(runtime, reference.files, outcome.files)
 
 
 def _told(compared: Comparison, meaning: str) -> list[str]:
@@ -185,6 +187,23 @@ def _stream_divergence(stream: OutcomeField, runtime: str, expected: bytes, actu
         expected.count(b"\n", 0, offset) + 1,
         _diff(expected, actual, offset),
     )
+
+
+def _files_divergence(runtime: str, expected: Files, actual: Files) -> Divergence:
+    """Tell the first path, in order of names, where the two are not the same."""
+    paths = sorted(expected.keys() | actual.keys())
+    path = next(each for each in paths if expected.get(each, 0) != actual.get(each, 0))
+    wanted, got = (f"{_quoted(path)}: {_content(files, path)}" for files in (expected, actual))
+    return Divergence("files", runtime, wanted, got)
+
+
+def _content(files: Files, path: str) -> str:
+    content = files.get(path)
+    if isinstance(content, bytes):
+        return f"a file of {_start(content)}"
+    if isinstance(content, str):
+        return f"a link to {_quoted(content)}"
+    return "a folder" if path in files else "not there"
 
 
 def _summary(data: bytes, offset: int) -> str:

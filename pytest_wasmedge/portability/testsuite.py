@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_wasmedge.errors import CorpusError, did_you_mean
-from pytest_wasmedge.model import Invocation, Outcome, OutcomeField, exited
+from pytest_wasmedge.model import Invocation, Outcome, OutcomeField, Runtime, exited
 from pytest_wasmedge.portability.encodings import read_utf8
 
 #: The name of the format: before the path in ``--wasm-corpus``, and before the names of its cases.
@@ -31,7 +31,7 @@ class Program:
     """One program with its input and its expected outcome.
 
     ``name`` is the format's name and the program's path in the folder without suffix. ``folders`` are preopened, by
-    guest path. ``unchecked`` are the streams that the suite does not check.
+    guest path. ``unchecked`` are what the suite does not check: what is left in folders, and some streams.
     """
 
     name: str
@@ -40,12 +40,24 @@ class Program:
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
-    unchecked: frozenset[OutcomeField] = frozenset()
+    unchecked: frozenset[OutcomeField] = frozenset({"files"})
 
     @property
     def short_name(self) -> str:
         """The name without that of the format."""
         return self.name.removeprefix(f"{FORMAT}/")
+
+    def lacking(self, runtime: Runtime) -> str:
+        """Return why the runtime cannot be asked to run this program, by what it cannot do; empty if it can."""
+        if runtime.yardstick:
+            return f"{runtime.name} runs no artifact"
+        if runtime.deployed:
+            return f"{runtime.name} holds the artifact that it was deployed with"
+        if "ending" in runtime.unchecked:
+            return f"{runtime.name} does not tell how a guest ended"
+        if self.folders and "preopens" not in runtime.capabilities:
+            return f"{runtime.name} cannot give folders to a guest"
+        return ""
 
     def invocation(self, scratch: Path) -> Invocation:
         """Return one run of the program, with copies of its folders in ``scratch``, since programs write into them.
@@ -97,6 +109,7 @@ def _load(root: Path, path: Path) -> Program:
     _check(source, table)
     stdout, stderr = (table.get(stream, "").encode() for stream in ("stdout", "stderr"))
     undeclared: set[OutcomeField] = {"stdout", "stderr"}
+    files: frozenset[OutcomeField] = frozenset({"files"})
     return Program(
         f"{FORMAT}/{path.relative_to(root).with_suffix('').as_posix()}",
         path,
@@ -104,7 +117,7 @@ def _load(root: Path, path: Path) -> Program:
         tuple(table.get("args", ())),
         table.get("env", {}),
         _folders(source, table),
-        frozenset(undeclared - table.keys()) if published else frozenset(),
+        files.union(undeclared - table.keys() if published else ()),
     )
 
 

@@ -17,7 +17,7 @@ class Bun(ServerRuntime):
     name = "bun"
     engine = "JavaScriptCore"
     flags_at = 1
-    capabilities = frozenset({"concurrent"})
+    capabilities = frozenset({"preopens", "concurrent"})
     tool = "bun"
     tools = ("bun", "shim")
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 1.4.5)

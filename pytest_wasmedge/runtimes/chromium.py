@@ -57,7 +57,7 @@ class Chromium(BrowserRuntime):
     name = "chromium"
     engine = "V8"
     flags_at = 4
-    capabilities = frozenset({"memory_limit", "concurrent"})
+    capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     tools = ("shim",)
     commands = ("chromium-headless-shell", "chromium", "google-chrome", "chromium-browser")
     remedies: ClassVar[Mapping[str, str]] = {

@@ -22,7 +22,7 @@ class Cloudflare(ServerRuntime):
 
     name = "cloudflare"
     engine = "V8"
-    capabilities = frozenset({"memory_limit"})
+    capabilities = frozenset({"memory_limit", "preopens"})
     tool = "wrangler"
     tools = ("node", "shim", "wrangler")
     minimum = (4,)

@@ -16,7 +16,7 @@ class Deno(ServerRuntime):
     name = "deno"
     engine = "V8"
     flags_at = 2
-    capabilities = frozenset({"memory_limit", "concurrent"})
+    capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     tool = "deno"
     tools = ("deno", "shim")
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 2.9.8)

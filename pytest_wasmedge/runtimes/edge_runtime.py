@@ -19,7 +19,7 @@ class EdgeRuntime(ServerRuntime):
     name = "edge-runtime"
     engine = "V8"
     flags_at = 1
-    capabilities = frozenset({"memory_limit"})
+    capabilities = frozenset({"memory_limit", "preopens"})
     tool = "edge-runtime"
     tools = ("node", "shim", "edge-runtime")
     minimum = (4,)

@@ -65,7 +65,7 @@ class Firefox(BrowserRuntime):
     name = "firefox"
     engine = "SpiderMonkey"
     flags_at = 1
-    capabilities = frozenset({"concurrent"})
+    capabilities = frozenset({"preopens", "concurrent"})
     tools = ("shim",)
     commands = ("firefox-esr", "firefox")
     remedies: ClassVar[Mapping[str, str]] = {

@@ -15,7 +15,7 @@ class Node(ServerRuntime):
     name = "node"
     engine = "V8"
     flags_at = 1
-    capabilities = frozenset({"memory_limit", "concurrent"})
+    capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     tool = "node"
     tools = ("node", "shim")
     # The first with --permission.

@@ -197,7 +197,7 @@ class Remote(Runtime):
             if wire:
                 # An empty body is no framed invocation: that answer shows nothing but the format.
                 left_s = max(0.1, PROBE_TIMEOUT_S - reply.elapsed_ns / 1e9)
-                reply = edge.post(request_body(Invocation(), left_s), left_s, _PROBE_BYTES)
+                reply = edge.post(request_body(self.name, Invocation(), left_s), left_s, _PROBE_BYTES)
             if not reply.ok:
                 raise EdgeError(edge.refusal(reply))
         answer = self.read(reply, bool(wire))
@@ -221,7 +221,7 @@ class RemoteHost(Host):
         check_given(self.runtime.name, invocation, possible, "it is deployed elsewhere")
         self._check_open()
         timeout_s = self._time_limit_s(invocation)
-        body = request_body(invocation, timeout_s) if self._framed else invocation.stdin
+        body = request_body(self.runtime.name, invocation, timeout_s) if self._framed else invocation.stdin
         most_bytes = self.limits.output_bytes + (_HEAD_BYTES if self._framed else 0)
         began_ns = time.perf_counter_ns()
         try:

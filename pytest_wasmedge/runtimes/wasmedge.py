@@ -19,7 +19,6 @@ from pytest_wasmedge.drivers.compiled import (
     compile_phase,
     run_compiler,
 )
-from pytest_wasmedge.drivers.grants import granted
 from pytest_wasmedge.drivers.program import numbers
 from pytest_wasmedge.errors import UnsupportedError
 from pytest_wasmedge.model import (
@@ -117,7 +116,7 @@ class WasmEdge(CompiledRuntime):
             options += ["--memory-page-limit", str(min(launch.limits.memory_bytes // _PAGE_BYTES, 1 << 16))]
         for name, value in invocation.env.items():
             options += ["--env", f"{name}={value}"]
-        for guest_path, folder in granted(self.name, invocation):
+        for guest_path, folder in invocation.preopens.items():
             if ":" in guest_path or ":" in str(folder):
                 raise UnsupportedError(
                     f"{self.name}: cannot grant {folder} as {guest_path}: both are one argument, "

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.drivers.compiled import RefusedError, compiled, place_of, renewing, run_compiler
-from pytest_wasmedge.drivers.grants import granted
 from pytest_wasmedge.drivers.inprocess import InProcessHost, Run, Ticker, ticks
 from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import HostStartError, ProvisionError, UnsupportedError
@@ -180,7 +179,7 @@ class WasmtimeHost(InProcessHost):
         config = wasmtime.WasiConfig()
         config.argv = [ARGV0, *run.invocation.args]
         config.env = list(run.invocation.env.items())
-        for guest_path, folder in granted(self.runtime.name, run.invocation):
+        for guest_path, folder in run.invocation.preopens.items():
             config.preopen_dir(str(folder), guest_path)
         _set_stdin(config, run.invocation.stdin)
         config.stdout_custom = lambda data: None if run.write(run.stdout, data) else -errno.EIO

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers.command import CommandLaunch, Ended
 from pytest_wasmedge.drivers.compiled import CompiledRuntime, RefusedError, run_compiler
-from pytest_wasmedge.drivers.grants import granted
 from pytest_wasmedge.model import ARGV0, Artifact, Ending, Invocation, host_failed, out_of_memory, trapped
 
 #: wasmtime's report on the guest's stderr begins with this, followed by a path that no guest can know.
@@ -51,7 +50,7 @@ class WasmtimeCli(CompiledRuntime):
             options += ["-W", f"max-memory-size={launch.limits.memory_bytes}"]
         for name, value in invocation.env.items():
             options += ["--env", f"{name}={value}"]
-        for guest_path, folder in granted(self.name, invocation):
+        for guest_path, folder in invocation.preopens.items():
             options += ["--dir", f"{folder}::{guest_path}"]
         return [str(launch.executable), "run", *options, str(launch.artifact_link), *invocation.args]
 

@@ -25,7 +25,7 @@ class Workerd(ServerRuntime):
     name = "workerd"
     engine = "V8"
     flags_at = 2
-    capabilities = frozenset({"memory_limit"})
+    capabilities = frozenset({"memory_limit", "preopens"})
     tool = "workerd"
     tools = ("workerd", "shim")
     limits_itself = False

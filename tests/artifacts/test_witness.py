@@ -85,11 +85,14 @@ def test_random_bytes(witness: Host) -> None:
 
 def test_folders(witness: Host, tmp_path: Path) -> None:
     """It sees the folder that it is granted, reads in it, and writes there what is not there."""
-    (tmp_path / "given").write_bytes(b"text")
-    granted = {"/data": tmp_path}
+    folder = tmp_path / "granted"
+    folder.mkdir()
+    (folder / "given").write_bytes(b"text")
+    granted = {"/data": folder}
 
     assert witness.run(b"descriptors\n", preopens=granted).stdout.endswith(b"3 3 0 /data\n")
     assert witness.run(b"peek given\n", preopens=granted).stdout == b"0 \ntext"
-    assert witness.run(b"new made\ndata", preopens=granted).stdout == b"0 \n"
-    assert witness.run(b"new made\nother", preopens=granted).stdout == b"20 \n"
-    assert (tmp_path / "made").read_bytes() == b"data"
+    made = witness.run(b"new made\ndata", preopens=granted)
+    assert (made.stdout, made.files) == (b"0 \n", {"/data/given": b"text", "/data/made": b"data"})
+    refused = witness.run(b"new given\nother", preopens=granted)
+    assert (refused.stdout, refused.files) == (b"20 \n", {"/data/given": b"text"})

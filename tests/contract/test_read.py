@@ -276,7 +276,7 @@ FAULTS = [
     (
         known(field="[]"),
         4,
-        "no field is named; write one or more of: stdout, stderr, ending, leak, start, assertion.",
+        "no field is named; write one or more of: stdout, stderr, ending, files, leak, start, assertion.",
     ),
     (known(field='"stdrr"'), 4, 'there is no field "stdrr"; did you mean stderr?'),
     (known(field='[\n"leak",\n"leaks"]'), 6, 'there is no field "leaks"; did you mean leak?'),

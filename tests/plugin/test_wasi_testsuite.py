@@ -15,6 +15,7 @@ from pytest_wasmedge.model import exited
 from pytest_wasmedge.portability.testsuite import load_testsuite, read_corpus
 from pytest_wasmedge.provision.cache import ENV_CACHE, folder
 from pytest_wasmedge.runtimes import builtin_runtimes
+from pytest_wasmedge.testing import FakeRuntime
 from tests import wat
 
 SAYS = wat.command("(call $write (i32.const 1) (i32.const 1024) (i32.const 6))", data="hello\\n")
@@ -31,8 +32,8 @@ CREATES = wat.command(
     (call $write (i32.load (i32.const 16)) (i32.const 1024) (i32.const 11))""",
     data="new.cleanup",
 )
-#: All that can give folders.
-GIVING = [each.name for each in builtin_runtimes() if "preopens" in each.capabilities]
+#: What the programs here run on: one of each kind that can give folders.
+GIVING = ["wasmtime", "wasmtime-cli", "wasmedge", "node-wasi", "deno-wasi", "node", "workerd"]
 BOTH = ("wasmtime", "wasmtime-cli")
 
 
@@ -167,7 +168,12 @@ def test_programs_do_as_they_say(project: pytest.Pytester) -> None:
 
 def test_who_gives_folders() -> None:
     """What is asked of all that say that they can give folders is asked of these, wherever their WASI comes from."""
-    assert set(GIVING) == {*BOTH, "wasmedge", "node-wasi", "deno-wasi"}
+    glue = {"node", "deno", "bun", "workerd", "cloudflare", "edge-runtime", "chromium", "firefox"}
+    assert {each.name for each in builtin_runtimes() if "preopens" in each.capabilities} == {
+        *BOTH,
+        *("wasmedge", "node-wasi", "deno-wasi"),
+        *glue,
+    }
 
 
 def test_folders_are_copies(project: pytest.Pytester) -> None:
@@ -210,21 +216,32 @@ def test_published_suite(project: pytest.Pytester) -> None:
     )
 
 
-def test_a_runtime_without_folders_is_left_out(project: pytest.Pytester) -> None:
-    """A runtime that cannot give folders runs no program, which is said by its name."""
-    for name in ("silent", "says"):
+def test_a_program_is_left_out_where_its_need_cannot_be_met(project: pytest.Pytester) -> None:
+    """A runtime that cannot give folders runs all programs but those that have one, which is said by its name."""
+    for name in ("silent", "creates"):
         GOOD[name].write(project.path / "programs", name)
-    result = run(project, "-rs", runtimes="wasmtime,deno")
+    result = run(project, "-rs", runtimes="wasmtime,wasmer")
 
-    result.assert_outcomes(passed=2, skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED * deno cannot give folders to a guest: 2 programs left out"])
+    result.assert_outcomes(passed=3, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED * wasmer cannot give folders to a guest: 1 programs left out"])
 
 
 def test_only_where_folders_cannot_be_given(project: pytest.Pytester) -> None:
     """A run in which no program ran on any runtime is not green."""
-    GOOD["silent"].write(project.path / "programs", "silent")
+    GOOD["creates"].write(project.path / "programs", "creates")
 
-    assert run(project, runtimes="deno").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert run(project, runtimes="wasmer").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_what_runs_no_program(project: pytest.Pytester) -> None:
+    """A yardstick runs no artifact, and a deployed edge the one that it has."""
+    GOOD["silent"].write(project.path / "programs", "silent")
+    (program,) = load_testsuite(project.path / "programs")
+    kinds = {"yardstick": "runs no artifact", "deployed": "holds the artifact that it was deployed with"}
+    for kind, reason in kinds.items():
+        runtime = FakeRuntime("other")
+        setattr(runtime, kind, True)
+        assert program.lacking(runtime) == f"other {reason}"
 
 
 def test_known_divergence(project: pytest.Pytester) -> None:
@@ -349,7 +366,8 @@ def test_defaults(tmp_path: Path) -> None:
     (program,) = load_testsuite(tmp_path)
 
     assert (program.name, program.short_name) == ("wasi-testsuite/a", "a")
-    assert (program.args, program.env, program.folders, program.unchecked) == ((), {}, {}, frozenset())
+    assert (program.args, program.env, program.folders) == ((), {}, {})
+    assert program.unchecked == {"files"}
     assert (program.expected.stdout, program.expected.stderr, program.expected.ending) == (
         b"",
         b"",

@@ -1,140 +1,83 @@
 // Runs one WASI preview 1 command and returns how it ended. The only file that imports the WASI shim.
 
-import { Fd, WASI, wasi } from "./shim/index.js";
+import { OpenFolder, descriptorCalls } from "./descriptors.mjs";
+import { pathCalls } from "./paths.mjs";
+import { pollCall } from "./poll.mjs";
+import { ERRNO, Refused } from "./preview1.mjs";
+import { WASI } from "./shim/index.js";
+import { Input, Output, OutputLimitReached } from "./streams.mjs";
+import { Tree, flat } from "./tree.mjs";
 
 // The same in every host: model.ARGV0.
 const ARGV0 = "artifact.wasm";
 
-class OutputLimitReached extends Error {}
 class TimeLimitReached extends Error {}
 // The guest passed an address outside its memory to a function of WASI: a trap, as if it had read there itself.
 class OutOfBounds extends Error {}
 
-// A standard stream that is a pipe: it has no position, and its file type is unknown, since guests colour their
-// messages for a terminal.
-class Pipe extends Fd {
-  fd_fdstat_get() {
-    const fdstat = new wasi.Fdstat(wasi.FILETYPE_UNKNOWN, 0);
-    fdstat.fs_rights_base = BigInt(this.rights);
-    return { ret: wasi.ERRNO_SUCCESS, fdstat };
-  }
-  fd_filestat_get() {
-    return { ret: wasi.ERRNO_SUCCESS, filestat: new wasi.Filestat(0n, wasi.FILETYPE_UNKNOWN, 0n) };
-  }
-  fd_read() {
-    return { ret: wasi.ERRNO_BADF, data: new Uint8Array() };
-  }
-  fd_write() {
-    return { ret: wasi.ERRNO_BADF, nwritten: 0 };
-  }
-  fd_pread() {
-    return { ret: wasi.ERRNO_SPIPE, data: new Uint8Array() };
-  }
-  fd_pwrite() {
-    return { ret: wasi.ERRNO_SPIPE, nwritten: 0 };
-  }
-  fd_seek() {
-    return { ret: wasi.ERRNO_SPIPE, offset: 0n };
-  }
-  fd_tell() {
-    return { ret: wasi.ERRNO_SPIPE, offset: 0n };
-  }
-}
+// The guest's clocks: their numbers in preview 1, and for each its resolution and what it tells, in nanoseconds.
+const REALTIME = 0;
+const MONOTONIC = 1;
+const RESOLUTION = { [REALTIME]: 1_000_000n, [MONOTONIC]: 5_000n };
 
-class Input extends Pipe {
-  rights = wasi.RIGHTS_FD_READ;
+class Clocks {
+  // For the guest, time that we skip instead of sleeping has passed.
+  #skipped = 0n;
+  #last = 0n;
 
-  constructor(bytes) {
-    super();
-    this.rest = bytes;
+  constructor(timeoutMs) {
+    this.limit = BigInt(Math.round(timeoutMs * 1e6));
   }
-  fd_read(size) {
-    const data = this.rest.subarray(0, size);
-    this.rest = this.rest.subarray(data.length);
-    return { ret: wasi.ERRNO_SUCCESS, data };
+  // Undefined for a clock that there is none of. Some engines round: no two readings of monotonic time are the same.
+  now(id) {
+    if (id === REALTIME) return BigInt(Date.now()) * 1_000_000n + this.#skipped;
+    if (id !== MONOTONIC) return undefined;
+    const now = BigInt(Math.round(performance.now() * 1e6)) + this.#skipped;
+    return (this.#last = now > this.#last ? now : this.#last + 1n);
   }
-}
-
-// The buffer grows by doubling, since a guest may write millions of small pieces.
-class Output extends Pipe {
-  rights = wasi.RIGHTS_FD_WRITE;
-  buffer = new Uint8Array(4096);
-  length = 0;
-
-  constructor(budget) {
-    super();
-    this.budget = budget;
-  }
-  fd_write(data) {
-    if (data.length > this.budget.left) {
-      throw new OutputLimitReached(`output limit of ${this.budget.total} bytes reached`);
-    }
-    this.budget.left -= data.length;
-    const length = this.length + data.length;
-    if (length > this.buffer.length) {
-      const larger = new Uint8Array(Math.max(length, 2 * this.buffer.length));
-      larger.set(this.buffer.subarray(0, this.length));
-      this.buffer = larger;
-    }
-    // A copy, since the guest will overwrite its memory.
-    this.buffer.set(data, this.length);
-    this.length = length;
-    return { ret: wasi.ERRNO_SUCCESS, nwritten: data.length };
-  }
-  bytes() {
-    return this.buffer.subarray(0, this.length);
+  wait(ns) {
+    if (sleep(Number(ns) / 1e6)) return;
+    this.#skipped += ns;
+    if (this.#skipped > this.limit) throw new TimeLimitReached("the guest slept past its time limit");
   }
 }
 
 // The shim's functions for the guest, with corrections.
-function imports(shim, args, timeoutMs) {
-  const given = shim.wasiImport;
+function imports(shim, args, clocks) {
   const memory = () => new DataView(shim.inst.exports.memory.buffer);
 
-  // For the guest, time that we skip instead of sleeping has passed.
-  let skippedNs = 0n;
-  const clocks = {
-    [wasi.CLOCKID_REALTIME]: () => BigInt(Date.now()) * 1_000_000n + skippedNs,
-    [wasi.CLOCKID_MONOTONIC]: () => BigInt(Math.round(performance.now() * 1e6)) + skippedNs,
-  };
-
   return bounded(shim, {
-    ...given,
+    ...shim.wasiImport,
+    ...descriptorCalls(shim.fds, memory),
+    ...pathCalls(shim.fds, memory),
+    poll_oneoff: pollCall(memory, {
+      now: (id) => clocks.now(id),
+      wait: (ns) => clocks.wait(ns),
+      descriptor: (fd) => shim.fds[fd],
+    }),
 
     // The shim counts UTF-16 units, but writes UTF-8 bytes.
     args_sizes_get(count, size) {
       const encoder = new TextEncoder();
       memory().setUint32(count, args.length, true);
       memory().setUint32(size, args.reduce((sum, arg) => sum + encoder.encode(arg).length + 1, 0), true);
-      return wasi.ERRNO_SUCCESS;
+      return ERRNO.SUCCESS;
     },
 
-    clock_time_get(id, precision, time) {
-      if (!(id in clocks)) {
-        return given.clock_time_get(id, precision, time);
-      }
-      memory().setBigUint64(time, clocks[id](), true);
-      return wasi.ERRNO_SUCCESS;
+    clock_res_get(id, into) {
+      if (!(id in RESOLUTION)) return ERRNO.BADF;
+      memory().setBigUint64(into, RESOLUTION[id], true);
+      return ERRNO.SUCCESS;
+    },
+    clock_time_get(id, precision, into) {
+      const now = clocks.now(id);
+      if (now === undefined) return ERRNO.BADF;
+      memory().setBigUint64(into, now, true);
+      return ERRNO.SUCCESS;
     },
 
-    // The shim sleeps in a busy loop, which never ends where the clock does not move.
-    poll_oneoff(subscriptions, events, count, happened) {
-      const asked = count === 1 ? wasi.Subscription.read_bytes(memory(), subscriptions) : null;
-      if (asked?.eventtype !== wasi.EVENTTYPE_CLOCK || !(asked.clockid in clocks)) {
-        return given.poll_oneoff(subscriptions, events, count, happened);
-      }
-      const absolute = asked.flags & wasi.SUBCLOCKFLAGS_SUBSCRIPTION_CLOCK_ABSTIME;
-      const waitNs = absolute ? asked.timeout - clocks[asked.clockid]() : asked.timeout;
-      if (waitNs > 0n && !sleep(Number(waitNs) / 1e6)) {
-        skippedNs += waitNs;
-        if (skippedNs > timeoutMs * 1e6) {
-          throw new TimeLimitReached("the guest slept past its time limit");
-        }
-      }
-      new wasi.Event(asked.userdata, wasi.ERRNO_SUCCESS, asked.eventtype).write_bytes(memory(), events);
-      memory().setUint32(happened, 1, true);
-      return wasi.ERRNO_SUCCESS;
-    },
+    // Nobody is there to be sent a signal.
+    proc_raise: () => ERRNO.NOTSUP,
   });
 }
 
@@ -156,6 +99,7 @@ function bounded(shim, functions) {
       }
       return call(...args);
     } catch (error) {
+      if (error instanceof Refused) return error.errno;
       // Engines raise RangeError for an address beyond the buffer, but also for an exhausted stack.
       throw error instanceof RangeError && !/stack|recursion|alloc/i.test(error.message) ? outside() : error;
     }
@@ -197,24 +141,41 @@ function endingOf(error) {
   return { kind: "host_failed", status: null, detail: `${name}: ${message}` };
 }
 
-// Runs the guest to its end. The caller keeps the time limit by stopping this thread.
-// ``stdout`` and ``stderr`` are views of buffers that nothing else uses.
-export function run(module, { args, env, stdin, timeoutMs, outputBytes }) {
+// What came of the folders: [guest path, [path, what]] with the size of a file, the target of a link, or null for a
+// folder; and the contents of all files, one after the other.
+function left(folders) {
+  const files = folders.map(([name, root]) => [name, [...flat(root)]]);
+  const all = files.flatMap(([, entries]) => entries.map(([, what]) => what)).filter((what) => what instanceof Uint8Array);
+  const contents = new Uint8Array(all.reduce((sum, each) => sum + each.length, 0));
+  all.reduce((at, each) => (contents.set(each, at), at + each.length), 0);
+  const described = ([path, what]) => [path, what instanceof Uint8Array ? what.length : what];
+  return { files: files.map(([name, entries]) => [name, entries.map(described)]), contents };
+}
+
+// Runs the guest to its end. The caller keeps the time limit by stopping this thread. ``folders`` are as wire.mjs reads
+// them. ``stdout``, ``stderr`` and ``contents`` are views of buffers that nothing else uses. What a guest that was
+// stopped left in its folders is not told.
+export function run(module, { args, env, stdin, folders = [], timeoutMs, outputBytes }) {
   const budget = { total: outputBytes, left: outputBytes };
   const [stdout, stderr] = [new Output(budget), new Output(budget)];
   const phases = {};
   let ending;
+  let roots = [];
   try {
     const argv = [ARGV0, ...args];
     const environ = env.map(([name, value]) => `${name}=${value}`);
-    const shim = new WASI(argv, environ, [new Input(stdin), stdout, stderr], { debug: false });
+    const clocks = new Clocks(timeoutMs);
+    const tree = new Tree(outputBytes, () => clocks.now(REALTIME));
+    roots = folders.map(([name, entries]) => [name, tree.grow(entries)]);
+    const opened = roots.map(([name, root]) => new OpenFolder(root, name));
+    const shim = new WASI(argv, environ, [new Input(stdin), stdout, stderr, ...opened], { debug: false });
     let began = performance.now();
     const phase = (name) => {
       const now = performance.now();
       phases[name] = Math.round((now - began) * 1e6);
       began = now;
     };
-    const given = { wasi_snapshot_preview1: imports(shim, argv, timeoutMs) };
+    const given = { wasi_snapshot_preview1: imports(shim, argv, clocks) };
     const instance = new WebAssembly.Instance(module, given);
     phase("instantiate");
     try {
@@ -225,5 +186,6 @@ export function run(module, { args, env, stdin, timeoutMs, outputBytes }) {
   } catch (error) {
     ending = endingOf(error);
   }
-  return { stdout: stdout.bytes(), stderr: stderr.bytes(), ending, phases };
+  const ended = ending.kind === "exited" || ending.kind === "trapped";
+  return { stdout: stdout.bytes(), stderr: stderr.bytes(), ending, phases, ...left(ended ? roots : []) };
 }

@@ -13,27 +13,36 @@ export function sameSecret(given, secret) {
   return difference === 0;
 }
 
-// {"args":[],"env":[["NAME","value"]],"timeout_ms":N} + "\n" + stdin; "env" may be an object where its order does not count.
+// {"args":[],"env":[["NAME","value"]],"timeout_ms":N,"folders":[…]} + "\n", contents of files, stdin. "env" may be an
+// object where its order does not count. A folder is [guest path, [path, what, modified]]: what is the size of a file,
+// the target of a link, or null for a folder; modified is a time in nanoseconds, as text.
 export function parseInvocation(body) {
   const end = body.indexOf(NEWLINE);
-  const { args, env, timeout_ms: timeoutMs } = JSON.parse(new TextDecoder().decode(body.subarray(0, end)));
-  return { args, env: Array.isArray(env) ? env : Object.entries(env), timeoutMs, stdin: body.subarray(end + 1) };
+  const head = JSON.parse(new TextDecoder().decode(body.subarray(0, end)));
+  let at = end + 1;
+  const content = (what) => (typeof what === "number" ? body.subarray(at, (at += what)) : what);
+  const folders = (head.folders ?? []).map(([name, entries]) => [
+    name,
+    entries.map(([path, what, modified]) => [path, content(what), modified]),
+  ]);
+  const env = Array.isArray(head.env) ? head.env : Object.entries(head.env);
+  return { args: head.args, env, timeoutMs: head.timeout_ms, folders, stdin: body.subarray(at) };
 }
 
-// {"stdout_bytes":N,"stderr_bytes":M,"ending":{…},"invocation":K,"phases_ns":{…}} + "\n", stdout, stderr
-export function frameResult({ stdout, stderr, ending, phases }, invocation) {
+// {"stdout_bytes":N,"stderr_bytes":M,"ending":{…},"invocation":K,"phases_ns":{…},"files":[…]} + "\n", stdout, stderr,
+// contents of files. What came of a folder is [guest path, [path, what]], as above.
+export function frameResult({ stdout, stderr, ending, phases, files, contents }, invocation) {
   const line = JSON.stringify({
     stdout_bytes: stdout.length,
     stderr_bytes: stderr.length,
     ending,
     invocation,
     phases_ns: phases,
+    files,
   });
-  const head = new TextEncoder().encode(`${line}\n`);
-  const body = new Uint8Array(head.length + stdout.length + stderr.length);
-  body.set(head);
-  body.set(stdout, head.length);
-  body.set(stderr, head.length + stdout.length);
+  const parts = [new TextEncoder().encode(`${line}\n`), stdout, stderr, contents];
+  const body = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  parts.reduce((at, part) => (body.set(part, at), at + part.length), 0);
   return body;
 }
 

@@ -8,7 +8,7 @@ const port = web ? globalThis : (await import("node:worker_threads")).parentPort
 
 function answer({ module, job }) {
   const result = run(module, job);
-  port.postMessage(result, [result.stdout.buffer, result.stderr.buffer]);
+  port.postMessage(result, [result.stdout.buffer, result.stderr.buffer, result.contents.buffer]);
 }
 
 if (web) {

@@ -3,7 +3,8 @@
 export const WORKER = new URL("./worker.mjs", import.meta.url);
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-const EMPTY = { stdout: new Uint8Array(), stderr: new Uint8Array(), phases: {} };
+const NOTHING = new Uint8Array();
+const EMPTY = { stdout: NOTHING, stderr: NOTHING, phases: {}, files: [], contents: NOTHING };
 export const failed = (kind, detail) => ({ ...EMPTY, ending: { kind, status: null, detail } });
 
 // A worker of any kind. ``ready`` settles once it has booted; ``onresult`` and ``onfailure`` are called with what comes
