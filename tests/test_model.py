@@ -130,8 +130,8 @@ def test_every_public_name_is_there() -> None:
     ("given", "words"),
     [
         ({"args": ("fine", "a\0b")}, "argument 2, 'a\\x00b', holds a NUL"),
-        ({"args": ("\udc80",)}, "argument 1, '\\udc80', holds a lone surrogate at 0"),
-        ({"env": {"A\ud800": "x"}}, "the name of a variable, 'A\\ud800', holds a lone surrogate at 1"),
+        ({"args": ("\udc80",)}, "argument 1, '\\udc80', holds a lone surrogate"),
+        ({"env": {"A\ud800": "x"}}, "the name of a variable, 'A\\ud800', holds a lone surrogate"),
         ({"env": {"A": "b\0"}}, "the value of A, 'b\\x00', holds a NUL"),
         ({"env": {"": "x"}}, "'' is no name of a variable"),
         ({"env": {"A=B": "x"}}, "'A=B' is no name of a variable"),
