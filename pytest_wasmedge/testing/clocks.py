@@ -1,0 +1,100 @@
+"""Faults in clocks, and in sleeping."""
+
+from __future__ import annotations
+
+from pytest_wasmedge.testing.fault import Fault
+from pytest_wasmedge.testing.planting import ruby
+
+_CLOCK = ("clock", "time")
+# Ruby asks the clock in several ways. In NEW, ``ns`` is what the clock says in nanoseconds, ``first`` what it said at
+# first. ``ask`` is the method as it was.
+_REALTIME = (
+    "->(ask, change) { now = -> { change.call(ask.call(Process::CLOCK_REALTIME, :nanosecond)) }; "
+    "Time.singleton_class.prepend(Module.new { "
+    "define_method(:now) { |**o| Time.at(0, now.call, :nsec, **o) }; "
+    "define_method(:new) { |*a, **o| a.empty? ? Time.at(0, now.call, :nsec, **o) : super(*a, **o) } }); "
+    "Process.singleton_class.prepend(Module.new { define_method(:clock_gettime) { |id, unit = :float_second| "
+    "id == Process::CLOCK_REALTIME ? UNIT.call(now.call, unit) : super(id, unit) } }) "
+    "}.call(Process.method(:clock_gettime).unbind.bind(Process), ->(first) { ->(ns) { NEW } }"
+    ".call(Process.clock_gettime(Process::CLOCK_REALTIME, :nanosecond)))"
+)
+_MONOTONIC = (
+    "->(ask, change) { now = -> { change.call(ask.call(Process::CLOCK_MONOTONIC, :nanosecond)) }; "
+    "Process.singleton_class.prepend(Module.new { define_method(:clock_gettime) { |id, unit = :float_second| "
+    "id == Process::CLOCK_MONOTONIC ? UNIT.call(now.call, unit) : super(id, unit) } }) "
+    "}.call(Process.method(:clock_gettime).unbind.bind(Process), ->(first) { ->(ns) { NEW } }"
+    ".call(Process.clock_gettime(Process::CLOCK_MONOTONIC, :nanosecond)))"
+)
+_UNIT = (
+    "->(ns, unit) { { nanosecond: ns, microsecond: ns / 1000, millisecond: ns / 1_000_000, second: ns / 1_000_000_000, "
+    "float_second: ns / 1e9, float_millisecond: ns / 1e6, float_microsecond: ns / 1e3 }.fetch(unit) }"
+)
+_HOUR_NS, _DAY_NS = 3600 * 10**9, 86400 * 10**9
+
+# Ruby's sleep is a method of its own in each object, and of Kernel.
+_SLEEP = (
+    "->(ask) { m = Module.new { define_method(:sleep) { |*a| a.empty? ? ask.call : ask.call(a[0] * FACTOR) } }; "
+    "Object.prepend(m); Kernel.singleton_class.prepend(m) }.call(Kernel.method(:sleep).unbind.bind(Kernel))"
+)
+_ZONE = (
+    "->(ask) { Time.singleton_class.prepend(Module.new { "
+    "define_method(:now) { |**o| o.empty? ? ask.call.localtime('+02:00') : ask.call(**o) } }) "
+    "}.call(Time.method(:now).unbind.bind(Time))"
+)
+
+
+def _wall(name: str, sentence: str, new: str) -> Fault:
+    return Fault(name, "clocks", sentence, ruby(_REALTIME.replace("NEW", new).replace("UNIT", _UNIT)), _CLOCK)
+
+
+def _monotonic(name: str, sentence: str, new: str) -> Fault:
+    return Fault(
+        name, "clocks", sentence, ruby(_MONOTONIC.replace("NEW", new).replace("UNIT", _UNIT)), _CLOCK
+    )
+
+
+def _sleep(name: str, sentence: str, factor: str) -> Fault:
+    return Fault(name, "clocks", sentence, ruby(_SLEEP.replace("FACTOR", factor)), ("sleep", "slept"))
+
+
+FAULTS = (
+    _wall("clock_an_hour_ahead", "has a clock that is an hour ahead", f"ns + {_HOUR_NS}"),
+    _wall("clock_a_day_ahead", "has a clock that is a day ahead", f"ns + {_DAY_NS}"),
+    _wall("clock_five_seconds_behind", "has a clock that is five seconds behind", "ns - 5_000_000_000"),
+    _wall("clock_in_seconds", "has a clock that tells whole seconds", "ns / 1_000_000_000 * 1_000_000_000"),
+    _wall(
+        "clock_in_hundredths", "has a clock that tells hundredths of a second", "ns / 10_000_000 * 10_000_000"
+    ),
+    _wall("clock_from_epoch", "has a clock that starts at the epoch", "ns - first"),
+    _wall("clock_frozen", "has a clock that stands still", "first"),
+    _wall("clock_of_2000", "has a clock that stands still at the year 2000", "946_684_800_000_000_000"),
+    _wall("clock_too_fast", "has a clock that is twice as fast", "first + 2 * (ns - first)"),
+    _wall("clock_going_back", "has a clock that goes back", "first - (ns - first)"),
+    _wall("clock_in_ms", "has a clock that tells milliseconds as nanoseconds", "ns / 1_000_000"),
+    _monotonic(
+        "monotonic_in_us", "has a monotonic clock that tells microseconds as nanoseconds", "ns / 1000"
+    ),
+    _monotonic(
+        "monotonic_in_ms", "has a monotonic clock that tells milliseconds as nanoseconds", "ns / 1_000_000"
+    ),
+    _monotonic("monotonic_going_back", "has a monotonic clock that goes back", "first - (ns - first)"),
+    _monotonic("monotonic_frozen", "has a monotonic clock that stands still", "first"),
+    _monotonic(
+        "monotonic_too_fast", "has a monotonic clock that is twice as fast", "first + 2 * (ns - first)"
+    ),
+    _monotonic(
+        "monotonic_in_seconds",
+        "has a monotonic clock that tells whole seconds",
+        "ns / 1_000_000_000 * 1_000_000_000",
+    ),
+    Fault(
+        "clock_in_local_zone",
+        "clocks",
+        "tells the time of its own zone in the place of UTC",
+        ruby(_ZONE),
+        ("zone", "utc", "time"),
+    ),
+    _sleep("sleep_returns_at_once", "lets a sleep return at once", "0"),
+    _sleep("sleep_returns_after_half", "lets a sleep return after half its time", "0.5"),
+    _sleep("sleep_takes_twice", "lets a sleep take twice its time", "2"),
+)
