@@ -189,6 +189,7 @@ def test_only_the_wiring_imports_pytest() -> None:
             "hookspecs",
             "private",
             "recorder",
+            "selfcheck",
             "stash",
         )
     }

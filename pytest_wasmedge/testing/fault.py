@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome, Runtime
@@ -31,6 +34,16 @@ Plant: TypeAlias = Callable[[Host], Invoke]
 Start: TypeAlias = Callable[[Artifact, Limits], Host]
 #: What a runtime must have so that a fault can show: a capability, or exit statuses above 125 that arrive.
 Need = Literal["memory_limit", "preopens", "high_statuses"]
+
+
+#: Written by `pytest-wasmedge selfcheck`.
+CAUGHT_BY = Path(__file__).with_name("caught_by.json")
+
+
+@functools.cache
+def _caught() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads(CAUGHT_BY.read_text("utf-8"))
+    return found
 
 
 def _as_it_is(host: Host) -> Invoke:
@@ -66,6 +79,14 @@ class Fault:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def caught_by(self) -> tuple[str, ...]:
+        """Tests of the bundled suite that catch it: ``test_stdout.py::test_case[core/*]``, a star is any text.
+
+        Taken from the last run of all tests under all faults (`make faults-table`).
+        """
+        return tuple(_caught().get(self.name, ()))
 
     @property
     def starts_its_own(self) -> bool:

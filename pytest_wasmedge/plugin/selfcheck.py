@@ -1,0 +1,200 @@
+"""A plugin of its own, for `pytest-wasmedge selfcheck`: runs the suite on one runtime without a fault and under each.
+
+Loaded with ``-p``, and given a plan in a file. Each fault is a runtime of the run, NAME+FAULT. Results are appended to
+a file as they come.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_wasmedge.drivers.pool import explain, probe
+from pytest_wasmedge.errors import RuntimeUnavailableError, UnknownRuntimeError
+from pytest_wasmedge.model import Runtime
+from pytest_wasmedge.plugin import fixtures, own_glue
+from pytest_wasmedge.plugin.facts import params_of
+from pytest_wasmedge.portability.excerpt import cut, printable
+from pytest_wasmedge.runtimes import merge, select
+from pytest_wasmedge.testing import FAULTS, Fault, FaultyRuntime
+from pytest_wasmedge.testing.catalogue import find_fault
+from pytest_wasmedge.testing.matrix import Result, first_line, line_of, matches, names_kind
+from pytest_wasmedge.testing.shared import SharedRuntime
+
+_SAID = 160
+_MEASURING_FILE = "test_latency.py"
+_CAUGHT = "this fault has been caught already"
+
+
+class Plan:
+    """What `pytest-wasmedge selfcheck` asks for, and what of it is under way in this process."""
+
+    def __init__(self, path: Path) -> None:
+        plan = json.loads(path.read_text("utf-8"))
+        self.runtime: str = plan["runtime"]
+        self.faults: list[Fault] = [find_fault(name) for name in plan["faults"]]
+        self.all_tests: bool = plan["all_tests"]
+        self.results = Path(plan["results"])
+        self.not_on: dict[str, str] = {}
+        self.shared: SharedRuntime | None = None
+        self.caught: set[str] = set()
+
+    def name_under(self, fault: Fault) -> str:
+        """Return the name of the runtime with this fault."""
+        return f"{self.runtime}+{fault}"
+
+    def fault_of(self, runtime: str) -> Fault | None:
+        """Return the fault of a runtime of the run; None for the one without."""
+        return FAULTS.get(runtime.removeprefix(f"{self.runtime}+"))
+
+    def wants(self, fault: Fault, test: str, measures: bool) -> bool:
+        """True if a test is to run under a fault."""
+        if fault.name in self.not_on or (measures and fault.kind != "latency"):
+            return False
+        return self.all_tests or matches(test, fault.caught_by)
+
+
+_PLAN = pytest.StashKey[Plan]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--wasm-selfcheck", default="", help="the plan of pytest-wasmedge selfcheck")
+
+
+def _plan(config: pytest.Config) -> Plan:
+    if _PLAN not in config.stash:
+        config.stash[_PLAN] = Plan(Path(config.option.wasm_selfcheck))
+    return config.stash[_PLAN]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_wasmedge_runtimes(
+    config: pytest.Config, runtimes: Mapping[str, Runtime]
+) -> Generator[None, list[Sequence[Runtime]], list[Sequence[Runtime]]]:
+    """Add the runtime under each fault; it may be a built-in one, one with glue of the project, or one of a hook."""
+    found = yield
+    plan = _plan(config)
+    added = [runtime for each in found for runtime in each]
+    known = merge(runtimes.values(), [*own_glue.runtimes(config.rootpath, runtimes.values()), *added])
+    selected = select(plan.runtime, known)
+    if len(selected) > 1:
+        raise UnknownRuntimeError(f"{plan.runtime} names {len(selected)} runtimes: name one.")
+    inner = selected[0]
+    availability = probe(inner)
+    if not availability.available:
+        raise RuntimeUnavailableError(f"cannot run here: {explain(inner, availability)}")
+    plan.not_on = {fault.name: reason for fault in plan.faults if (reason := fault.not_on(inner))}
+    plan.shared = SharedRuntime(inner)
+    return [
+        *found,
+        [
+            FaultyRuntime(inner if fault.starts_its_own else plan.shared, fault, name=plan.name_under(fault))
+            for fault in plan.faults
+        ],
+    ]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shared = _plan(config).shared
+    if shared is not None:
+        shared.close()
+
+
+def test_of(item: pytest.Item, runtime: str) -> str:
+    """Return a test's name in results: file, function and parameters, without its runtime."""
+    name = item.name
+    for before, after in ((f"[{runtime}]", ""), (f"[{runtime}-", "["), (f"-{runtime}]", "]")):
+        name = name.replace(before, after)
+    return f"{item.path.name}::{name}"
+
+
+def _measures(item: pytest.Item) -> bool:
+    names = getattr(item, "fixturenames", ())
+    return item.path.name == _MEASURING_FILE or bool(fixtures.MEASURING.intersection(names))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests that the plan wants: all that do not measure without a fault, and under each those that catch it.
+
+    Those that run on no runtime, or on all at once, say nothing about a fault.
+    """
+    plan = _plan(config)
+    wanted: dict[str, list[pytest.Item]] = {}
+    clean: list[pytest.Item] = []
+    measuring: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        runtime = str(params_of(item).get("wasm_runtime", ""))
+        fault, test = plan.fault_of(runtime), test_of(item, runtime)
+        if runtime == plan.runtime:
+            (measuring if _measures(item) else clean).append(item)
+        elif fault is not None and plan.wants(fault, test, _measures(item)):
+            wanted.setdefault(runtime, []).append(item)
+        else:
+            left_out.append(item)
+    under_faults = {test_of(item, runtime) for runtime, kept in wanted.items() for item in kept}
+    for item in measuring:
+        (clean if test_of(item, plan.runtime) in under_faults else left_out).append(item)
+    # The clean run comes first, then one fault after the other: each host is started once.
+    items[:] = [*clean, *(item for kept in wanted.values() for item in kept)]
+    config.hook.pytest_deselected(items=left_out)
+    if not hasattr(config, "workerinput"):
+        plan.results.write_text(first_line(plan.runtime, plan.not_on), "utf-8")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    plan = _plan(item.config)
+    if not plan.all_tests and params_of(item).get("wasm_runtime") in plan.caught:
+        pytest.skip(_CAUGHT)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the results say to the report, which may be made in a worker of pytest-xdist."""
+    report = yield
+    plan = _plan(item.config)
+    runtime = str(params_of(item).get("wasm_runtime", ""))
+    skipped = isinstance(report.longrepr, tuple) and report.longrepr[2].endswith(_CAUGHT)
+    if skipped or not (report.when == "call" or report.outcome != "passed"):
+        return report
+    fault = plan.fault_of(runtime)
+    said = str(call.excinfo.value) if call.excinfo else ""
+    # A divergence that the contract knows is none of a fault's.
+    outcome = report.outcome
+    if outcome == "failed":
+        plan.caught.add(runtime)
+    result = Result(
+        fault.name if fault else "",
+        test_of(item, runtime),
+        outcome,
+        cut(printable(said.partition("\n")[0]), _SAID),
+        outcome == "failed" and fault is not None and names_kind(said, fault.says),
+    )
+    report.wasm_selfcheck = line_of(result)  # type: ignore[attr-defined]
+    return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Under pytest-xdist the controller notes what its workers report.
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Notes(_plan(config).results), "wasmedge-selfcheck-notes")
+
+
+class Notes:
+    """Appends results to the file of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if line := getattr(report, "wasm_selfcheck", ""):
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
