@@ -214,11 +214,11 @@ def test_the_plugin_imports_ours_when_needed() -> None:
 
 def test_heavy_packages_are_used_where_they_belong() -> None:
     """Engines run guests in their runtimes alone, HTTP is for drivers and installs, a terminal for the script."""
-    # The recipe and the component translate their own text to WebAssembly with the engine's tool for that; which
+    # The recipe, the component and the witness are text, which the engine's tool translates to WebAssembly; which
     # proposals a module needs, its validator knows.
     # The component's answers arrive as a stream.
     homes = {
-        "wasmtime": r"runtimes\.wasmtime|drivers\.wasi_http|artifacts\.(?:recipe|proposals)",
+        "wasmtime": r"runtimes\.wasmtime|drivers\.wasi_http|artifacts\.(?:recipe|proposals|witness)",
         "httpx": r"drivers|provision|runtimes\.wasmtime_serve",
         "rich": "commands",
     }

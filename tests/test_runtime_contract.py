@@ -33,7 +33,7 @@ from pytest_wasmedge.model import (
     timed_out,
     trapped,
 )
-from pytest_wasmedge.portability.compare import first_difference
+from pytest_wasmedge.portability.offsets import first_difference
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
 from tests import wat
 from tests.actor import ACTOR, act

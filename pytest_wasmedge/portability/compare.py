@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from pytest_wasmedge.errors import HostFailedError
-from pytest_wasmedge.model import Divergence, Ending, Outcome, OutcomeField
+from pytest_wasmedge.model import Divergence, Ending, Invocation, Leak, Outcome, OutcomeField
+from pytest_wasmedge.portability.diagnosis import diagnose
 from pytest_wasmedge.portability.excerpt import around, cut, line_bounds, visible
+from pytest_wasmedge.portability.leaks import find_leaks, headline_of
+from pytest_wasmedge.portability.offsets import first_difference
 
 _CONTEXT_LINES = 2
 _SHOWN_LINES = 4
@@ -16,19 +20,51 @@ _LINE_CHARACTERS = 120
 _SUMMARY_CHARACTERS = 50
 _HEAD_CHARACTERS = 40
 _PIECE_CHARACTERS = 30
+_GIVEN_CHARACTERS = 300
 _NO_NEWLINE = "\\ No newline at end of output"
 
 
-class DivergenceError(AssertionError):
-    """An outcome differs from its reference; the text has a part for each of ``divergences``."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An outcome, what was expected of it, and the invocation, if it is known; ``unchecked`` fields do not count."""
 
-    def __init__(self, divergences: Sequence[Divergence]) -> None:
-        super().__init__(describe(divergences))
-        self.divergences = tuple(divergences)
+    outcome: Outcome
+    expected: Outcome
+    invocation: Invocation | None = None
+    unchecked: Collection[str] = ()
+
+    @property
+    def source(self) -> bytes:
+        """What the guest was given to read: its text is no leak."""
+        return self.invocation.stdin if self.invocation else b""
+
+
+class DivergenceError(AssertionError):
+    """An outcome differs from its reference, or shows internals of its host.
+
+    The text has a part for each of ``divergences`` and ``leaks``, then what was asked and the whole outcome, and what
+    such a difference usually means. ``compared`` is what that was found in.
+    """
+
+    def __init__(
+        self,
+        divergences: Sequence[Divergence],
+        leaks: Sequence[Leak] = (),
+        compared: Comparison | None = None,
+        meaning: str = "",
+    ) -> None:
+        self.divergences, self.leaks, self.compared = tuple(divergences), tuple(leaks), compared
+        runtime = compared.outcome.runtime if compared else ""
+        parts = [f"{runtime or 'outcome'}: {leak}" for leak in leaks] + list(map(str, divergences))
+        if compared:
+            parts += _told(compared, meaning)
+        super().__init__("\n".join(parts))
 
     @property
     def headline(self) -> str:
-        """One line for a list of failures: runtime, field and what differs."""
+        """One line for a list of failures: runtime, field and what differs; a leak before anything else."""
+        if self.leaks:
+            return headline_of(self.compared.outcome.runtime if self.compared else "", self.leaks)
         first = self.divergences[0]
         pieces = (re.sub(r'^\d+ bytes? (?=")', "", each) for each in (first.actual, first.expected))
         got, wanted = (cut(piece, _PIECE_CHARACTERS) for piece in pieces)
@@ -49,19 +85,31 @@ def compare(outcome: Outcome, reference: Outcome, unchecked: Collection[str] = (
     )
 
 
-def assert_same(outcome: Outcome, reference: Outcome, unchecked: Collection[str] = ()) -> None:
+def assert_same(
+    outcome: Outcome,
+    reference: Outcome,
+    unchecked: Collection[str] = (),
+    *,
+    invocation: Invocation | None = None,
+    meaning: str = "",
+) -> None:
     """Raise DivergenceError with every divergence unless outcome and reference are the same.
 
-    Raises HostFailedError if one of the two hosts failed: then the guest gave no answer to compare.
+    With the ``invocation``, its outcome is also searched for leaks, and the failure says what was asked. ``meaning`` is
+    one sentence on what a difference usually means. Raises HostFailedError if one of the two hosts failed: then the
+    guest gave no answer to compare.
     """
     __tracebackhide__ = True
+    compared = Comparison(outcome, reference, invocation, unchecked)
     for each in (outcome, reference):
         if each.ending.kind == "host_failed":
             reason = _detail(each.ending) or "it gave no reason"
-            raise HostFailedError(f"{each.runtime or 'outcome'}: the host failed: {reason}")
+            head = f"{each.runtime or 'outcome'}: the host failed: {reason}"
+            raise HostFailedError("\n".join([head, *_told(compared, meaning)]))
     divergences = compare(outcome, reference, unchecked)
-    if divergences:
-        raise DivergenceError(divergences)
+    leaks = find_leaks(outcome, invocation.stdin) if invocation else ()
+    if divergences or leaks:
+        raise DivergenceError(divergences, leaks, compared, meaning)
 
 
 def describe(divergences: Sequence[Divergence]) -> str:
@@ -85,6 +133,42 @@ def _divergences(outcome: Outcome, reference: Outcome) -> Iterator[Divergence]:
         yield _stream_divergence("stderr", runtime, reference.stderr, outcome.stderr)
 
 
+def _told(compared: Comparison, meaning: str) -> list[str]:
+    """Return what was asked, the whole outcome, and what the difference usually means."""
+    outcome, lines = compared.outcome, []
+    if compared.invocation:
+        lines.append(f"asked: {describe_invocation(compared.invocation)}")
+    told = [str(outcome.ending), f"stdout {_start(outcome.stdout)}", f"stderr {_start(outcome.stderr)}"]
+    lines.append(f"outcome: {'; '.join(told)}")
+    meanings = diagnose(outcome, compared.expected)
+    return [*lines, *(f"meaning: {each}" for each in [*meanings, *([meaning] if meaning else [])])]
+
+
+def describe_invocation(invocation: Invocation) -> str:
+    """Return what a guest was given, in one line of bounded length."""
+    told = [f"stdin {_start(invocation.stdin)}"]
+    if invocation.args:
+        told.append(cut(f"arguments {', '.join(map(_quoted, invocation.args))}", _GIVEN_CHARACTERS))
+    if invocation.env:
+        given = ", ".join(
+            f"{visible(name.encode())}={_quoted(value)}" for name, value in invocation.env.items()
+        )
+        told.append(cut(f"variables {given}", _GIVEN_CHARACTERS))
+    if invocation.preopens:
+        told.append(cut(f"folders {', '.join(map(_quoted, invocation.preopens))}", _GIVEN_CHARACTERS))
+    if invocation.timeout_s is not None:
+        told.append(f"a time limit of {invocation.timeout_s:g} s")
+    return "; ".join(told)
+
+
+def _quoted(text: str) -> str:
+    return f'"{visible(text.encode("utf-8", "surrogateescape"))}"'
+
+
+def _start(data: bytes) -> str:
+    return _summary(data, 0) if data else "0 bytes"
+
+
 def _detail(ending: Ending) -> str:
     return cut(visible(ending.detail[:4096].encode()), 3 * _LINE_CHARACTERS)
 
@@ -100,21 +184,6 @@ def _stream_divergence(stream: OutcomeField, runtime: str, expected: bytes, actu
         expected.count(b"\n", 0, offset) + 1,
         _diff(expected, actual, offset),
     )
-
-
-def first_difference(left: bytes, right: bytes) -> int:
-    """Return the offset of the first byte that differs; the shorter length if one begins with the other."""
-    low, high = 0, min(len(left), len(right))
-    if left[:high] == right[:high]:
-        return high
-    # Halving with slices lets memcmp do the work: about 2 x the bytes are touched, none of them in Python.
-    while high - low > 1:
-        middle = (low + high) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
 
 
 def _summary(data: bytes, offset: int) -> str:

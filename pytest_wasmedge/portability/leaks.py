@@ -28,8 +28,12 @@ class LeakError(AssertionError):
     def __init__(self, runtime: str, leaks: Sequence[Leak]) -> None:
         super().__init__("\n".join(f"{runtime}: {leak}" for leak in leaks))
         self.leaks = tuple(leaks)
-        #: One line for a list of failures.
-        self.headline = f"{runtime}: {leaks[0].field} leaks {leaks[0].detector}, {leaks[0].text[:40]!r}"
+        self.headline = headline_of(runtime, leaks)
+
+
+def headline_of(runtime: str, leaks: Sequence[Leak]) -> str:
+    """Return one line for a list of failures."""
+    return f"{runtime or 'outcome'}: {leaks[0].field} leaks {leaks[0].detector}, {leaks[0].text[:40]!r}"
 
 
 def find_leaks(

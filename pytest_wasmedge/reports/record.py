@@ -196,7 +196,7 @@ def measured_facts(measurements: Sequence[Measurement], findings: Sequence[Findi
 def fields_of(error: BaseException | None) -> list[str]:
     """Return the field of each divergence, and ``leak`` for each leak, in this error."""
     if isinstance(error, DivergenceError):
-        return [divergence.field for divergence in error.divergences]
+        return [divergence.field for divergence in error.divergences] + ["leak"] * len(error.leaks)
     if isinstance(error, HostFailedError):
         return ["ending"]
     return ["leak"] * len(error.leaks) if isinstance(error, LeakError) else []

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from pytest_wasmedge.model import Ending, Outcome, exited, host_failed, out_of_memory, timed_out, trapped
-from pytest_wasmedge.portability.compare import assert_same, compare, describe, first_difference
+from pytest_wasmedge.portability.compare import assert_same, compare, describe
+from pytest_wasmedge.portability.offsets import first_difference
 
 OK = exited(0)
 
@@ -236,5 +237,9 @@ def test_assert_same_tells_all_divergences() -> None:
         "\\ No newline at end of output\n"
         'deno: stderr first differs at byte 0, line 1: expected 2 bytes "b\\n", got 0 bytes\n'
         "@@ byte 0: expected 0x62, got the end @@\n"
-        "-b"
+        "-b\n"
+        'outcome: exited(3); stdout 1 byte "a"; stderr 0 bytes\n'
+        "meaning: the guest failed, or the host made this exit status up\n"
+        "meaning: stdout: 1 byte added behind it\n"
+        "meaning: stderr: all of it is lost"
     )
