@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from pytest_wasmedge.model import Ending, Host, Invocation, Outcome
 from pytest_wasmedge.testing.fault import Fault, Invoke, Plant
-from pytest_wasmedge.testing.planting import Asides, Counter, before, is_probe, told
+from pytest_wasmedge.testing.planting import Asides, Counter, before, told
+from pytest_wasmedge.testing.witness import in_used_instance, is_witness, leaves
 
 # Runs in the state that the last invocation left, like a host that keeps its instance. Nothing else shows of it.
 _REPLAY = (
@@ -44,17 +45,22 @@ def _reusing(reused: Callable[[int, Ending], bool]) -> Plant:
 
     def plant(host: Host) -> Invoke:
         counter, asides = Counter(), Asides(host)
-        left = b""
+        left: bytes | bool = b""
 
         def invoke(invocation: Invocation) -> Outcome:
             nonlocal left
             found, number = left, counter.next()
-            line = _REPLAY % found.hex()
+            if is_witness(host):
+                outcome = host.invoke(invocation)
+                outcome = in_used_instance(invocation, outcome) if found else outcome
+                left = leaves(invocation) and reused(number, outcome.ending)
+                return outcome
+            line = _REPLAY % bytes(found).hex()
             outcome = before(asides, invocation, line) if found else asides.invoke(invocation)
             left = _left_by(asides, invocation, outcome) if reused(number, outcome.ending) else b""
             return outcome
 
-        return host.invoke if is_probe(host) else invoke
+        return invoke
 
     return plant
 

@@ -9,12 +9,8 @@ from dataclasses import replace
 
 from pytest_wasmedge.model import Host, Invocation, Outcome
 from pytest_wasmedge.testing.fault import Invoke, Plant
+from pytest_wasmedge.testing.witness import is_witness
 
-#: The name of the artifact that asks WASI itself, and is no Ruby.
-PROBE = "host-probe"
-
-#: Gets a request to the host probe and its answer, and returns what a faulty host would answer.
-ProbeSpoiler = Callable[[Invocation, Outcome], Outcome]
 #: Changes one stream.
 Change = Callable[[bytes], bytes]
 
@@ -74,24 +70,19 @@ def both(change: Change) -> Plant:
     return told(lambda each: replace(each, stdout=change(each.stdout), stderr=change(each.stderr)))
 
 
-def ruby(line: str | Callable[[], str], probe: ProbeSpoiler | None = None) -> Plant:
+def ruby(line: str | Callable[[], str], witness: Plant) -> Plant:
     """Return a plant that runs a line of Ruby before the program; a function returns another one each time.
 
-    The host probe is no Ruby: its answers are changed by ``probe``.
+    The witness is no Ruby, and has a plant of its own.
     """
 
     def plant(host: Host) -> Invoke:
-        if is_probe(host):
-            return answered(probe)(host) if probe else host.invoke
+        if is_witness(host):
+            return witness(host)
         asides = Asides(host)
         return lambda invocation: before(asides, invocation, line if isinstance(line, str) else line())
 
     return plant
-
-
-def is_probe(host: Host) -> bool:
-    """True if this host holds the host probe."""
-    return host.artifact.name == PROBE
 
 
 class Asides:

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import zip_longest
 
 from pytest_wasmedge.model import Outcome
+from pytest_wasmedge.testing import witness
 from pytest_wasmedge.testing.fault import Fault, Plant
 from pytest_wasmedge.testing.planting import ruby, stderr, stdout, told
 
@@ -85,8 +86,10 @@ def _decoded_in_chunks(data: bytes) -> bytes:
     return b"".join(chunk.decode("utf-8", "replace").encode() for chunk in _chunks(data))
 
 
-def _terminal(*streams: str) -> Plant:
-    return ruby(f"[{', '.join(streams)}].each {{ |io| def io.tty? = true; def io.isatty = true }}")
+def _terminal(*descriptors: int) -> Plant:
+    streams = ", ".join(("STDIN", "STDOUT", "STDERR")[each] for each in descriptors)
+    line = f"[{streams}].each {{ |io| def io.tty? = true; def io.isatty = true }}"
+    return ruby(line, witness.terminal(*descriptors))
 
 
 _CUT = [
@@ -333,11 +336,11 @@ FAULTS = (
     _fault(
         "reports_terminal",
         "claims that every stream is a terminal",
-        _terminal("STDIN", "STDOUT", "STDERR"),
+        _terminal(0, 1, 2),
         "terminal",
         "tty",
     ),
-    _fault("stdin_is_terminal", "claims that stdin is a terminal", _terminal("STDIN"), "terminal", "tty"),
-    _fault("stdout_is_terminal", "claims that stdout is a terminal", _terminal("STDOUT"), "terminal", "tty"),
-    _fault("stderr_is_terminal", "claims that stderr is a terminal", _terminal("STDERR"), "terminal", "tty"),
+    _fault("stdin_is_terminal", "claims that stdin is a terminal", _terminal(0), "terminal", "tty"),
+    _fault("stdout_is_terminal", "claims that stdout is a terminal", _terminal(1), "terminal", "tty"),
+    _fault("stderr_is_terminal", "claims that stderr is a terminal", _terminal(2), "terminal", "tty"),
 )
