@@ -25,8 +25,8 @@ from pytest_wasmedge.testing.page import lines, page
 _LOOK_S = 0.5
 #: pytest's exit statuses of a run whose tests were run: all passed, some failed.
 _RAN = (0, 1)
-#: And of a command line that it refuses, which is then about the runtime.
-_USAGE_ERROR = 4
+#: Of one without tests, and of a command line that it refuses, which is then about the runtime.
+_NOTHING_RAN, _USAGE_ERROR = 5, 4
 
 
 def selfcheck(
@@ -38,7 +38,13 @@ def selfcheck(
     """
     with Workspace() as workspace:
         plan, results, log = (workspace.path / name for name in ("plan.json", "results.jsonl", "log.txt"))
-        asked = {"runtime": runtime, "faults": [fault.name for fault in faults], "all_tests": all_tests}
+        # A few faults are a question about these, not about the whole suite.
+        asked = {
+            "runtime": runtime,
+            "faults": {fault.name: fault.caught_by for fault in faults},
+            "all_tests": all_tests,
+            "all_clean": len(faults) == len(FAULTS),
+        }
         plan.write_text(json.dumps({**asked, "results": str(results)}), "utf-8")
         argv = [sys.executable, "-m", "pytest", "-p", "pytest_wasmedge.plugin.selfcheck"]
         argv += [f"--wasm-selfcheck={plan}", "--wasm-conformance=only"]
@@ -55,13 +61,13 @@ def selfcheck(
             finally:
                 stop(process)
         found = read(results, faults)
-        if found is None or process.returncode not in _RAN:
+        if found is None or process.returncode not in (*_RAN, _NOTHING_RAN):
             raise WasmEdgeError(_why(process, log))
         return found
 
 
 def _state(matrix: Matrix | None, count: int) -> str:
-    if matrix is None:
+    if matrix is None or not matrix.results:
         return "collecting tests"
     under_way = len({each.fault for each in matrix.results} - {""})
     return f"fault {under_way} of {count}" if under_way else "without a fault"

@@ -16,13 +16,13 @@ import pytest
 from pytest_wasmedge.drivers.pool import explain, probe
 from pytest_wasmedge.errors import RuntimeUnavailableError, UnknownRuntimeError
 from pytest_wasmedge.model import Runtime
-from pytest_wasmedge.plugin import fixtures, own_glue
+from pytest_wasmedge.plugin import fixtures, own_glue, stash
 from pytest_wasmedge.plugin.facts import params_of
 from pytest_wasmedge.portability.excerpt import cut, printable
 from pytest_wasmedge.runtimes import merge, select
 from pytest_wasmedge.testing import FAULTS, Fault, FaultyRuntime
 from pytest_wasmedge.testing.catalogue import find_fault
-from pytest_wasmedge.testing.matrix import Result, first_line, line_of, matches, names_kind
+from pytest_wasmedge.testing.matrix import Result, first_line, function_of, line_of, matches, names_kind
 from pytest_wasmedge.testing.shared import SharedRuntime
 
 _SAID = 160
@@ -36,8 +36,12 @@ class Plan:
     def __init__(self, path: Path) -> None:
         plan = json.loads(path.read_text("utf-8"))
         self.runtime: str = plan["runtime"]
-        self.faults: list[Fault] = [find_fault(name) for name in plan["faults"]]
+        #: The tests that each fault is to be caught by.
+        self.tests: dict[str, list[str]] = plan["faults"]
+        self.faults: list[Fault] = [find_fault(name) for name in self.tests]
         self.all_tests: bool = plan["all_tests"]
+        #: Whether the clean run is that of the whole suite, or of those tests alone that run under a fault.
+        self.all_clean: bool = plan["all_clean"]
         self.results = Path(plan["results"])
         self.not_on: dict[str, str] = {}
         self.shared: SharedRuntime | None = None
@@ -49,13 +53,17 @@ class Plan:
 
     def fault_of(self, runtime: str) -> Fault | None:
         """Return the fault of a runtime of the run; None for the one without."""
-        return FAULTS.get(runtime.removeprefix(f"{self.runtime}+"))
+        name = runtime.removeprefix(f"{self.runtime}+")
+        return FAULTS[name] if name in self.tests else None
 
     def wants(self, fault: Fault, test: str, measures: bool) -> bool:
-        """True if a test is to run under a fault."""
+        """True if a test is to run under a fault; without its parameters, if it is for some of them."""
         if fault.name in self.not_on or (measures and fault.kind != "latency"):
             return False
-        return self.all_tests or matches(test, fault.caught_by)
+        wanted = self.tests[fault.name]
+        return self.all_tests or matches(
+            test, wanted if "[" in test else [*wanted, *map(function_of, wanted)]
+        )
 
 
 _PLAN = pytest.StashKey[Plan]()
@@ -104,6 +112,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shared.close()
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, None, None]:
+    """Make a test for the runtimes alone that want it: all under all faults would be many thousands."""
+    plan, selection = _plan(metafunc.config), stash.session(metafunc.config).selection
+    test = f"{metafunc.definition.path.name}::{metafunc.function.__name__}"
+    measures = _measures(metafunc.definition)
+    wanting = [
+        runtime
+        for runtime in selection.selected
+        if (fault := plan.fault_of(runtime.name)) is None or plan.wants(fault, test, measures)
+    ]
+    with selection.narrowed(wanting):
+        return (yield)
+
+
 def test_of(item: pytest.Item, runtime: str) -> str:
     """Return a test's name in results: file, function and parameters, without its runtime."""
     name = item.name
@@ -119,32 +142,33 @@ def _measures(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests that the plan wants: all that do not measure without a fault, and under each those that catch it.
+    """Keep the tests that the plan wants: without a fault all but those that measure, under each those that catch it.
 
     Those that run on no runtime, or on all at once, say nothing about a fault.
     """
     plan = _plan(config)
     wanted: dict[str, list[pytest.Item]] = {}
     clean: list[pytest.Item] = []
-    measuring: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
         runtime = str(params_of(item).get("wasm_runtime", ""))
         fault, test = plan.fault_of(runtime), test_of(item, runtime)
         if runtime == plan.runtime:
-            (measuring if _measures(item) else clean).append(item)
+            clean.append(item)
         elif fault is not None and plan.wants(fault, test, _measures(item)):
             wanted.setdefault(runtime, []).append(item)
         else:
             left_out.append(item)
     under_faults = {test_of(item, runtime) for runtime, kept in wanted.items() for item in kept}
-    for item in measuring:
-        (clean if test_of(item, plan.runtime) in under_faults else left_out).append(item)
+    needed = [
+        (plan.all_clean and not _measures(item)) or test_of(item, plan.runtime) in under_faults
+        for item in clean
+    ]
+    left_out += [item for item, is_needed in zip(clean, needed, strict=True) if not is_needed]
+    clean = [item for item, is_needed in zip(clean, needed, strict=True) if is_needed]
     # The clean run comes first, then one fault after the other: each host is started once.
     items[:] = [*clean, *(item for kept in wanted.values() for item in kept)]
     config.hook.pytest_deselected(items=left_out)
-    if not hasattr(config, "workerinput"):
-        plan.results.write_text(first_line(plan.runtime, plan.not_on), "utf-8")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -185,14 +209,17 @@ def pytest_runtest_makereport(
 def pytest_configure(config: pytest.Config) -> None:
     # Under pytest-xdist the controller notes what its workers report.
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Notes(_plan(config).results), "wasmedge-selfcheck-notes")
+        # The session looks for the runtime.
+        stash.session(config)
+        config.pluginmanager.register(Notes(_plan(config)), "wasmedge-selfcheck-notes")
 
 
 class Notes:
     """Appends results to the file of a run."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, plan: Plan) -> None:
+        self._path = plan.results
+        self._path.write_text(first_line(plan.runtime, plan.not_on), "utf-8")
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if line := getattr(report, "wasm_selfcheck", ""):

@@ -41,7 +41,8 @@ CAUGHT_BY = Path(__file__).with_name("caught_by.json")
 
 
 @functools.cache
-def _caught() -> dict[str, list[str]]:
+def caught() -> dict[str, list[str]]:
+    """Return the tests that catch each fault, as the last run of all tests under all faults has found them."""
     found: dict[str, list[str]] = json.loads(CAUGHT_BY.read_text("utf-8"))
     return found
 
@@ -86,7 +87,7 @@ class Fault:
 
         Taken from the last run of all tests under all faults (`make faults-table`).
         """
-        return tuple(_caught().get(self.name, ()))
+        return tuple(caught().get(self.name, ()))
 
     @property
     def starts_its_own(self) -> bool:

@@ -32,7 +32,7 @@ def _left_by(host: Asides, invocation: Invocation, outcome: Outcome) -> bytes:
     """Return a program that leaves what this invocation has left: its own, or its beginning if that does not end."""
     if outcome.ending.kind == "exited":
         return invocation.stdin
-    parts = _CUTS.split(invocation.stdin)[:-1]
+    parts = [part for part in _CUTS.split(invocation.stdin) if part][:-1]
     for end in range(len(parts), max(0, len(parts) - _MOST_CUTS), -1):
         beginning = replace(invocation, stdin=b"".join(parts[:end]))
         if host.aside(beginning).ending.ok:

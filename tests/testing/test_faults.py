@@ -212,3 +212,47 @@ def test_each_fault_shows(name: str, seen: Callable[[Fault | None], list[object]
         assert at_once(fault) != at_once(None)
     else:
         assert seen(fault) != seen(None)
+
+
+def test_in_the_witness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults that are planted by a line of Ruby show in what the witness answers too."""
+    monkeypatch.setattr("pytest_wasmedge.testing.randomness.time.time", lambda: 1.0)
+    told = {
+        b"c": b"1 1795000001234567890 \n1 1001000500 \n1002000600 1103000700 \n",
+        b"s": b"1795000001234567890 1001000500 \n0 \n1795000001334567890 1103000700 \n",
+        b"r": bytes(range(200, 140, -1)) + b"\0",
+        b"d": b"0 0 0 8 \n1 0 0 8 \n2 0 0 8 \n3 3 0 0 \n",
+        b"m": b"0 0 3 \n",
+    }
+    requests = (b"clocks 2\n", b"sleep 100\n", b"random 61\n", b"descriptors\n", b"memory\n", b"memory\n")
+
+    def look(fault: str | None) -> list[tuple[bytes, bytes]]:
+        asked: list[bytes] = []
+
+        def answer(invocation: Invocation) -> bytes:
+            asked.append(invocation.stdin)
+            return told[invocation.stdin[:1]]
+
+        host = FaultyRuntime(FakeRuntime(answer=answer), fault).start(
+            replace(ARTIFACT, name="witness"), Limits()
+        )
+        answers = [host.run(request).stdout for request in requests]
+        return list(zip(asked, answers, strict=True))
+
+    planted = [
+        name
+        for name, fault in FAULTS.items()
+        if fault.kind in ("clocks", "randomness") or name.endswith("terminal")
+    ]
+    clean = look(None)
+
+    assert [name for name in [*planted, "reuses_instance"] if look(name) == clean] == ["clock_in_local_zone"]
+    assert dict(look("clock_frozen"))[b"sleep 100\n"] == (
+        b"1795000001234567890 1001000500 \n0 \n1795000001234567890 1103000700 \n"
+    )
+    assert dict(look("monotonic_in_us"))[b"clocks 2\n"] == (
+        b"1 1795000001234567890 \n1 1001000 \n1002000 1103000 \n"
+    )
+    assert look("sleep_returns_after_half")[1][0] == b"sleep 50\n"
+    assert dict(look("stdout_is_terminal"))[b"descriptors\n"] == b"0 0 0 8 \n1 2 0 8 \n2 0 0 8 \n3 3 0 0 \n"
+    assert [answer for _, answer in look("reuses_instance")[-2:]] == [b"0 0 3 \n", b"1 1 4 \n"]
