@@ -107,8 +107,7 @@ def pytest_wasmedge_runtimes(
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    shared = _plan(config).shared
-    if shared is not None:
+    if _PLAN in config.stash and (shared := config.stash[_PLAN].shared) is not None:
         shared.close()
 
 
