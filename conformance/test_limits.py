@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from pytest_wasmedge.model import Host, exited, timed_out
+from conformance.asking import ANYTHING, Asking
+from conformance.conftest import NARROW
+from pytest_wasmedge.model import Host, Invocation, timed_out
 
 RUNAWAYS = {
     "endless_loop": "loop {}\n",
@@ -14,40 +16,95 @@ RUNAWAYS = {
     "endless_sleep": "sleep\n",
     "rescues_everything": "begin\n  loop {}\nrescue Exception\n  retry\nensure\n  loop {}\nend\n",
 }
+LIMIT_S = 1.0
+#: A guest that is stopped at half of its limit, or at twice, is beyond these; a busy machine only makes it later, and
+#: not three times in a row.
+TOO_SOON, TOO_LATE = 0.9, 1.8
+ATTEMPTS = 3
 
 
 @pytest.mark.parametrize("name", RUNAWAYS)
-def test_runaway_is_stopped(ruby: Host, name: str) -> None:
+def test_runaway_is_stopped(run: Asking, name: str) -> None:
     """A guest that does not end is stopped at its time limit, and the host serves on."""
     # Not before Ruby has started: an interpreter takes longer for that than others for a program.
     began_s = time.monotonic()
-    ruby.run("puts 'started'\n")
-    outcome = ruby.run(RUNAWAYS[name], timeout_s=max(0.25, 2 * (time.monotonic() - began_s)))
-    next_one = ruby.run("puts 'alive'\n")
-
-    assert outcome.ending == timed_out()
-    assert next_one.stdout == b"alive\n"
-    assert next_one.ending == exited(0)
+    run("puts 'started'\n", b"started\n")
+    limit_s = max(0.25, 2 * (time.monotonic() - began_s))
+    run(RUNAWAYS[name], ANYTHING, ANYTHING, timed_out(), timeout_s=limit_s, data=True)
+    run("puts 'alive'\n", b"alive\n", meaning="what was left of a stopped guest disturbs the next one")
 
 
-def test_sleep_within_the_limit_is_no_runaway(ruby: Host) -> None:
+def test_time_limit_of_an_invocation(ask: Asking) -> None:
+    """A guest is stopped at its time limit: neither at half of it nor at twice."""
+    _check_time_limit(ask, LIMIT_S)
+
+
+def test_time_limit_of_a_host(ask_narrow: Asking) -> None:
+    """An invocation without a time limit of its own has its host's."""
+    assert NARROW.timeout_s == LIMIT_S
+    _check_time_limit(ask_narrow, None)
+
+
+def test_sleep_within_the_limit_is_no_runaway(run: Asking) -> None:
     """A guest that sleeps and then ends in time is left alone."""
-    outcome = ruby.run("sleep 0.05\nputs 'rested'\n")
-
-    assert outcome.stdout == b"rested\n"
-    assert outcome.ending == exited(0)
+    run("sleep 0.05\nputs 'rested'\n", b"rested\n")
 
 
-def test_memory_limit_is_an_exception(ruby: Host) -> None:
+def test_memory_limit_is_an_exception(run: Asking) -> None:
     """A guest that wants more memory than its limit gets a NoMemoryError, and the next one works."""
-    if "memory_limit" not in ruby.runtime.capabilities:
-        pytest.skip(f"{ruby.runtime.name} has no memory limit to set")
+    _needs_memory_limit(run.host)
     # Asked for at once, so that a host which keeps the limit has nothing to fill.
-    outcome = ruby.run(
-        f"begin\n  'x' * {ruby.limits.memory_bytes}\nrescue NoMemoryError => e\n  puts e.class\nend\n"
+    run(
+        f"begin\n  'x' * {run.host.limits.memory_bytes}\nrescue NoMemoryError => e\n  puts e.class\nend\n",
+        b"NoMemoryError\n",
+        meaning="the host does not keep the memory limit",
     )
-    next_one = ruby.run("puts 'alive'\n")
+    run("puts 'alive'\n", b"alive\n")
 
-    assert outcome.stdout == b"NoMemoryError\n"
-    assert outcome.ending == exited(0)
-    assert next_one.stdout == b"alive\n"
+
+def test_memory_limit_of_any_guest(ask_narrow: Asking) -> None:
+    """A guest of any kind gets all the memory of its limit, and not a page more."""
+    _needs_memory_limit(ask_narrow.host)
+    ((_, _, pages),) = ask_narrow.numbers(b"memory\n")
+    free = NARROW.memory_pages - pages
+    ask_narrow(b"grow %d\n" % free, b"%d \n" % pages, meaning="the host gives less memory than its limit")
+    ask_narrow(
+        b"grow %d\n" % (free + 1), b"4294967295 \n", meaning="the host gives more memory than its limit"
+    )
+
+
+def test_output_limit(ask_narrow: Asking) -> None:
+    """A guest that writes less than the limit of both streams is left alone; one that writes more is stopped."""
+    half = NARROW.output_bytes // 2
+    for out, err in ((half, half - 8), (2 * half, 0)):
+        outcome = ask_narrow(b"fill %d %d 8192\n" % (out, err), ANYTHING, ANYTHING)
+        if (len(outcome.stdout), len(outcome.stderr)) != (out, err):
+            ask_narrow.fail(f"output under the limit of {NARROW.output_bytes} bytes is cut", outcome, b"fill")
+    for out, err in ((2 * half, 16384), (half, 2 * half)):
+        request = b"fill %d %d 8192\n" % (out, err)
+        outcome = ask_narrow.host.invoke(Invocation(request))
+        if outcome.ending.kind != "host_failed" or "limit" not in outcome.ending.detail:
+            ask_narrow.fail(f"the output limit of {NARROW.output_bytes} bytes is not kept", outcome, request)
+    ask_narrow(b"echo\nalive", b"alive", b"alive")
+
+
+def _needs_memory_limit(host: Host) -> None:
+    if "memory_limit" not in host.runtime.capabilities:
+        pytest.skip(f"{host.runtime.name} has no memory limit to set")
+
+
+def _check_time_limit(ask: Asking, timeout_s: float | None) -> None:
+    passed: list[float] = []
+    for _ in range(ATTEMPTS):
+        began_s = time.monotonic()
+        ask(b"loop\n", ending=timed_out(), timeout_s=timeout_s)
+        passed.append(time.monotonic() - began_s)
+        if passed[-1] < TOO_SOON * LIMIT_S:
+            break
+        if passed[-1] < TOO_LATE * LIMIT_S:
+            return
+    told = ", ".join(f"{each:.2f}" for each in passed)
+    ask.fail(
+        f"with a time limit of {LIMIT_S:g} s, a loop without end was stopped after {told} s: the host keeps another "
+        "time limit"
+    )

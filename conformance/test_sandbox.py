@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 
-from pytest_wasmedge.model import Host, exited
-from pytest_wasmedge.portability.leaks import assert_no_leaks
+from conformance.asking import ANYTHING, Asking
+from pytest_wasmedge.model import Outcome
+
+GRANTED = "the host grants a folder that the invocation does not ask for"
+SECRET = b"this is on the machine, and not for guests"
 
 # Each expression is a thing that a guest must not be able to do; it has to raise.
 DENIED = {
@@ -23,29 +29,130 @@ DENIED = {
 }
 
 
-def test_no_environment(ruby: Host) -> None:
+def test_no_environment(run: Asking) -> None:
     """Without env, the guest's environment is empty: nothing of the host's comes through."""
-    outcome = ruby.run("p ENV.to_h\n")
-
-    assert outcome.stdout == b"{}\n"
+    run("p ENV.to_h\n", b"{}\n", meaning="variables of the host come through")
 
 
-def test_no_arguments(ruby: Host) -> None:
+def test_no_arguments(run: Asking) -> None:
     """Without args, ARGV is empty."""
-    outcome = ruby.run("p ARGV\n")
-
-    assert outcome.stdout == b"[]\n"
+    run("p ARGV\n", b"[]\n", meaning="arguments of the host come through")
 
 
 @pytest.mark.parametrize("name", DENIED)
-def test_denied(ruby: Host, name: str) -> None:
+def test_denied(run: Asking, name: str) -> None:
     """Files, folders, processes and sockets of the host are out of reach; trying is an ordinary error."""
-    source = (
+    run(
         f"begin\n  {DENIED[name]}\n  puts 'GRANTED'\n"
-        "rescue Exception => e\n  puts 'denied'\n  warn e.message\nend\n"
+        "rescue Exception => e\n  puts 'denied'\n  warn e.message\nend\n",
+        b"denied\n",
+        ANYTHING,
+        meaning="the host grants what the invocation does not ask for",
     )
-    outcome = ruby.run(source)
 
-    assert outcome.stdout == b"denied\n"
-    assert outcome.ending == exited(0)
-    assert_no_leaks(outcome, source.encode())
+
+def test_nothing_but_streams_is_open(ask: Asking) -> None:
+    """A guest of any kind has three descriptors, and none of them is a folder."""
+    outcome = ask(b"descriptors\n", ANYTHING, data=True)
+    folders = {
+        number: name for number, (kind, error, name) in _open(outcome).items() if kind == 3 or error == 0
+    }
+    if folders:
+        ask.fail(f"{GRANTED}: descriptors {sorted(folders)} are folders", outcome, b"descriptors\n")
+    if sorted(_open(outcome)) != [0, 1, 2]:
+        ask.fail("a guest has other descriptors than stdin, stdout and stderr", outcome, b"descriptors\n")
+
+
+def test_no_stream_is_a_terminal(ask: Asking) -> None:
+    """A guest of any kind hears of no standard stream that it is a terminal (a character device)."""
+    outcome = ask(b"descriptors\n", ANYTHING, data=True)
+    terminals = [number for number, (kind, _, _) in _open(outcome).items() if kind == 2]
+    if terminals:
+        ask.fail(
+            f"descriptors {terminals} claim to be a terminal: guests colour their text",
+            outcome,
+            b"descriptors\n",
+        )
+
+
+def test_files_of_the_machine_are_out_of_reach(ask: Asking, tmp_path: Path) -> None:
+    """A guest that knows the path of a file cannot open it, from the root or from the folder of its host."""
+    secret = tmp_path / "secret.txt"
+    secret.write_bytes(SECRET)
+    up = "../" * 32
+    for path in (
+        str(secret).lstrip("/"),
+        str(secret),
+        up + str(secret).lstrip("/"),
+        "pyproject.toml",
+        "etc/passwd",
+    ):
+        outcome = ask(b"peek %b\n" % path.encode(), ANYTHING, data=True)
+        if outcome.stdout.startswith(b"0 "):
+            ask.fail(f"{GRANTED}: the guest has opened {path}", outcome, b"peek %b\n" % path.encode())
+
+
+def test_a_file_does_not_outlive_its_guest(ask: Asking, tmp_path: Path) -> None:
+    """A file that one guest makes where it can, the next one does not find, nor does the machine."""
+    ask(b"new left-by-a-guest.txt\ndata", ANYTHING)
+    outcome = ask(b"peek left-by-a-guest.txt\n", ANYTHING, data=True)
+    if outcome.stdout.startswith(b"0 "):
+        ask.fail("a file of the last invocation is still there", outcome, b"peek left-by-a-guest.txt\n")
+
+
+def test_a_granted_folder_is_the_one_asked_for(ask: Asking, tmp_path: Path) -> None:
+    """A guest sees the folder that it was granted under its name, reads and writes in it, and nothing above it."""
+    granted = _folder(ask, tmp_path)
+    asked = {"/data": granted}
+    ask(b"peek given.txt\n", b"0 \ngiven", preopens=asked, meaning="the host grants another folder, or none")
+    ask(
+        b"new made.txt\nfrom the guest",
+        b"0 \n",
+        preopens=asked,
+        meaning="the host grants the folder read-only",
+    )
+    if not (granted / "made.txt").is_file() or (granted / "made.txt").read_bytes() != b"from the guest":
+        ask.fail("what the guest wrote is not in its folder")
+    outcome = ask(b"descriptors\n", ANYTHING, preopens=asked, data=True)
+    folders = {name.lstrip("/") for kind, error, name in _open(outcome).values() if kind == 3 and error == 0}
+    if folders != {"data"}:
+        ask.fail(f'asked for the folder "/data", the guest has {sorted(folders)}', outcome, b"descriptors\n")
+    for path in ("../secret.txt", str(tmp_path / "secret.txt")):
+        outcome = ask(b"peek %b\n" % path.encode(), ANYTHING, preopens=asked, data=True)
+        if outcome.stdout.startswith(b"0 "):
+            ask.fail(
+                "the guest has left the folder that it was granted", outcome, b"peek %b\n" % path.encode()
+            )
+
+
+def test_a_granted_folder_is_for_one_invocation(ask: Asking, tmp_path: Path) -> None:
+    """The next guest has no folder, or the one that it asks for, without what was written in another."""
+    granted, other = _folder(ask, tmp_path), tmp_path / "other"
+    other.mkdir()
+    ask(b"new made.txt\nfrom the guest", b"0 \n", preopens={"/data": granted})
+    kept = "the folder of the last invocation is still there"
+    for preopens in ({}, {"/data": other}):
+        outcome = ask(b"peek made.txt\n", ANYTHING, preopens=preopens, data=True)
+        if outcome.stdout.startswith(b"0 "):
+            ask.fail(kept, outcome, b"peek made.txt\n")
+    ask(b"peek made.txt\n", b"0 \nfrom the guest", preopens={"/data": granted})
+
+
+def _folder(ask: Asking, tmp_path: Path) -> Path:
+    """Return a new folder with one file, beside a secret; skip where a guest cannot be given folders."""
+    if "preopens" not in ask.host.runtime.capabilities:
+        pytest.skip(f"{ask.host.runtime.name} cannot give folders to a guest")
+    (tmp_path / "secret.txt").write_bytes(SECRET)
+    granted = tmp_path / "granted"
+    granted.mkdir()
+    (granted / "given.txt").write_bytes(b"given")
+    return granted
+
+
+def _open(outcome: Outcome) -> Mapping[int, tuple[int, int, str]]:
+    """Return type, error of asking for its folder, and name of each open descriptor."""
+    found = {}
+    for line in outcome.stdout_text.splitlines():
+        number, kind, error, name = line.split(" ", 3)
+        found[int(number)] = (int(kind), int(error), name)
+    return found

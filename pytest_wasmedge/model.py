@@ -266,11 +266,12 @@ class Host(ABC):
         *,
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        preopens: Mapping[str, Path] | None = None,
         timeout_s: float | None = None,
     ) -> Outcome:
         """Run the guest with this source on stdin; text is sent as UTF-8."""
         stdin = source.encode() if isinstance(source, str) else source
-        return self.invoke(Invocation(stdin, tuple(args), dict(env or {}), timeout_s=timeout_s))
+        return self.invoke(Invocation(stdin, tuple(args), dict(env or {}), dict(preopens or {}), timeout_s))
 
     def _time_limit_s(self, invocation: Invocation) -> float:
         return self.limits.timeout_s if invocation.timeout_s is None else invocation.timeout_s

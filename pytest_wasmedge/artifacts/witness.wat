@@ -14,11 +14,14 @@
 ;;   clocks COUNT        resolution and time of the clocks 0 (of day) and 1 (monotonic), then so many times of clock 1
 ;;   sleep MS            both times, a sleep, both times again
 ;;   random COUNT        so many random bytes
-;;   descriptors         of each open descriptor below 32: number, type, flags, and the error of asking for its folder
+;;   descriptors         of each open descriptor below 32: number, type, the error of asking for its folder, and its name
 ;;   grow PAGES          what memory.grow answers
-;;   memory              whether another invocation left something: a global, a byte, pages; then it leaves all three
+;;   memory              what another invocation left: a global, a byte, pages; then it leaves all three, as do those
+;;                       that write their payload
 ;;   new PATH            makes a file with the payload in the folder of descriptor 3
 ;;   peek PATH           the error of opening a file there, and its content
+;;
+;; A request that begins with a byte order mark comes back whole, on stdout and on stderr.
 (module
   (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -32,6 +35,8 @@
   (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $fd_fdstat_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_prestat_get" (func $fd_prestat_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_prestat_dir_name"
+    (func $fd_prestat_dir_name (param i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "path_open"
     (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
@@ -129,8 +134,14 @@
     (i32.sub (global.get $next) (local.get $begin))
     (global.set $next (i32.add (global.get $next) (i32.const 1))))
 
+  (func $leave
+    (global.set $left (i32.const 1))
+    (i32.store8 (i32.const 256) (i32.const 1))
+    (drop (memory.grow (i32.const 1))))
+
   (func $payload_out
     (drop (call $rest))
+    (call $leave)
     (call $write (i32.const 1) (global.get $next) (i32.sub (global.get $end) (global.get $next)))
     (call $write (i32.const 2) (global.get $next) (i32.sub (global.get $end) (global.get $next))))
 
@@ -194,14 +205,17 @@
     (local $at i32)
     (if (call $args_sizes_get (i32.const 16) (i32.const 20)) (then (unreachable)))
     (local.set $at (call $room))
-    (if (call $args_get (global.get $end) (local.get $at)) (then (unreachable)))
+    (if (i32.load (i32.const 16))
+      (then (if (call $args_get (global.get $end) (local.get $at)) (then (unreachable)))))
     (call $strings (local.get $at)))
 
   (func $variables
     (local $at i32)
     (if (call $environ_sizes_get (i32.const 16) (i32.const 20)) (then (unreachable)))
     (local.set $at (call $room))
-    (if (call $environ_get (global.get $end) (local.get $at)) (then (unreachable)))
+    ;; Where there are none, nobody asks for them: uvwasi then answers with an error.
+    (if (i32.load (i32.const 16))
+      (then (if (call $environ_get (global.get $end) (local.get $at)) (then (unreachable)))))
     (call $strings (local.get $at)))
 
   (func $now (param $clock i32)
@@ -256,14 +270,19 @@
     (call $write (i32.const 1) (global.get $end) (local.get $count)))
 
   (func $descriptors
-    (local $fd i32)
+    (local $fd i32) (local $errno i32)
     (loop $each
       (if (i32.eqz (call $fd_fdstat_get (local.get $fd) (i32.const 16)))
         (then
           (call $tell (i64.extend_i32_u (local.get $fd)))
           (call $tell (i64.extend_i32_u (i32.load8_u (i32.const 16))))
-          (call $tell (i64.extend_i32_u (i32.load16_u (i32.const 18))))
-          (call $tell (i64.extend_i32_u (call $fd_prestat_get (local.get $fd) (i32.const 48))))
+          (local.set $errno (call $fd_prestat_get (local.get $fd) (i32.const 48)))
+          (call $tell (i64.extend_i32_u (local.get $errno)))
+          (if (i32.eqz (local.get $errno))
+            (then
+              (drop (call $fd_prestat_dir_name
+                (local.get $fd) (global.get $text) (i32.load (i32.const 52))))
+              (global.set $text (i32.add (global.get $text) (i32.load (i32.const 52))))))
           (call $line)))
       (local.set $fd (i32.add (local.get $fd) (i32.const 1)))
       (br_if $each (i32.lt_u (local.get $fd) (i32.const 32))))
@@ -279,9 +298,7 @@
     (call $tell (i64.extend_i32_u (i32.load8_u (i32.const 256))))
     (call $tell (i64.extend_i32_u (memory.size)))
     (call $line)
-    (global.set $left (i32.const 1))
-    (i32.store8 (i32.const 256) (i32.const 1))
-    (drop (memory.grow (i32.const 1)))
+    (call $leave)
     (call $flush))
 
   ;; Open the path that the line ends with, in the folder of descriptor 3; the answer's error comes first.
@@ -323,6 +340,9 @@
         (then (global.set $next (i32.add (global.get $next) (i32.const 1))) (br $letter))))
     (if (i32.eq (i32.load8_u (global.get $next)) (i32.const 32))
       (then (global.set $next (i32.add (global.get $next) (i32.const 1)))))
+    (if (i32.eq (local.get $word) (i32.const 0xef)) (then  ;; a byte order mark: there is no line before the payload
+      (global.set $next (i32.const 65535)) (i32.store8 (i32.const 65535) (i32.const 10))
+      (call $payload_out) (return)))
     (if (i32.eq (local.get $word) (i32.const 0x65)) (then (call $payload_out) (return)))  ;; e
     (if (i32.eq (local.get $word) (i32.const 0x66)) (then (call $fill) (return)))  ;; f
     (if (i32.eq (local.get $word) (i32.const 0x61)) (then (call $args) (return)))  ;; a

@@ -106,7 +106,8 @@ def request_body(invocation: Invocation, timeout_s: float) -> bytes:
     """Return the body of a framed request: one line of JSON and then stdin."""
     head = {
         "args": invocation.args,
-        "env": dict(invocation.env),
+        # JavaScript sorts the keys of an object that look like numbers.
+        "env": list(invocation.env.items()),
         "timeout_ms": max(1, round(timeout_s * 1000)),
     }
     return b"".join((json.dumps(head).encode(), b"\n", invocation.stdin))

@@ -85,8 +85,8 @@ def add_facts(
         facts[record.CASE] = name
     if report.skipped and isinstance(report.longrepr, tuple):
         facts[record.SKIPPED] = report.longrepr[2].removeprefix("Skipped: ")
-    if item.stash.get(stash.ASKED, ()):
-        facts[record.REFERENCE] = True
+    if asked := item.stash.get(stash.ASKED, ()):
+        facts[record.REFERENCE] = stash.session(item.config).reference.kind(asked, names)
     fields = _diverging(call.excinfo) if report.failed else []
     known = []
     if fields and len(names) == 1 and (contract := stash.session(item.config).held.contract):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_wasmedge.artifacts.opening import open_artifact
+from pytest_wasmedge.artifacts.witness import witness_artifact
 from pytest_wasmedge.drivers.pool import HostPool
 from pytest_wasmedge.errors import CorpusError, WasmEdgeError
-from pytest_wasmedge.model import Artifact, Host, Invocation, Runtime
+from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Runtime
 from pytest_wasmedge.plugin.held import Held
 from pytest_wasmedge.plugin.options import GOLDEN, Options
 from pytest_wasmedge.plugin.selection import Selection
@@ -19,6 +20,7 @@ from pytest_wasmedge.portability import bundled
 from pytest_wasmedge.portability.corpus import Case, load_corpus
 from pytest_wasmedge.portability.language import RUBY
 from pytest_wasmedge.portability.reference import Reference
+from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.versions import Resolver
 from pytest_wasmedge.runtimes import DEFAULT
 
@@ -46,6 +48,7 @@ class WasmSession:
         self.selection = Selection(options, known, resolver, edges)
         self.held = Held(options, self.selection.known, contract_in)
         self._pools: list[HostPool] = []
+        self._witness_pools: dict[Limits, HostPool] = {}
         self._corpora = (bundled.corpus(), *corpora)
         self._speaks: bool | None = None
 
@@ -92,8 +95,16 @@ class WasmSession:
         """The started hosts that hold the baseline."""
         return self._new_pool(self.baseline) if self.baseline else None
 
-    def _new_pool(self, artifact: Artifact) -> HostPool:
-        self._pools.append(HostPool(artifact))
+    def witness_pool(self, limits: Limits | None = None) -> HostPool:
+        """Return the started hosts that hold the witness, our own small guest, with limits of their own if given."""
+        limits = limits or Limits()
+        if limits not in self._witness_pools:
+            witness = witness_artifact(folder("artifacts"))
+            self._witness_pools[limits] = self._new_pool(witness, limits)
+        return self._witness_pools[limits]
+
+    def _new_pool(self, artifact: Artifact, limits: Limits | None = None) -> HostPool:
+        self._pools.append(HostPool(artifact, limits))
         return self._pools[-1]
 
     @contextmanager
@@ -126,11 +137,13 @@ class WasmSession:
                     f"--wasm-reference={name} names {len(runtimes)} runtimes: name one, or golden."
                 )
             return Reference(self.pool, runtimes[0])
+        default = self.selection.known[DEFAULT]
         # The first one that can run: under `all`, the first selected may be missing here.
         found = self.available or self.selection.selected
-        # The default runtime answers what is in no golden file, wherever it is in the list.
-        usual = [runtime for runtime in found if runtime.name == DEFAULT and name == GOLDEN]
-        return Reference(self.pool, [*usual, *found][0], golden=name == GOLDEN)
+        # Beside golden files, which have cases only, and beside a runtime alone, which would agree with itself, the
+        # default runtime answers.
+        alone = len(found) == 1 and self.pool.availability(default).available
+        return Reference(self.pool, default if alone or name == GOLDEN else found[0], golden=name == GOLDEN)
 
     def speaks_our_language(self, host: Host) -> bool:
         """True if the guest speaks the language that the cases are written in; asked once, at the first call.

@@ -92,12 +92,13 @@ def assert_same(
     *,
     invocation: Invocation | None = None,
     meaning: str = "",
+    leaks: bool = True,
 ) -> None:
     """Raise DivergenceError with every divergence unless outcome and reference are the same.
 
-    With the ``invocation``, its outcome is also searched for leaks, and the failure says what was asked. ``meaning`` is
-    one sentence on what a difference usually means. Raises HostFailedError if one of the two hosts failed: then the
-    guest gave no answer to compare.
+    With the ``invocation``, the failure says what was asked, and the outcome is also searched for ``leaks``, unless its
+    streams are data. ``meaning`` is one sentence on what a difference usually means. Raises HostFailedError if one of
+    the two hosts failed: then the guest gave no answer to compare.
     """
     __tracebackhide__ = True
     compared = Comparison(outcome, reference, invocation, unchecked)
@@ -107,9 +108,9 @@ def assert_same(
             head = f"{each.runtime or 'outcome'}: the host failed: {reason}"
             raise HostFailedError("\n".join([head, *_told(compared, meaning)]))
     divergences = compare(outcome, reference, unchecked)
-    leaks = find_leaks(outcome, invocation.stdin) if invocation else ()
-    if divergences or leaks:
-        raise DivergenceError(divergences, leaks, compared, meaning)
+    found = find_leaks(outcome, invocation.stdin) if invocation and leaks else ()
+    if divergences or found:
+        raise DivergenceError(divergences, found, compared, meaning)
 
 
 def describe(divergences: Sequence[Divergence]) -> str:

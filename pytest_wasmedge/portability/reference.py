@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from copy import copy
 
 from pytest_wasmedge.drivers.pool import HostPool
@@ -29,6 +30,12 @@ class Reference:
 
     def __str__(self) -> str:
         return "golden files" if self._golden else f"{self.runtime.name}, run in the same session"
+
+    def kind(self, asked: Collection[str], runtimes: Collection[str]) -> str:
+        """Return what a test on these runtimes compared with: ``golden`` files, ``another`` runtime, ``itself``."""
+        if self._golden and any(asked):
+            return "golden"
+        return "itself" if set(runtimes) <= {self.runtime.name} else "another"
 
     def of_case(self, case: Case) -> Outcome | None:
         """Return the expected outcome of a case; None if it has no golden file yet."""

@@ -28,7 +28,7 @@ NEW = "new"
 #: pair of the runtime (empty for those of the test) and its name.
 COMPARED, CHANGED, VARYING = "compared", "changed", "varying"
 DENSITY_BYTES = "density_bytes"
-#: Why a test was skipped, and that it asked for the reference.
+#: Why a test was skipped, and what its outcomes were compared with.
 SKIPPED, REFERENCE = "skipped", "reference"
 HAZARDS = "hazards"
 
@@ -101,7 +101,8 @@ class RunRecord:
     ``known`` each (line of the contract, runtime) that diverged as expected. ``compared`` counts the outcomes that
     were compared with the baseline's, by runtime; ``changed`` and ``varying`` name what differs from the baseline, and
     what differs from run to run, with the runtimes. ``again`` lists the tests that another plugin ran again, ``skips``
-    counts skipped tests by reason. ``broken`` are the breaches of the contract, ``closing`` the last lines to show,
+    counts skipped tests by reason, ``references`` holds what outcomes were compared with: golden files, another
+    runtime, or the runtime itself. ``broken`` are the breaches of the contract, ``closing`` the last lines to show,
     each with its mood.
     """
 
@@ -119,7 +120,7 @@ class RunRecord:
     varying: dict[str, list[str]] = field(default_factory=dict)
     again: list[str] = field(default_factory=list)
     skips: Counter[str] = field(default_factory=Counter)
-    compared_with_reference: bool = False
+    references: set[str] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)
     closing: list[tuple[str, str]] = field(default_factory=list)
 
@@ -164,7 +165,7 @@ class RunRecord:
             self.cases[case, name] = max(earlier, verdict, key=_FROM_BEST.index)
         if SKIPPED in facts:
             self.skips[facts[SKIPPED]] += 1
-        self.compared_with_reference |= REFERENCE in facts
+        self.references |= {facts[REFERENCE]} if REFERENCE in facts else set()
         self.known |= {(line, name) for line in facts.get(KNOWN, ())}
         for hazard in facts.get(HAZARDS, ()):
             _note(self.hazards, hazard, name)

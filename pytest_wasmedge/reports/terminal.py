@@ -32,8 +32,12 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
             lines.append((f"{row.name}  {not_run}{row.availability.reason}{remedy}", "warn"))
     if not ran:
         lines.append(("no test ran on any runtime: this run proves nothing", "bad"))
-    if record.compared_with_reference:
+    if record.references:
         lines.append((f"reference: {record.reference}", "plain"))
+    if record.references == {"itself"}:
+        only = ", ".join(row.name for row in ran)
+        text = f"nothing was compared with anything: {only} alone is its own reference; select another runtime too"
+        lines.append((text, "warn"))
     cold = {row.name: row.cold.kind for row in rows if row.cold}
     if cold:
         per_kind = (
@@ -42,7 +46,9 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
         )
         lines.append((f"cold ms, warm ms: medians; {'; '.join(per_kind)}", "plain"))
     if known := [f"{row.name} {row.known}" for row in rows if row.known]:
-        lines.append((f"known divergences, by the contract: {', '.join(known)}", "warn"))
+        lines.append(
+            (f"known divergences, by the contract or by the runtime itself: {', '.join(known)}", "warn")
+        )
     for row in ran:
         if row.runtime.unchecked:
             fields = " and ".join(sorted(row.runtime.unchecked))

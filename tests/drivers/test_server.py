@@ -186,7 +186,7 @@ def test_outcome_arrives_whole(served: ServerHost) -> None:
     )
 
     assert outcome.stdout == ALL_BYTES
-    assert outcome.stderr == b'{"args": ["\\u00e4", "b"], "env": {"K": "\\u65e5"}, "timeout_ms": 1500}'
+    assert outcome.stderr == b'{"args": ["\\u00e4", "b"], "env": [["K", "\\u65e5"]], "timeout_ms": 1500}'
     assert outcome.ending == exited(0)
     assert (outcome.invocation, outcome.runtime, outcome.artifact_sha256) == (1, "described", "0" * 64)
     assert outcome.timings.phases_ns == {"run": 5}

@@ -200,7 +200,7 @@ def test_what_the_contract_knows_and_what_a_runtime_does_not_tell() -> None:
     run.broken.append("portability.toml:3: errors/deep no longer diverges on edge 1.0: delete lines 3 to 8.")
 
     assert table(run)[-4:] == [
-        ("known divergences, by the contract: edge 1", "warn"),
+        ("known divergences, by the contract or by the runtime itself: edge 1", "warn"),
         ("edge does not report ending and stderr: not checked there", "warn"),
         ("edge: wrapped, not unchanged (in a component)", "plain"),
         ("portability.toml:3: errors/deep no longer diverges on edge 1.0: delete lines 3 to 8.", "bad"),

@@ -206,7 +206,7 @@ export function run(module, { args, env, stdin, timeoutMs, outputBytes }) {
   let ending;
   try {
     const argv = [ARGV0, ...args];
-    const environ = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+    const environ = env.map(([name, value]) => `${name}=${value}`);
     const shim = new WASI(argv, environ, [new Input(stdin), stdout, stderr], { debug: false });
     let began = performance.now();
     const phase = (name) => {

@@ -13,11 +13,11 @@ export function sameSecret(given, secret) {
   return difference === 0;
 }
 
-// {"args":[],"env":{},"timeout_ms":N} + "\n" + stdin
+// {"args":[],"env":[["NAME","value"]],"timeout_ms":N} + "\n" + stdin; "env" may be an object where its order does not count.
 export function parseInvocation(body) {
   const end = body.indexOf(NEWLINE);
   const { args, env, timeout_ms: timeoutMs } = JSON.parse(new TextDecoder().decode(body.subarray(0, end)));
-  return { args, env, timeoutMs, stdin: body.subarray(end + 1) };
+  return { args, env: Array.isArray(env) ? env : Object.entries(env), timeoutMs, stdin: body.subarray(end + 1) };
 }
 
 // {"stdout_bytes":N,"stderr_bytes":M,"ending":{…},"invocation":K,"phases_ns":{…}} + "\n", stdout, stderr

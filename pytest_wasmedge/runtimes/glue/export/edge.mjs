@@ -40,7 +40,7 @@ export async function answer(request, { module, sha256, secret }) {
     return say(405, "send a POST: its body is the program's stdin", { ...marks, allow: "POST" });
   }
   const body = new Uint8Array(await request.arrayBuffer());
-  let invocation = { args: [], env: {}, timeoutMs: TIMEOUT_MS, stdin: body };
+  let invocation = { args: [], env: [], timeoutMs: TIMEOUT_MS, stdin: body };
   if (wire !== null) {
     try {
       if (!framed) throw new Error(`this worker speaks version ${WIRE_VERSION}`);
