@@ -32,10 +32,12 @@ _UNIT = (
     "float_second: ns / 1e9, float_millisecond: ns / 1e6, float_microsecond: ns / 1e3 }.fetch(unit) }"
 )
 
-# Ruby's sleep is a method of its own in each object, and of Kernel.
+# Ruby's sleep is a private method of all objects, and one of Kernel's own. Nobody may get a new ancestor: programs print
+# them.
 _SLEEP = (
-    "->(ask) { m = Module.new { define_method(:sleep) { |*a| a.empty? ? ask.call : ask.call(a[0] * FACTOR) } }; "
-    "Object.prepend(m); Kernel.singleton_class.prepend(m) }.call(Kernel.method(:sleep).unbind.bind(Kernel))"
+    "->(ask) { nap = ->(*a) { a.empty? ? ask.call : ask.call(a[0] * FACTOR) }; "
+    "Kernel.module_eval { define_method(:sleep, &nap); private :sleep }; "
+    "Kernel.define_singleton_method(:sleep, &nap) }.call(Kernel.method(:sleep).unbind.bind(Kernel))"
 )
 _ZONE = (
     "->(ask) { Time.singleton_class.prepend(Module.new { "
