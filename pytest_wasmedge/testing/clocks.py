@@ -32,8 +32,8 @@ _UNIT = (
     "float_second: ns / 1e9, float_millisecond: ns / 1e6, float_microsecond: ns / 1e3 }.fetch(unit) }"
 )
 
-# Ruby's sleep is a private method of all objects, and one of Kernel's own. Nobody may get a new ancestor: programs print
-# them.
+# Ruby's sleep is a private method of all objects, and one of Kernel's own. Nobody may get a new ancestor by it:
+# programs print them.
 _SLEEP = (
     "->(ask) { nap = ->(*a) { a.empty? ? ask.call : ask.call(a[0] * FACTOR) }; "
     "Kernel.module_eval { define_method(:sleep, &nap); private :sleep }; "
