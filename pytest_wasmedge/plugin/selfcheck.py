@@ -7,9 +7,10 @@ a file as they come.
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -26,6 +27,8 @@ from pytest_wasmedge.testing.matrix import Result, first_line, function_of, line
 from pytest_wasmedge.testing.shared import SharedRuntime
 
 _SAID = 160
+#: How long a test may take under a fault: far more than any takes without one.
+_MOST_S = 120
 _MEASURING_FILE = "test_latency.py"
 _CAUGHT = "this fault has been caught already"
 
@@ -175,6 +178,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     plan = _plan(item.config)
     if not plan.all_tests and params_of(item).get("wasm_runtime") in plan.caught:
         pytest.skip(_CAUGHT)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that takes for ever under a fault, such as one that waits for a number that a host does not reach."""
+    if _plan(item.config).fault_of(str(params_of(item).get("wasm_runtime", ""))) is None:
+        return (yield)
+
+    def stop(*_: object) -> NoReturn:
+        pytest.fail(f"did not end within {_MOST_S} s under this fault", pytrace=False)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(_MOST_S)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
