@@ -21,7 +21,7 @@ from pytest_wasmedge.portability.corpus import Case, write_golden
 from pytest_wasmedge.portability.reference import Reference
 from pytest_wasmedge.reports import record
 
-Ceiling = Callable[[str], Limit | None]
+Ceiling = Callable[[str], tuple[Limit, ...]]
 _STDOUT_IS_ENOUGH = ("test_stdout", "test_latency", "test_baseline", "test_contract")
 #: Limits that are soon reached; the witness alone is held to them.
 NARROW = Limits(timeout_s=1.0, memory_bytes=64 << 20, output_bytes=1 << 20)
@@ -57,7 +57,7 @@ def told_by_host(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def ceiling(wasm_host: Host, wasm_session: WasmSession) -> Ceiling:
-    """Tells the contract's ceiling of a kind on this runtime; None if it has none."""
+    """Tells the contract's ceiling of a kind on this runtime: one or two limits; none if it has none."""
     return lambda kind: wasm_session.held.ceiling(wasm_host.runtime, kind)
 
 

@@ -15,7 +15,7 @@ def test_cold_start_compiling(
 ) -> None:
     """A cold start with no compiled code at hand is within its ceiling."""
     own = wasm_session.held.compiling_ceiling(wasm_host.runtime)
-    if own is None:
+    if not own:
         pytest.skip(
             f"{wasm_host.runtime.name} keeps no compiled code, or the contract does not name it for cold/no-cache"
         )

@@ -26,7 +26,14 @@ class RuntimeUnavailableError(WasmEdgeError):
 
 
 class HostFailedError(WasmEdgeError):
-    """A host, not its guest, failed during an invocation whose outcome should be compared."""
+    """A host, not its guest, failed during an invocation whose outcome should be compared.
+
+    ``compared`` is that comparison (portability/compare.py), if there was one.
+    """
+
+    def __init__(self, text: str, compared: object = None) -> None:
+        super().__init__(text)
+        self.compared = compared
 
 
 class HostStartError(WasmEdgeError):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pytest_wasmedge.contract.entries import FIELDS, KINDS, Contract, Known, parse_runtime
+from pytest_wasmedge.contract.explaining import Unexplained
 from pytest_wasmedge.contract.limits import check_artifact
 from pytest_wasmedge.contract.update import KnownDraft, MeasuredCeiling, update_contract
+from pytest_wasmedge.latency.journal import describe_machine
+from pytest_wasmedge.latency.units import Limit
 from pytest_wasmedge.model import base_name
 from pytest_wasmedge.portability.corpus import Case
 from pytest_wasmedge.portability.testsuite import Program
@@ -39,21 +42,39 @@ def find_stale(record: RunRecord, contract: Contract, cases: Sequence[Case | Pro
         record.broken.append(f"{where}: {known.case} no longer diverges on {versions}: {remedy}.")
 
 
+def list_vague(record: RunRecord, contract: Contract) -> None:
+    """Add one closing line about the entries that excused whatever differed in a field of this run."""
+    met = {line for line, _ in record.known}
+    vague = [
+        f"{contract.path.name}:{known.first_line}"
+        for known in contract.known
+        if known.first_line in met and any(map(known.excuses, ("stdout", "stderr", "ending", "leak")))
+    ]
+    if vague:
+        verb = "excuses its whole field" if len(vague) == 1 else "excuse their whole fields"
+        line = (
+            f"{', '.join(vague)} {verb}, not saying what differs there (differs, outcome: docs/contract.md)"
+        )
+        record.closing.append((line, "warn"))
+
+
 def check_limits(record: RunRecord, contract: Contract) -> None:
     """Record each limit that the artifact breaks. Raises ArtifactError if the artifact cannot be read."""
     record.broken += map(str, check_artifact(record.artifact, contract.limits))
 
 
-def list_unjudged(record: RunRecord, contract: Contract, ceilings: Mapping[str, Iterable[str]]) -> None:
+def list_unjudged(
+    record: RunRecord, contract: Contract, ceilings: Mapping[str, Mapping[str, Iterable[Limit]]]
+) -> None:
     """Add one closing line about the ceilings and known divergences that this run could not judge.
 
-    ``ceilings`` has the kinds with a ceiling, by runtime that ran.
+    ``ceilings`` has the limits of each kind, by runtime that ran.
     """
-    judged = {(finding.runtime, finding.kind) for finding in record.findings}
+    judged = {(finding.runtime, finding.kind, finding.limit) for finding in record.findings}
     runtimes_of: dict[str, list[str]] = {}
     for runtime, kinds in ceilings.items():
-        for kind in kinds:
-            if (runtime, kind) not in judged:
+        for kind, limits in kinds.items():
+            if any((runtime, kind, str(limit)) not in judged for limit in limits):
                 runtimes_of.setdefault(kind, []).append(runtime)
     left = [f"the ceiling of {kind} on {', '.join(names)}" for kind, names in runtimes_of.items()]
     seen = {line for line, _ in record.known}
@@ -69,21 +90,23 @@ def list_unjudged(record: RunRecord, contract: Contract, ceilings: Mapping[str, 
 
 
 def drafts(
-    record: RunRecord, contract: Contract | None, new: Mapping[tuple[str, str], Collection[str]]
+    record: RunRecord, contract: Contract | None, new: Mapping[tuple[str, str], Unexplained]
 ) -> list[KnownDraft]:
-    """Return ``new`` divergences, fields by (case, runtime), as drafts, without those that are drafts already."""
-    runtimes_of: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for (case, name), diverging in new.items():
+    """Return ``new`` divergences, by (case, runtime), as drafts, without those that are drafts already."""
+    runtimes_of: dict[KnownDraft, list[str]] = {}
+    for (case, name), unexplained in new.items():
         row = record.runtimes[name]
         present = contract.drafts if contract else ()
         recorded = [each for each in present if each.matches(case, name, row.availability.version)]
-        left = set(diverging).difference(*(each.fields for each in recorded))
+        left = set(unexplained.fields).difference(*(each.fields for each in recorded))
         fields = tuple(field for field in FIELDS if field in left)
         if fields:
             # A host that does not start fails every test: one entry for all of them.
-            names = runtimes_of.setdefault(("*" if fields == ("start",) else glob.escape(case), fields), [])
+            case = "*" if fields == ("start",) else glob.escape(case)
+            draft = KnownDraft(case, (), fields, unexplained.differs, unexplained.outcome).only((), fields)
+            names = runtimes_of.setdefault(draft, [])
             names += [version] if (version := _from_this_version_on(row)) not in names else []
-    return [KnownDraft(case, tuple(runtimes), fields) for (case, fields), runtimes in runtimes_of.items()]
+    return [draft.only(runtimes, draft.fields) for draft, runtimes in runtimes_of.items()]
 
 
 def write_contract(record: RunRecord, path: Path, new: Sequence[KnownDraft]) -> None:
@@ -100,7 +123,7 @@ def write_contract(record: RunRecord, path: Path, new: Sequence[KnownDraft]) -> 
         # The floor, which is the runtime's own, and a deployed edge have no ceiling.
         if each.kind in KINDS
     ]
-    summary = update_contract(path, measured, new)
+    summary = update_contract(path, measured, new, machine=describe_machine())
     record.closing += [(line, "plain") for line in summary.splitlines()]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from pytest_wasmedge.contract.differing import Differs
 from pytest_wasmedge.contract.document import nearest
 from pytest_wasmedge.contract.limits import ArtifactLimits
 from pytest_wasmedge.errors import ContractError
@@ -31,7 +32,10 @@ _RANGE = re.compile(r"([^\s<>=!~,]+)\s*([<>=!~].*)?")
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """The most that a latency may be on one runtime, or on every other (``*``); ``line`` is its line in the file."""
+    """The most that a latency may be on one runtime, or on every other (``*``); ``line`` is its line in the file.
+
+    A kind may have two: a duration, and a multiple of the floor.
+    """
 
     runtime: str
     kind: str
@@ -70,7 +74,8 @@ class RuntimeRange:
 class Known:
     """A divergence that is expected: in which cases (a glob), on which runtimes, in which fields, and why.
 
-    Delete the lines ``first_line`` to ``last_line`` when it has disappeared.
+    ``differs`` is what differs in these fields; without it, whatever does is excused. Delete the lines ``first_line``
+    to ``last_line`` when it has disappeared.
     """
 
     case: str
@@ -80,14 +85,15 @@ class Known:
     issue: str
     first_line: int
     last_line: int
+    differs: Differs | None = None
 
     def matches(self, case: str, runtime: str, version: str | None) -> bool:
         """Return whether this entry includes a case on this version of a runtime."""
         return fnmatchcase(case, self.case) and any(each.matches(runtime, version) for each in self.runtimes)
 
     def excuses(self, field: str) -> bool:
-        """Return whether this entry expects a divergence in a field."""
-        return field in self.fields
+        """Return whether this entry excuses any divergence in a field, whatever differs there."""
+        return self.differs is None and field in self.fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,12 @@ class Contract:
     known: tuple[Known, ...] = ()
     drafts: tuple[Known, ...] = ()
 
-    def ceiling(self, runtime: str, kind: str) -> Ceiling | None:
-        """Return the ceiling for a runtime: its own, else that of its name without a version, else that of ``*``."""
-        ceilings = {each.runtime: each for each in self.ceilings if each.kind == kind}
-        return ceilings.get(runtime) or ceilings.get(base_name(runtime)) or ceilings.get(ANY)
+    def ceilings_of(self, runtime: str, kind: str) -> tuple[Ceiling, ...]:
+        """Return the ceilings of a runtime: its own, else those of its name without a version, else those of ``*``."""
+        for name in (runtime, base_name(runtime), ANY):
+            if found := tuple(each for each in self.ceilings if (each.runtime, each.kind) == (name, kind)):
+                return found
+        return ()
 
     def known_for(self, case: str, runtime: str, version: str | None) -> list[Known]:
         """Return the known divergences of a case on this version of a runtime."""

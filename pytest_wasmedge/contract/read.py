@@ -6,12 +6,21 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
+from pytest_wasmedge.contract.differing import (
+    TOLD,
+    Differs,
+    Golden,
+    Normalised,
+    Replaced,
+    parse_golden_ending,
+)
 from pytest_wasmedge.contract.document import TomlValue, nearest, parse_document, read_text
 from pytest_wasmedge.contract.entries import ANY, FIELDS, KINDS, Ceiling, Contract, Known, parse_runtime
 from pytest_wasmedge.contract.limits import ArtifactLimit, ArtifactLimits, ImportRule, parse_size
 from pytest_wasmedge.contract.presets import NUMBERS, presets
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import Duration, parse_limit
+from pytest_wasmedge.portability.normalising import NORMALISATIONS
 
 _MOST_PAGES = 65536
 #: The keys that a ``[[known]]`` table must have, and what to write.
@@ -22,6 +31,7 @@ _EXAMPLES = {
     "reason": 'reason = "why it diverges"',
     "issue": 'issue = "https://…", where it is tracked',
 }
+_DIFFERS = f'write differs = "{next(iter(NORMALISATIONS))}", or {{ "its text" = "the reference\'s text" }}.'
 
 
 def load_contract(path: Path) -> Contract:
@@ -58,10 +68,10 @@ def _ceilings(table: TomlValue) -> list[Ceiling]:
         )
     if not runtime:
         raise table.error("the runtime's name is empty", 'name it, or write [ceilings."*"].')
-    ceilings = [_ceiling(runtime, item) for item in table]
-    limits = {each.kind: each.limit for each in ceilings}
-    cached, plain = limits.get("cold/code-cache"), limits.get("cold/no-cache")
-    if isinstance(cached, Duration) and isinstance(plain, Duration) and cached > plain:
+    ceilings = [ceiling for item in table for ceiling in _ceilings_of_kind(runtime, item)]
+    durations = {each.kind: each.limit for each in ceilings if isinstance(each.limit, Duration)}
+    cached, plain = durations.get("cold/code-cache"), durations.get("cold/no-cache")
+    if cached and plain and cached > plain:
         raise table["cold/code-cache"].error(
             f"cold/code-cache may take {cached}, longer than cold/no-cache with {plain} "
             f"(line {table['cold/no-cache'].span.first})",
@@ -70,23 +80,40 @@ def _ceilings(table: TomlValue) -> list[Ceiling]:
     return ceilings
 
 
-def _ceiling(runtime: str, item: TomlValue) -> Ceiling:
+def _ceilings_of_kind(runtime: str, item: TomlValue) -> list[Ceiling]:
     if item.key not in KINDS:
         raise item.error(f'there is no kind of ceiling "{item.key}"', nearest(item.key, KINDS))
-    limit = item.require(str, 'write it with its unit: "25ms".').parsed(parse_limit)
+    if not isinstance(item.value, list):
+        return [_ceiling(runtime, item.key, item)]
+    ceilings: list[Ceiling] = []
+    for each in item:
+        ceiling = _ceiling(runtime, item.key, each)
+        if any(type(ceiling.limit) is type(other.limit) for other in ceilings):
+            what = "duration" if isinstance(ceiling.limit, Duration) else "multiple of the floor"
+            raise each.error(f'"{each.value}" is a second {what} for {item.key}', "delete one of the two.")
+        ceilings.append(ceiling)
+    if not ceilings:
+        raise item.error(
+            f"{item.key} has no limit", 'write a duration, a multiple, or both: ["25ms", "3.5x floor"].'
+        )
+    return ceilings
+
+
+def _ceiling(runtime: str, kind: str, item: TomlValue) -> Ceiling:
+    limit = item.require(str, 'write it with its unit: "25ms".', kind).parsed(parse_limit)
     if isinstance(limit, Duration):
         if limit.ns == 0:
             raise item.error(f'a ceiling of "{item.value}" always fails', "write the longest time allowed.")
-    elif not item.key.startswith("cold/"):
+    elif not kind.startswith("cold/"):
         raise item.error(
-            f'"{item.key}" has no floor, so "{item.value}" means nothing',
+            f'"{kind}" has no floor, so "{item.value}" means nothing',
             "write a duration; only kinds that begin with cold/ can be multiples of the floor.",
         )
     elif limit.factor < 1:
         raise item.error(
             f'"{item.value}" is less than the host alone takes', "write a multiple of 1 or more."
         )
-    return Ceiling(runtime, item.key, limit, item.span.first)
+    return Ceiling(runtime, kind, limit, item.span.first)
 
 
 def _limits(artifact: TomlValue) -> ArtifactLimits:
@@ -124,7 +151,7 @@ def _number(item: TomlValue) -> ArtifactLimit:
 def _known(table: TomlValue) -> tuple[Known, bool]:
     """Return a known divergence, and whether it is a draft."""
     table.require(dict, "write a table [[known]].", "a known divergence")
-    table.require_keys((*_EXAMPLES, "draft"), "[[known]]")
+    table.require_keys((*_EXAMPLES, "differs", "outcome", "draft"), "[[known]]")
     draft = table.get("draft", False).require(bool, "write true, or delete the line.").value
     for key, example in _EXAMPLES.items():
         if key not in table.value and not (draft and key in ("reason", "issue")):
@@ -139,7 +166,8 @@ def _known(table: TomlValue) -> tuple[Known, bool]:
         raise table["runtimes"].error("no runtime is named", 'name them, or write ["*"] for all.')
     runtimes = tuple(each.parsed(partial(parse_runtime, line=each.span.first)) for each in texts)
     fields = _fields(table["field"])
-    return Known(case, runtimes, fields, reason, issue, table.span.first, table.span.last), draft
+    differs = _differs(table, fields)
+    return Known(case, runtimes, fields, reason, issue, table.span.first, table.span.last, differs), draft
 
 
 def _fields(item: TomlValue) -> tuple[str, ...]:
@@ -153,6 +181,63 @@ def _fields(item: TomlValue) -> tuple[str, ...]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise item.error(f'the field "{twice[0]}" is given twice', "delete one of the two.")
     return names
+
+
+def _differs(table: TomlValue, fields: tuple[str, ...]) -> Differs | None:
+    """Return what an entry says that differs, None if it does not say it."""
+    if "outcome" in table.value:
+        if "differs" in table.value:
+            raise table["differs"].error("outcome tells all that differs", "delete one of the two.")
+        return _golden(table["outcome"], table["field"], fields)
+    if "differs" not in table.value:
+        return None
+    item = table["differs"]
+    if others := [each for each in fields if each not in TOLD[:2]]:
+        remedy = (
+            "name stdout or stderr, where the leak shows."
+            if others[0] == "leak"
+            else "write outcome = {…}, or delete differs."
+        )
+        raise table["field"].error(f'differs is about streams, not about "{others[0]}"', remedy)
+    if isinstance(item.value, str):
+        if item.value not in NORMALISATIONS:
+            raise item.error(f'there is no normalisation "{item.value}"', nearest(item.value, NORMALISATIONS))
+        return Normalised(item.value)
+    for each in item.require(dict, _DIFFERS):
+        each.require(str, _DIFFERS, f'"{each.key}"')
+        if not each.key:
+            raise each.error("an empty text cannot be replaced", _DIFFERS)
+        if each.key == each.value:
+            raise each.error(
+                f'"{each.key}" is replaced by itself', "delete it, or write what the reference has."
+            )
+    if not item.value:
+        raise item.error("differs names no text", _DIFFERS)
+    return Replaced(tuple(item.value.items()))
+
+
+def _golden(item: TomlValue, field: TomlValue, fields: tuple[str, ...]) -> Golden:
+    example = 'write outcome = { ending = "exited(7)", stdout = "…" }.'
+    for each in item.require(dict, example):
+        if each.key not in TOLD:
+            raise each.error(f'an outcome has no "{each.key}"', nearest(each.key, TOLD))
+        each.require(str, example)
+        if each.key not in fields:
+            raise each.error(
+                f'field does not name "{each.key}"', f'add "{each.key}" to field, or delete it here.'
+            )
+        if each.key == "ending" and parse_golden_ending(each.value)[0] is None:
+            endings = "exited(N), trapped, timed_out, out_of_memory or host_failed"
+            raise each.error(
+                f'"{each.value}" is no ending',
+                f"write {endings}, with a colon and the engine's words if need be.",
+            )
+    if missing := [each for each in fields if each not in item.value]:
+        remedy = f'add {missing[0]} = "…" to it, or take it out of field.'
+        if missing[0] not in TOLD:
+            remedy = f'take "{missing[0]}" out of field; it needs an entry of its own.'
+        raise field.error(f'outcome says nothing about "{missing[0]}"', remedy)
+    return Golden(tuple(item.value.items()))
 
 
 def _check_known_once(entries: list[Known], path: Path) -> None:

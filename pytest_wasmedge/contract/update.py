@@ -16,6 +16,7 @@ from pathlib import Path
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Array, InlineTable
 
 from pytest_wasmedge.contract.document import nearest, read_text
 from pytest_wasmedge.contract.entries import KINDS, Ceiling, Contract, parse_runtime
@@ -32,7 +33,12 @@ _NS_PER_MS = 1_000_000
 _ENDED_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _LONE_NEWLINE = re.compile(r"(?<!\r)\n")
 
+#: What our comments begin with, by which they are told from anybody else's.
+_OURS = "# measured by --wasm-update-contract on "
+_MEASURED_ON = re.compile(rf"[ \t]*{_OURS}[^\r\n]*")
+
 _Place = tuple[str, str]
+_Limits = tuple[Limit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +53,21 @@ class MeasuredCeiling:
 
 @dataclass(frozen=True, slots=True)
 class KnownDraft:
-    """A divergence to write as a draft; ``case`` is a glob, ``runtimes`` are as in the file: ``"deno >=2.8,<3"``."""
+    """A divergence to write as a draft; ``case`` is a glob, ``runtimes`` are as in the file: ``"deno >=2.8,<3"``.
+
+    ``differs`` and ``outcome`` are those of the file, empty if it says neither.
+    """
 
     case: str
     runtimes: tuple[str, ...]
     fields: tuple[str, ...]
+    differs: str = ""
+    outcome: tuple[tuple[str, str], ...] = ()
+
+    def only(self, runtimes: Sequence[str], fields: tuple[str, ...]) -> KnownDraft:
+        """Return what this says about some of its runtimes and fields."""
+        outcome = tuple(each for each in self.outcome if each[0] in fields)
+        return replace(self, runtimes=tuple(runtimes), fields=fields, outcome=outcome)
 
 
 def update_contract(
@@ -60,17 +76,19 @@ def update_contract(
     known_to_add: Sequence[KnownDraft] = (),
     headroom: float = 1.5,
     today: date | None = None,
+    machine: str = "",
 ) -> str:
     """Write measured values x headroom as ceilings, and divergences as drafts; return the diff, empty if none.
 
-    Values are in ms, rounded up to two digits. A ceiling that is a multiple of the floor stays one; without a
-    measured floor it is left alone, which the end of the returned text says. A missing file is created. Raises
+    Values are in ms, rounded up to two digits, and multiples of the floor where that was measured. A ceiling that is
+    there stays of its kind; a multiple without a measured floor is left alone, which the end of the returned text
+    says. Behind a duration stands the ``machine`` that it was measured on. A missing file is created. Raises
     ContractError, and then leaves the file as it was.
     """
     old = read_text(path) if path.exists() else ""
     contract = parse_contract(old, path)
     changes, left_alone = _changes(contract, measured, Decimal(str(headroom)))
-    new = _with_ceilings(old, changes, path)
+    new = _with_ceilings(old, changes, machine, path)
     new = _with_drafts(new, _new_drafts(contract, known_to_add), today or date.today(), path)
     _check(new, contract, changes, path)
     if new != old:
@@ -88,52 +106,79 @@ def round_up(value: Decimal) -> Decimal:
 
 def _changes(
     contract: Contract, measured: Iterable[MeasuredCeiling], headroom: Decimal
-) -> tuple[dict[_Place, Limit], list[str]]:
+) -> tuple[dict[_Place, _Limits], list[str]]:
     """Return the ceilings to write, and a line about each that is left alone."""
     if headroom < 1:
         raise ContractError(f"a head-room of {headroom} puts ceilings below what was measured; give 1.5.")
-    written = {(each.runtime, each.kind): each for each in contract.ceilings}
-    limits: dict[_Place, Limit] = {}
+    written = _by_place(contract)
+    found: dict[_Place, dict[type, Limit]] = {}
     left_alone = []
     for each in measured:
         place = (each.runtime, each.kind)
         if each.kind not in KINDS:
             raise ContractError(f'there is no kind of ceiling "{each.kind}"; {nearest(each.kind, KINDS)}')
         rounded_ms = round_up(Decimal(each.value_ns) * headroom / _NS_PER_MS)
-        limit: Limit = Duration(round(rounded_ms * _NS_PER_MS))
-        ceiling = written.get(place)
-        if ceiling is not None and isinstance(ceiling.limit, FloorMultiple):
-            if not each.floor_ns:
-                left_alone.append(
-                    f'left alone: {contract.path}:{ceiling.line} "{each.kind}" = "{ceiling.limit}" for '
-                    f"{each.runtime}: its floor was not measured"
-                )
-                continue
+        new: list[Limit] = [Duration(round(rounded_ms * _NS_PER_MS))]
+        if each.floor_ns:
             factor = round_up(max(Decimal(each.value_ns) * headroom / each.floor_ns, Decimal(1)))
-            limit = FloorMultiple(float(factor))
-        limits[place] = max(limit, limits.get(place, limit), key=_amount)
-    _keep_order_of_caches(contract.path, written, limits)
-    current = {place: each.limit for place, each in written.items()}
-    return {place: limit for place, limit in limits.items() if current.get(place) != limit}, left_alone
+            new.append(FloorMultiple(float(factor)))
+        limits = found.setdefault(place, {})
+        for limit in new:
+            limits[type(limit)] = max(limit, limits.get(type(limit), limit), key=_amount)
+        left_alone += [
+            f'left alone: {contract.path}:{ceiling.line} "{each.kind}" = "{ceiling.limit}" for {each.runtime}: '
+            "its floor was not measured"
+            for ceiling in written.get(place, ())
+            if isinstance(ceiling.limit, FloorMultiple) and not each.floor_ns
+        ]
+    # What is there stays of its kind, what is new is all that was measured.
+    changed = {
+        place: tuple(limits.get(type(each.limit), each.limit) for each in written[place])
+        if place in written
+        else tuple(limits.values())
+        for place, limits in found.items()
+    }
+    _keep_order_of_caches(contract.path, written, changed)
+    current = {place: _limits(ceilings) for place, ceilings in written.items()}
+    return {place: limits for place, limits in changed.items() if current.get(place) != limits}, left_alone
+
+
+def _by_place(contract: Contract) -> dict[_Place, list[Ceiling]]:
+    places: dict[_Place, list[Ceiling]] = {}
+    for each in contract.ceilings:
+        places.setdefault((each.runtime, each.kind), []).append(each)
+    return places
+
+
+def _limits(ceilings: Iterable[Ceiling]) -> _Limits:
+    return tuple(each.limit for each in ceilings)
 
 
 def _amount(limit: Limit) -> float:
     return limit.factor if isinstance(limit, FloorMultiple) else limit.ns
 
 
-def _keep_order_of_caches(path: Path, written: Mapping[_Place, Ceiling], limits: dict[_Place, Limit]) -> None:
+def _keep_order_of_caches(
+    path: Path, written: Mapping[_Place, Sequence[Ceiling]], changed: dict[_Place, _Limits]
+) -> None:
     """Give both cold starts one ceiling if noise made the one with a code cache the higher one."""
-    final = {place: each.limit for place, each in written.items()} | limits
-    for runtime in {runtime for runtime, _ in limits}:
-        cached, plain = final.get((runtime, _CACHED)), final.get((runtime, _PLAIN))
-        if not isinstance(cached, Duration) or not isinstance(plain, Duration) or cached <= plain:
+    final = {place: _limits(ceilings) for place, ceilings in written.items()} | changed
+    for runtime in {runtime for runtime, _ in changed}:
+        cached, plain = (_duration(final.get((runtime, kind), ())) for kind in (_CACHED, _PLAIN))
+        if cached is None or plain is None or cached <= plain:
             continue
-        if (runtime, _PLAIN) not in limits:
+        if (runtime, _PLAIN) not in changed:
             raise ContractError(
-                f"{path}:{written[runtime, _PLAIN].line}: {_CACHED} of {runtime} now needs "
+                f"{path}:{written[runtime, _PLAIN][0].line}: {_CACHED} of {runtime} now needs "
                 f"{_text(cached)}, above its {_PLAIN} of {plain}; measure {_PLAIN} as well, or raise it by hand."
             )
-        limits[runtime, _PLAIN] = cached
+        changed[runtime, _PLAIN] = tuple(
+            cached if each == plain else each for each in changed[runtime, _PLAIN]
+        )
+
+
+def _duration(limits: _Limits) -> Duration | None:
+    return next((each for each in limits if isinstance(each, Duration)), None)
 
 
 def _text(limit: Limit) -> str:
@@ -144,24 +189,31 @@ def _text(limit: Limit) -> str:
     return f"{milliseconds.rstrip('0').rstrip('.') if '.' in milliseconds else milliseconds}ms"
 
 
-def _with_ceilings(text: str, changes: Mapping[_Place, Limit], path: Path) -> str:
+def _with_ceilings(text: str, changes: Mapping[_Place, _Limits], machine: str, path: Path) -> str:
     bom, text = text[: text.startswith(_BOM)], text.removeprefix(_BOM)
     document = _parse(text, path)
-    new: dict[str, dict[str, str]] = {}
+    new: dict[str, dict[str, str | list[str]]] = {}
     lines = Lines(text)
-    for (runtime, kind), limit in changes.items():
+    for (runtime, kind), limits in changes.items():
+        texts = [_text(limit) for limit in limits]
+        value = texts if len(texts) > 1 else texts[0]
         table = document.get("ceilings", {}).get(runtime)
-        if table is not None and (kind in table or ("ceilings", runtime) not in lines.headers):
-            table[kind] = _text(limit)
+        if table is not None and isinstance(table.get(kind), Array) and len(table[kind]) == len(texts):
+            # One by one: comments in the array stay.
+            for index, limit in enumerate(texts):
+                if table[kind][index] != limit:
+                    table[kind][index] = limit
+        elif table is not None and (kind in table or ("ceilings", runtime) not in lines.headers):
+            table[kind] = value
         else:
-            new.setdefault(runtime, {})[kind] = _text(limit)
+            new.setdefault(runtime, {})[kind] = value
     only_crlf = "\r\n" in text and not _LONE_NEWLINE.search(text)
     text = tomlkit.dumps(document)
     if only_crlf:
         text = _LONE_NEWLINE.sub("\r\n", text)
     for runtime, ceilings in new.items():
         lines = Lines(text)
-        entries = [tomlkit.dumps({kind: limit}).strip() for kind, limit in ceilings.items()]
+        entries = [tomlkit.dumps({kind: limits}).strip() for kind, limits in ceilings.items()]
         if ("ceilings", runtime) in lines.headers:
             text = _insert(text, lines.span(("ceilings", runtime)).last, entries)
             continue
@@ -169,7 +221,28 @@ def _with_ceilings(text: str, changes: Mapping[_Place, Limit], path: Path) -> st
         ends = [lines.span(where).last for where in lines.headers if where[0] == "ceilings"]
         after = max(ends, default=len(text.splitlines()))
         text = _insert(text, after, ["", header, *entries])
-    return bom + text
+    return bom + _with_machine(
+        text, [place for place, limits in changes.items() if _duration(limits)], machine
+    )
+
+
+def _with_machine(text: str, places: Iterable[_Place], machine: str) -> str:
+    """Return the text with a comment behind each of these ceilings on which machine it was measured.
+
+    It takes the place of an earlier one of ours, and stands behind a comment of anybody else's.
+    """
+    if not machine:
+        return text
+    spans = Lines(text).spans
+    lines = _ENDED_LINE.findall(text)
+    for runtime, kind in places:
+        at = spans["ceilings", runtime, kind].last
+        if sum(len(where) == 3 and span.last == at for where, span in spans.items()) > 1:
+            continue  # Several values share the line.
+        line = _MEASURED_ON.sub("", lines[at - 1])
+        content = line.rstrip("\r\n")
+        lines[at - 1] = f"{content}  {_OURS}{machine}{line[len(content) :]}"
+    return "".join(lines)
 
 
 def _new_drafts(contract: Contract, drafts: Iterable[KnownDraft]) -> list[KnownDraft]:
@@ -193,7 +266,7 @@ def _new_drafts(contract: Contract, drafts: Iterable[KnownDraft]) -> list[KnownD
             noted += [(draft.case, name, runtime) for name in fields]
             if fields:
                 runtimes_of.setdefault(fields, []).append(text)
-        left += [KnownDraft(draft.case, tuple(texts), fields) for fields, texts in runtimes_of.items()]
+        left += [draft.only(texts, fields) for fields, texts in runtimes_of.items()]
     return left
 
 
@@ -210,6 +283,8 @@ def _with_drafts(text: str, drafts: Sequence[KnownDraft], today: date, path: Pat
             "case": draft.case,
             "runtimes": list(draft.runtimes),
             "field": draft.fields[0] if len(draft.fields) == 1 else list(draft.fields),
+            **({"differs": draft.differs} if draft.differs else {}),
+            **({"outcome": _inline(draft.outcome)} if draft.outcome else {}),
             "reason": "",
             "issue": "",
         }
@@ -222,6 +297,12 @@ def _with_drafts(text: str, drafts: Sequence[KnownDraft], today: date, path: Pat
         ]
     after = lines.span(("known",)).last if ("known",) in lines.spans else len(text.splitlines())
     return _insert(text, after, added)
+
+
+def _inline(pairs: Iterable[tuple[str, str]]) -> InlineTable:
+    table = tomlkit.inline_table()
+    table.update(dict(pairs))
+    return table
 
 
 def _insert(text: str, after: int, added: Sequence[str]) -> str:
@@ -237,7 +318,7 @@ def _insert(text: str, after: int, added: Sequence[str]) -> str:
     return "".join([*before, *added, *rest])
 
 
-def _check(text: str, before: Contract, changes: Mapping[_Place, Limit], path: Path) -> None:
+def _check(text: str, before: Contract, changes: Mapping[_Place, _Limits], path: Path) -> None:
     """Raise ContractError unless the new text means the same as the old one, plus the changes."""
     try:
         after = parse_contract(text, path)
@@ -247,7 +328,8 @@ def _check(text: str, before: Contract, changes: Mapping[_Place, Limit], path: P
             f"{path} cannot be updated: the new text would be wrong ({why}); {_AS_TABLES}"
         ) from error
     expected, found = (
-        {(each.runtime, each.kind): each.limit for each in contract.ceilings} for contract in (before, after)
+        {place: _limits(ceilings) for place, ceilings in _by_place(contract).items()}
+        for contract in (before, after)
     )
     old_known, new_known = (
         [replace(each, first_line=0, last_line=0) for each in contract.known] for contract in (before, after)

@@ -87,6 +87,15 @@ def fingerprint() -> str:
     return f"{zlib.crc32(json.dumps(machine(), sort_keys=True).encode()):08x}"
 
 
+def describe_machine() -> str:
+    """Return this kind of machine in a few words, without its name: ``2 cores of Intel Xeon, Linux x86_64``."""
+    told = machine()
+    cores = f"{told['cores']} core{'' if told['cores'] == 1 else 's'}"
+    return (
+        f"{cores} of {told['processor'] or 'an unknown processor'}, {platform.system()} {platform.machine()}"
+    )
+
+
 def _processor() -> str:
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")

@@ -63,6 +63,7 @@ class Measurement:
         self.samples: list[Sample] = list(earlier)
         self.floor: list[Sample] = []
         self.findings: list[Finding] = []
+        self._compared = 1
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {self.runtime}, n={len(self.samples)}>"
@@ -110,10 +111,17 @@ class Measurement:
         sentence = self._sentence(judgement, limit)
         finding = Finding(self.runtime, self.kind, str(limit), judgement.verdict, sentence)
         self.findings.append(finding)
+        self._compared = 1
         if not self.holds(finding) and self._draw_floor and not self.floor:
             # Now, because reading the explanation must not start hosts.
             self.floor = [self._draw_floor() for _ in range(_FLOOR_SAMPLES)]
         return finding
+
+    def holds_all(self, limits: Sequence[Limit | str]) -> bool:
+        """Judge every limit, also after one that does not hold, and return whether all do."""
+        findings = [self.judge(limit) for limit in limits]
+        self._compared = len(findings)
+        return all(map(self.holds, findings))
 
     def holds(self, finding: Finding) -> bool:
         """Return whether the finding is a pass, or undecided and not ``strict``."""
@@ -121,7 +129,9 @@ class Measurement:
 
     def explanation(self) -> list[str]:
         """Return the lines for a failed comparison: median and interval, phases, floor, and what to do."""
-        lines = [finding.sentence for finding in self.findings[-1:]]
+        last = self.findings[-self._compared :]
+        failed = [finding for finding in last if not self.holds(finding)] or last
+        lines = [finding.sentence for finding in failed]
         if phases := self.phases_ns:
             lines.append("phases: " + ", ".join(f"{name} {_ms(value)}" for name, value in phases.items()))
         if self.floor and self.samples:
@@ -131,7 +141,7 @@ class Measurement:
             lines.append(
                 f"floor (an artifact that does nothing, n={len(self.floor)}): {_ms(floor_ns)}; the artifact {costs}"
             )
-        if self.findings and self.findings[-1].verdict == "undecided":
+        if failed and all(finding.verdict == "undecided" for finding in failed):
             remedy = (
                 "give it more time (--wasm-latency-budget), move the ceiling away from the median, "
                 "or leave out --wasm-strict-latency"
@@ -187,15 +197,16 @@ class Measurement:
 
 
 class Median:
-    """The median of a measurement; comparing it with a limit judges it."""
+    """The median of a measurement; comparing it with a limit, or with several, judges it."""
 
     def __init__(self, measurement: Measurement) -> None:
         self.measurement = measurement
 
-    def __lt__(self, limit: Limit | str) -> bool:
-        if not isinstance(limit, Duration | FloorMultiple | str):
+    def __lt__(self, limit: Limit | str | tuple[Limit | str, ...]) -> bool:
+        limits = limit if isinstance(limit, tuple) else (limit,)
+        if not all(isinstance(each, Duration | FloorMultiple | str) for each in limits):
             return NotImplemented
-        return self.measurement.holds(self.measurement.judge(limit))
+        return self.measurement.holds_all(limits)
 
     __le__ = __lt__
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from pytest_wasmedge.contract import conclusions
+from pytest_wasmedge.contract.explaining import Unexplained
 from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import RuntimeUnavailableError, WasmEdgeError
 from pytest_wasmedge.plugin.options import GOLDEN
@@ -58,16 +59,17 @@ def new_record(session: WasmSession) -> RunRecord:
     return record
 
 
-def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, str], Collection[str]]) -> None:
+def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, str], Unexplained]) -> None:
     """Judge the whole run by the contract, or write the contract. Raises ContractError.
 
-    ``new`` are the diverging fields of each (case, runtime) that no entry of the contract excuses.
+    ``new`` is what diverges in each (case, runtime) and no entry of the contract explains.
     """
     held, known = session.held, session.selection.known
     if held.contract is not None and record.ran:
         conclusions.find_stale(record, held.contract, (*session.cases, *session.programs))
         conclusions.check_limits(record, held.contract)
         ceilings = {name: held.ceilings(known[name]) for name, row in record.runtimes.items() if row.ran}
+        conclusions.list_vague(record, held.contract)
         conclusions.list_unjudged(record, held.contract, ceilings)
     if session.baseline and record.ran and not sum(record.compared.values()):
         record.broken.append(
@@ -77,8 +79,8 @@ def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, st
     if session.options.update_contract and held.path is not None:
         # A deployed edge is known only to a run that is given its URL: others could not read a contract that names it.
         lasting = {
-            (case, name): fields
-            for (case, name), fields in new.items()
+            (case, name): unexplained
+            for (case, name), unexplained in new.items()
             if name in record.runtimes and not known[name].deployed
         }
         conclusions.write_contract(record, held.path, conclusions.drafts(record, held.contract, lasting))

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from pytest_wasmedge.contract.entries import FIELDS
+from pytest_wasmedge.contract.entries import FIELDS, Known
+from pytest_wasmedge.contract.explaining import explain
 from pytest_wasmedge.errors import HostFailedError, HostStartError
 from pytest_wasmedge.model import Outcome
-from pytest_wasmedge.plugin import stash
+from pytest_wasmedge.plugin import private, stash
 from pytest_wasmedge.portability.compare import DivergenceError
+from pytest_wasmedge.portability.excerpt import printable
 from pytest_wasmedge.reports import record
 
 #: The attributes of an outcome that an assertion can compare, and the contract's field of each.
@@ -88,23 +90,32 @@ def add_facts(
     if asked := item.stash.get(stash.ASKED, ()):
         facts[record.REFERENCE] = stash.session(item.config).reference.kind(asked, names)
     fields = _diverging(call.excinfo) if report.failed else []
-    known = []
-    if fields and len(names) == 1 and (contract := stash.session(item.config).held.contract):
-        session = stash.session(item.config)
-        version = session.pool.availability(session.selection.known[names[0]]).version
-        found = contract.known_for(name, names[0], version)
-        known = [each for each in found if any(each.excuses(field) for field in fields)]
-    new = sorted({field for field in fields if not any(each.excuses(field) for each in known)})
-    if known and not new:
+    if not fields:
+        return facts
+    error = call.excinfo.value if call.excinfo else None
+    explained = explain(error, fields, *_entries(item, name, names))
+    if explained.met and not explained.left.fields:
         report.outcome = "skipped"
-        report.wasxfail = f"known divergence ({'; '.join(f'{each.reason}; {each.issue}' for each in known)})"
-        facts[record.KNOWN] = [each.first_line for each in known]
-    elif fields:
-        # An assertion may be about anything, and a host that failed has given no outcome.
-        failed = call.excinfo is not None and isinstance(call.excinfo.value, HostFailedError)
-        diverging = 0 if failed else sum(field in FIELDS[:4] for field in fields)
-        facts |= {record.DIVERGENCES: diverging, record.NEW: new}
-    return facts
+        reasons = "; ".join(f"{each.reason}; {each.issue}" for each in explained.met)
+        report.wasxfail = f"known divergence ({reasons})"
+        facts[record.KNOWN] = [each.first_line for each in explained.met]
+        return facts
+    if explained.told:
+        private.add_section(report, "beyond what the contract knows", printable("\n".join(explained.told)))
+    item.stash[stash.HEADLINE] = explained.headline
+    # An assertion may be about anything, and a host that failed has given no outcome.
+    diverging = 0 if isinstance(error, HostFailedError) else sum(field in FIELDS[:4] for field in fields)
+    left = explained.left
+    return facts | {record.DIVERGENCES: diverging, record.NEW: [left.fields, left.differs, left.outcome]}
+
+
+def _entries(item: pytest.Item, name: str, names: list[str]) -> tuple[list[Known], str]:
+    """Return the known divergences of a test on its one runtime, and the name of their file."""
+    session = stash.session(item.config)
+    if len(names) != 1 or not (contract := session.held.contract):
+        return [], ""
+    version = session.pool.availability(session.selection.known[names[0]]).version
+    return contract.known_for(name, names[0], version), contract.path.name
 
 
 def blamed(call: pytest.CallInfo[None], names: list[str]) -> list[str]:

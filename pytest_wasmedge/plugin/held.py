@@ -46,14 +46,13 @@ class Held:
         contract.check_runtimes(self._known)
         return contract
 
-    def ceiling(self, runtime: Runtime, kind: str) -> Limit | None:
-        """Return the contract's ceiling of this kind; None if it has none, or this run will rewrite it."""
+    def ceiling(self, runtime: Runtime, kind: str) -> tuple[Limit, ...]:
+        """Return the contract's ceiling of this kind, one or two limits; none if this run will rewrite it."""
         if self.contract is None or self._options.update_contract:
-            return None
-        found = self.contract.ceiling(runtime.name, kind)
-        return found.limit if found else None
+            return ()
+        return tuple(each.limit for each in self.contract.ceilings_of(runtime.name, kind))
 
-    def ceilings(self, runtime: Runtime) -> dict[str, Limit]:
+    def ceilings(self, runtime: Runtime) -> dict[str, tuple[Limit, ...]]:
         """Return all ceilings that can be judged on a runtime, by kind; a deployed edge has none."""
         from pytest_wasmedge.contract.entries import KINDS
 
@@ -62,14 +61,14 @@ class Held:
             found.pop("cold/code-cache", None)
         elif not self.compiling_ceiling(runtime):
             found.pop("cold/no-cache", None)
-        return {kind: limit for kind, limit in found.items() if limit is not None}
+        return {kind: limits for kind, limits in found.items() if limits}
 
-    def compiling_ceiling(self, runtime: Runtime) -> Limit | None:
-        """Return the ceiling of a start that compiles first, on a runtime that keeps code; None if it has none by name.
+    def compiling_ceiling(self, runtime: Runtime) -> tuple[Limit, ...]:
+        """Return the ceiling of a start that compiles first, on a runtime that keeps code; none unless it is by name.
 
         Such starts take up to half a minute each, so a ceiling for "*" does not measure them.
         """
         if self.contract is None or runtime.cache_state == "no-cache":
-            return None
-        found = self.contract.ceiling(runtime.name, "cold/no-cache")
-        return found.limit if found and found.runtime in (runtime.name, base_name(runtime.name)) else None
+            return ()
+        found = self.contract.ceilings_of(runtime.name, "cold/no-cache")
+        return tuple(each.limit for each in found if each.runtime in (runtime.name, base_name(runtime.name)))

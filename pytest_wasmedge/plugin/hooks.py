@@ -240,7 +240,8 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     measurement = getattr(left, "measurement", None)
     if measurement is None or type(left).__module__ != "pytest_wasmedge.latency.measurement":
         return None
-    return [f"{left} {op} {right}", *measurement.explanation()]
+    limits = " and ".join(map(str, right)) if isinstance(right, tuple) else right
+    return [f"{left} {op} {limits}", *measurement.explanation()]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -263,7 +264,8 @@ def pytest_runtest_makereport(
         from pytest_wasmedge.plugin import private
 
         error = call.excinfo.value
-        private.say_first(report, error, whole=isinstance(error, WasmEdgeError))
+        headline = item.stash.get(stash.HEADLINE, "")
+        private.say_first(report, error, whole=isinstance(error, WasmEdgeError), headline=headline)
     return report
 
 

@@ -48,13 +48,21 @@ def given_by_hooks(metafunc: Any) -> set[str]:
     return {name for call in getattr(metafunc, "_calls", ()) for name in call.params}
 
 
-def say_first(report: pytest.TestReport, error: BaseException, *, whole: bool) -> None:
+def add_section(report: pytest.TestReport, title: str, text: str) -> None:
+    """Add a part to a failure's text, which --show-capture does not hide."""
+    from _pytest._code.code import ExceptionRepr
+
+    if isinstance(report.longrepr, ExceptionRepr):
+        report.longrepr.addsection(title, text)
+
+
+def say_first(report: pytest.TestReport, error: BaseException, *, whole: bool, headline: str = "") -> None:
     """Begin a report's line in pytest's summary with the error's message, not with its class.
 
-    pytest has no public way to set that line. A ``whole`` error says all that a user needs, so it replaces the
-    traceback, which would only show our own code.
+    pytest has no public way to set that line. ``headline`` is taken before the error's own. A ``whole`` error says
+    all that a user needs, so it replaces the traceback, which would only show our own code.
     """
-    headline = getattr(error, "headline", "") or (str(error).partition("\n")[0] if whole else "")
+    headline = headline or getattr(error, "headline", "") or (str(error).partition("\n")[0] if whole else "")
     if not headline:
         return
     from _pytest._code.code import ReprExceptionInfo, ReprFileLocation, ReprTraceback
@@ -64,6 +72,8 @@ def say_first(report: pytest.TestReport, error: BaseException, *, whole: bool) -
     path, line, _ = report.location
     where = ReprFileLocation(path, (line or 0) + 1, printable(headline))
     if whole:
+        sections = getattr(report.longrepr, "sections", [])
         report.longrepr = ReprExceptionInfo(ReprTraceback([], printable(str(error)), "long"), where)
+        report.longrepr.sections = sections
     elif crash := getattr(report.longrepr, "reprcrash", None):
         crash.message = printable(headline)

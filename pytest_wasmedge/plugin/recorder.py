@@ -10,6 +10,7 @@ import pytest
 from pytest_wasmedge.plugin import options, stash
 
 if TYPE_CHECKING:
+    from pytest_wasmedge.contract.explaining import Unexplained
     from pytest_wasmedge.reports.record import RunRecord
 
 _COLOURS = {"good": "green", "bad": "red", "warn": "yellow"}
@@ -21,7 +22,7 @@ class Recorder:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._record: RunRecord | None = None
-        self._new: dict[tuple[str, str], set[str]] = {}
+        self._new: dict[tuple[str, str], Unexplained] = {}
 
     def begin(self) -> RunRecord:
         """Return the record, made when first asked for."""
@@ -53,7 +54,13 @@ class Recorder:
                 self.begin().add_test(name, verdict, facts, report.nodeid)
             # The contract excuses nothing of a test that ran on several runtimes.
             if len(names) == 1 and NEW in facts:
-                self._new.setdefault((facts[CASE], names[0]), set()).update(facts[NEW])
+                from pytest_wasmedge.contract.explaining import Unexplained
+
+                fields, differs, outcome = facts[NEW]
+                # pytest-xdist turns tuples into lists.
+                found = Unexplained(tuple(fields), differs, tuple((field, text) for field, text in outcome))
+                place = (facts[CASE], names[0])
+                self._new[place] = self._new.get(place, found).plus(found)
 
     # First, since pytest-benchmark's wrapper saves its benchmarks, and pytest's prints, before they yield.
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from pytest_wasmedge.plugin.session import WasmSession
 
 #: Kept on each test: its measurements and findings, the cases that it asked the reference for, other facts for its
-#: report, its request, and the runtimes that it ran on.
+#: report, its request, the runtimes that it ran on, and the line of its failure, if not the error's own.
 MEASUREMENTS = pytest.StashKey[list["Measurement"]]()
 FINDINGS = pytest.StashKey[list["Finding"]]()
 ASKED = pytest.StashKey[set[str]]()
 FACTS = pytest.StashKey[dict[str, Any]]()
 REQUEST = pytest.StashKey[pytest.FixtureRequest]()
 RUNTIMES = pytest.StashKey[list[str]]()
+HEADLINE = pytest.StashKey[str]()
 #: The test that runs now.
 CURRENT = pytest.StashKey[pytest.Item]()
 #: What a worker of pytest-xdist gets from its controller: exact versions, and the runtimes that can run here.

@@ -106,7 +106,7 @@ def assert_same(
         if each.ending.kind == "host_failed":
             reason = _detail(each.ending) or "it gave no reason"
             head = f"{each.runtime or 'outcome'}: the host failed: {reason}"
-            raise HostFailedError("\n".join([head, *_told(compared, meaning)]))
+            raise HostFailedError("\n".join([head, *_told(compared, meaning)]), compared)
     divergences = compare(outcome, reference, unchecked)
     found = find_leaks(outcome, invocation.stdin) if invocation and leaks else ()
     if divergences or found:

@@ -72,6 +72,12 @@ def load_corpus(root: Path) -> tuple[Case, ...]:
     return tuple(sorted((_load_case(root, path) for path in sources), key=lambda case: case.name))
 
 
+def parse_ending(text: str) -> Ending | None:
+    """Read ``exited(7)``, ``trapped`` and so on, as golden files have it; None if it is no ending of a guest."""
+    match = _EXITED.fullmatch(text)
+    return exited(int(match[1])) if match else _OTHER_ENDINGS.get(text)
+
+
 def read_golden(path: Path) -> Outcome:
     """Return the outcome in a golden file. Raises CorpusError, which names file and line."""
     try:
@@ -167,10 +173,8 @@ def _stream(path: Path, table: dict[str, object], name: str) -> bytes:
 
 def _ending(path: Path, table: dict[str, object]) -> Ending:
     text = table.get("ending")
-    if isinstance(text, str) and (match := _EXITED.fullmatch(text)):
-        return exited(int(match[1]))
-    if isinstance(text, str) and text in _OTHER_ENDINGS:
-        return _OTHER_ENDINGS[text]
+    if isinstance(text, str) and (ending := parse_ending(text)):
+        return ending
     raise _wrong(path, "ending", f"ending is {text!r}, not exited(N), {', '.join(_OTHER_ENDINGS)}")
 
 

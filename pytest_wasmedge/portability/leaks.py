@@ -23,11 +23,21 @@ _Find = Callable[[bytes, bytes], Iterator[tuple[int, bytes]]]
 
 
 class LeakError(AssertionError):
-    """An outcome shows internals of host or engine; ``leaks`` has the places and the texts."""
+    """An outcome shows internals of host or engine; ``leaks`` has the places and the texts.
 
-    def __init__(self, runtime: str, leaks: Sequence[Leak]) -> None:
+    ``searched`` is the outcome, and ``source`` and ``host_paths`` are what it was searched with.
+    """
+
+    def __init__(
+        self,
+        runtime: str,
+        leaks: Sequence[Leak],
+        searched: Outcome | None = None,
+        source: bytes = b"",
+        host_paths: Sequence[str | Path] = (),
+    ) -> None:
         super().__init__("\n".join(f"{runtime}: {leak}" for leak in leaks))
-        self.leaks = tuple(leaks)
+        self.leaks, self.searched, self.source, self.host_paths = tuple(leaks), searched, source, host_paths
         self.headline = headline_of(runtime, leaks)
 
 
@@ -58,9 +68,10 @@ def find_leaks(
 def assert_no_leaks(outcome: Outcome, source: bytes = b"", *, host_paths: Iterable[str | Path] = ()) -> None:
     """Raise LeakError with every leak if the outcome shows internals of host or engine."""
     __tracebackhide__ = True
-    leaks = find_leaks(outcome, source, host_paths=host_paths)
+    paths = tuple(host_paths)
+    leaks = find_leaks(outcome, source, host_paths=paths)
     if leaks:
-        raise LeakError(outcome.runtime or "outcome", leaks)
+        raise LeakError(outcome.runtime or "outcome", leaks, outcome, source, paths)
 
 
 def _leaks(name: str, find: _Find, outcome: Outcome, source: bytes) -> Iterator[Leak]:

@@ -22,7 +22,7 @@ MEASURED = "measured"
 FINDINGS = "findings"
 CASE = "case"
 KNOWN = "known_lines"
-#: The fields that diverge and that no entry of the contract excuses.
+#: What diverges and no entry of the contract explains: its fields, and what a draft says of them.
 NEW = "new"
 #: The outcomes that were compared with the baseline's, those that changed, and those that vary from run to run: each a
 #: pair of the runtime (empty for those of the test) and its name.

@@ -22,9 +22,9 @@ def test_a_runtimes_own_ceiling_wins() -> None:
     own = Ceiling("node", "warm/tiny", ms(20), 5)
     contract = Contract(Path("p.toml"), (everybody, own))
 
-    assert contract.ceiling("node", "warm/tiny") == own
-    assert contract.ceiling("deno", "warm/tiny") == everybody
-    assert contract.ceiling("node", "warm/html") is None
+    assert contract.ceilings_of("node", "warm/tiny") == (own,)
+    assert contract.ceilings_of("deno", "warm/tiny") == (everybody,)
+    assert contract.ceilings_of("node", "warm/html") == ()
 
 
 @pytest.mark.parametrize(

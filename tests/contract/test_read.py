@@ -108,6 +108,16 @@ def test_a_draft_is_read_and_excuses_nothing(tmp_path: Path) -> None:
     assert contract.known_for("numbers/nan", "bun", "1.3.0") == []
 
 
+def test_a_ceiling_of_two_limits(tmp_path: Path) -> None:
+    """A kind can have a duration and a multiple of the floor, in any order, each with its line."""
+    contract = read(tmp_path, '[ceilings.node]\n"cold/no-cache" = [\n  "3.5x floor",\n  "25ms",\n]\n')
+
+    assert contract.ceilings_of("node", "cold/no-cache") == (
+        Ceiling("node", "cold/no-cache", FloorMultiple(3.5), 3),
+        Ceiling("node", "cold/no-cache", ms(25), 4),
+    )
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "\ufeff[artifact]\n"])
 def test_an_empty_contract_promises_nothing(tmp_path: Path, text: str) -> None:
     """An empty file, and one that an editor began with a byte order mark, are contracts."""
@@ -183,6 +193,28 @@ FAULTS = [
         2,
         "cold/code-cache may take 31ms, longer than cold/no-cache with 30ms (line 3); lower this one or raise",
     ),
+    (
+        '[ceilings.node]\n"cold/no-cache" = [\n"25ms",\n"30ms"]\n',
+        4,
+        '"30ms" is a second duration for cold/no-cache; delete one of the two.',
+    ),
+    (
+        '[ceilings.node]\n"cold/no-cache" = ["2x floor", "25ms", "3x floor"]\n',
+        2,
+        '"3x floor" is a second multiple of the floor for cold/no-cache; delete one of the two.',
+    ),
+    (
+        '[ceilings.node]\n"warm/tiny" = []\n',
+        2,
+        "warm/tiny has no limit; write a duration, a multiple, or both",
+    ),
+    ('[ceilings.node]\n"warm/tiny" = [\n3]\n', 3, "warm/tiny is an integer; write it with its unit"),
+    ('[ceilings.node]\n"warm/tiny" = ["2x floor"]\n', 2, '"warm/tiny" has no floor, so "2x floor" means'),
+    (
+        '[ceilings.node]\n"cold/code-cache" = ["2x floor", "31ms"]\n"cold/no-cache" = ["30ms", "9x floor"]\n',
+        2,
+        "cold/code-cache may take 31ms, longer than cold/no-cache with 30ms (line 3); lower this one or raise",
+    ),
     # The artifact.
     ("artifact = []\n", 1, "artifact is an array; write a table [artifact]."),
     ("[artifact]\n\ngzip_byte = 1\n", 3, '[artifact] has no "gzip_byte"; did you mean gzip_bytes?'),
@@ -249,6 +281,60 @@ FAULTS = [
     (known(field='"stdrr"'), 4, 'there is no field "stdrr"; did you mean stderr?'),
     (known(field='[\n"leak",\n"leaks"]'), 6, 'there is no field "leaks"; did you mean leak?'),
     (known(field='["leak", "leak"]'), 4, 'the field "leak" is given twice; delete one of the two.'),
+    # What differs.
+    (known(differs="3"), 7, 'differs is an integer; write differs = "ANSI colours", or { "its text" = "the'),
+    (
+        known(differs='"ANSI colour"'),
+        7,
+        'there is no normalisation "ANSI colour"; did you mean ANSI colours?',
+    ),
+    (
+        known(differs='"time of day"'),
+        7,
+        'there is no normalisation "time of day"; write one of: ANSI colours, line',
+    ),
+    (known(differs="{}"), 7, 'differs names no text; write differs = "ANSI colours", or {'),
+    (known(differs='{ "" = "a" }'), 7, "an empty text cannot be replaced; write differs ="),
+    (known() + "\n[known.differs]\na = 3\n", 9, '"a" is an integer; write differs ='),
+    (known(differs='{ a = "a" }'), 7, '"a" is replaced by itself; delete it, or write what the reference'),
+    (
+        known(field='["stderr",\n"leak"]', differs='"line ends"'),
+        4,
+        'differs is about streams, not about "leak"; name stdout or stderr, where the leak shows.',
+    ),
+    (
+        known(field='"ending"', differs='"line ends"'),
+        4,
+        'differs is about streams, not about "ending"; write outcome = {…}, or delete differs.',
+    ),
+    (
+        known(outcome='{ stderr = "" }', differs='"line ends"'),
+        8,
+        "outcome tells all that differs; delete one of the two.",
+    ),
+    (known(outcome='"x"'), 7, 'outcome is a string; write outcome = { ending = "exited(7)", stdout = "…" }.'),
+    (known(outcome="{ stderr = 1 }"), 7, "stderr is an integer; write outcome = {"),
+    (known(outcome='{ stdrr = "" }'), 7, 'an outcome has no "stdrr"; did you mean stderr?'),
+    (
+        known() + '[known.outcome]\nstderr = ""\n\nstdout = ""\n',
+        10,
+        'field does not name "stdout"; add "stdout" to field, or delete it here.',
+    ),
+    (
+        known(field='"ending"', outcome='{ ending = "exit(7)" }'),
+        7,
+        '"exit(7)" is no ending; write exited(N), trapped, timed_out, out_of_memory or host_failed, with',
+    ),
+    (
+        known(field='["stderr", "stdout"]', outcome='{ stderr = "" }'),
+        4,
+        'outcome says nothing about "stdout"; add stdout = "…" to it, or take it out of field.',
+    ),
+    (
+        known(field='["stderr", "leak"]', outcome='{ stderr = "" }'),
+        4,
+        'outcome says nothing about "leak"; take "leak" out of field; it needs an entry of its own.',
+    ),
     (TWICE, 11, 'stderr of "a" on "node" is already known (line 3, for "node"); delete one of the two.'),
     (
         known(runtimes='["deno >=2", "deno"]'),

@@ -51,12 +51,13 @@ def update(
     *measured: MeasuredCeiling,
     drafts: Sequence[KnownDraft] = (),
     headroom: float = 1.5,
+    machine: str = "",
 ) -> tuple[str, str]:
     """Return the updated text and the diff."""
     path = folder / "portability.toml"
     if text is not None:
         path.write_bytes(text.encode())
-    diff = update_contract(path, measured, drafts, headroom, TODAY)
+    diff = update_contract(path, measured, drafts, headroom, TODAY, machine)
     return path.read_bytes().decode() if path.exists() else "", diff
 
 
@@ -145,6 +146,66 @@ def test_a_multiple_without_its_floor_is_left_alone(tmp_path: Path) -> None:
     assert diff == (
         f'left alone: {tmp_path / "portability.toml"}:9 "cold/no-cache" = "3.5x floor" for node: '
         "its floor was not measured\n"
+    )
+
+
+def test_a_new_ceiling_is_all_that_was_measured(tmp_path: Path) -> None:
+    """With a floor it is a duration and a multiple, so that a slower host is seen too; both are updated."""
+    text, _ = update(tmp_path, None, MeasuredCeiling("bun", "cold/no-cache", 16 * MS, floor_ns=8 * MS))
+    assert text == '[ceilings.bun]\n"cold/no-cache" = ["24ms", "3x floor"]\n'
+
+    text, _ = update(tmp_path, None, MeasuredCeiling("bun", "cold/no-cache", 24 * MS, floor_ns=8 * MS))
+    assert text == '[ceilings.bun]\n"cold/no-cache" = ["36ms", "4.5x floor"]\n'
+
+    text, diff = update(tmp_path, None, MeasuredCeiling("bun", "cold/no-cache", 16 * MS))
+    assert text == '[ceilings.bun]\n"cold/no-cache" = ["24ms", "4.5x floor"]\n'
+    assert diff.endswith('"cold/no-cache" = "4.5x floor" for bun: its floor was not measured\n')
+
+
+def test_comments_in_an_array_stay(tmp_path: Path) -> None:
+    """The limits of an array are replaced one by one, in their order."""
+    start = '[ceilings.bun]\n"cold/no-cache" = [\n  "3x floor", # travels\n  \'24ms\',  # ours\n]\n'
+    text, _ = update(tmp_path, start, MeasuredCeiling("bun", "cold/no-cache", 24 * MS, floor_ns=8 * MS))
+
+    assert text == start.replace("3x", "4.5x").replace("'24ms'", '"36ms"')
+
+
+def test_a_duration_says_where_it_was_measured(tmp_path: Path) -> None:
+    """A comment of ours stands at the line's end, is replaced by the next one, and touches no other comment."""
+    ours = "  # measured by --wasm-update-contract on "
+    first = (
+        MeasuredCeiling("wasmtime", "warm/tiny", 4_700_000),
+        MeasuredCeiling("node", "cold/no-cache", 100 * MS, floor_ns=40 * MS),
+        MeasuredCeiling("bun", "cold/no-cache", 16 * MS, floor_ns=8 * MS),
+    )
+    text, _ = update(tmp_path, COMMENTED, *first, machine="2 cores of A")
+    bun = f'\n[ceilings.bun]\n"cold/no-cache" = ["24ms", "3x floor"]{ours}2 cores of A\n'
+    expected = COMMENTED.replace(
+        "'10ms'   # half of it is Ruby", f'"7.1ms"   # half of it is Ruby{ours}2 cores of A'
+    )
+    assert text == expected.replace("3.5x floor", "3.8x floor").replace("# travels\n", f"# travels\n{bun}")
+    assert update(tmp_path, None, *first, machine="2 cores of B") == (text, "")
+
+    second = (
+        MeasuredCeiling("wasmtime", "warm/tiny", 5 * MS),
+        MeasuredCeiling("bun", "cold/no-cache", 20 * MS),
+    )
+    again, _ = update(tmp_path, None, *second, machine="4 cores of B")
+    assert again == text.replace("7.1ms", "7.5ms").replace("24ms", "30ms").replace(
+        "2 cores of A", "4 cores of B"
+    )
+
+
+def test_a_line_of_several_values_gets_no_comment(tmp_path: Path) -> None:
+    """A comment at its end would not say which value was measured there; other line ends are kept."""
+    start = 'ceilings = {node = {"warm/tiny" = "1ms", "warm/html" = "1ms"}}\n'
+    text, _ = update(tmp_path, start, MeasuredCeiling("node", "warm/tiny", 4 * MS), machine="2 cores of A")
+    assert text == start.replace('"1ms",', '"6ms",')
+
+    start = '[ceilings.bun]\r\n"warm/tiny" = "1ms" # x\r\n'
+    text, _ = update(tmp_path, start, MeasuredCeiling("bun", "warm/tiny", 4 * MS), machine="2 cores of A")
+    assert text == start.replace("1ms", "6ms").replace(
+        "# x", "# x  # measured by --wasm-update-contract on 2 cores of A"
     )
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 from pathlib import Path
 
 import pytest
 
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.latency.journal import KEPT_RUNS, Journal, fingerprint, in_folder, machine
+from pytest_wasmedge.latency.journal import (
+    KEPT_RUNS,
+    Journal,
+    describe_machine,
+    fingerprint,
+    in_folder,
+    machine,
+)
 from pytest_wasmedge.latency.sampling import Sample
 
 SAMPLE = Sample("one", "cold/no-cache", 123, {"run": 5}, 1, 99, None, "ab" * 32)
@@ -52,6 +61,12 @@ def test_a_journal_is_appended_to(tmp_path: Path) -> None:
         Journal(tmp_path / "j.jsonl", run, 7).add(SAMPLE)
 
     assert [line["run"] for line in lines(tmp_path / "j.jsonl")] == ["run1", "run1", "run2", "run2"]
+
+
+def test_the_machine_in_a_few_words() -> None:
+    """They say cores, processor and system, and nothing that identifies the machine."""
+    assert re.fullmatch(r"\d+ cores? of \S.*, \w+ \w+", describe_machine())
+    assert platform.node() not in describe_machine()
 
 
 def test_the_machine_is_not_named() -> None:

@@ -97,6 +97,25 @@ def test_a_multiple_of_the_floor() -> None:
     assert "OVER its ceiling of 3x floor" in measurement.findings[1].sentence
 
 
+def test_several_limits_are_all_judged() -> None:
+    """A median is under a tuple of limits if it is under each; the explanation is about those that it is not under."""
+    measurement = measured(STEADY, floor_ms=5)
+
+    assert measurement.median < (ms(25), "5x floor")
+    assert not measurement.median < (ms(15), "5x floor")
+    assert [finding.verdict for finding in measurement.findings] == ["pass", "pass", "fail", "pass"]
+    assert "OVER its ceiling of 15ms" in measurement.explanation()[0]
+    assert not any("5x floor" in line for line in measurement.explanation())
+
+
+def test_a_slower_host_is_seen_by_a_duration_alone() -> None:
+    """Where floor and start both take 30 % longer, their ratio is what it was."""
+    measurement = measured([1.3 * each for each in STEADY], floor_ms=1.3 * 7)
+
+    assert measurement.median < "3.5x floor"
+    assert not measurement.median < (ms(25), "3.5x floor")
+
+
 def test_a_multiple_without_a_floor() -> None:
     """What has no floor cannot be held against one."""
     with pytest.raises(LatencyError, match="has no floor to compare with: give its ceiling in ms"):

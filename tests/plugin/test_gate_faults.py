@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
+from pytest_wasmedge.latency import sampling
 from tests import wat
 
 CONFTEST = """
@@ -254,6 +256,67 @@ def test_a_fault_in_the_gate_is_red(plant: Plant, fault: str) -> None:
     assert result.ret != 0
     assert FAULTS[fault].says in result.stdout.str() + result.stderr.str()
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+
+
+SLOWER = """
+from pytest_wasmedge.latency import sampling
+from pytest_wasmedge.testing import FakeRuntime
+
+class Clocked(FakeRuntime):
+    def start(self, artifact, limits):
+        began = 20_000_000 if artifact.name == "echo" else 7_000_000
+        sampling.time.add(began * (1.3 if self.name == "slower" else 1))
+        return super().start(artifact, limits)
+
+def pytest_wasmedge_runtimes(config, runtimes):
+    return [Clocked("wasmtime"), Clocked("usual"), Clocked("slower")]
+"""
+
+
+class Clock:
+    """Stands still unless something is added, with a jitter of 0.5 %."""
+
+    def __init__(self) -> None:
+        self._ns, self._rng = 0, random.Random(1)
+
+    def add(self, elapsed_ns: float) -> None:
+        """Let this time go by."""
+        self._ns += round(elapsed_ns * self._rng.uniform(0.995, 1.005))
+
+    def perf_counter_ns(self) -> int:
+        """Return the time."""
+        return self._ns
+
+
+@pytest.mark.parametrize(
+    ("runtime", "ceiling", "verdicts"),
+    [
+        ("usual", '["25ms", "3.5x floor"]', {"25ms": "under", "3.5x floor": "under"}),
+        ("slower", '"3.5x floor"', {"3.5x floor": "under"}),
+        ("slower", '["25ms", "3.5x floor"]', {"25ms": "OVER", "3.5x floor": "under"}),
+    ],
+)
+def test_a_host_that_became_slower(
+    plant: Plant,
+    project: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: str,
+    ceiling: str,
+    verdicts: dict[str, str],
+) -> None:
+    """Start and floor take 30 % longer: a multiple of the floor does not see it, a duration beside it does."""
+    project.makeconftest(SLOWER)
+    monkeypatch.setattr(sampling, "time", Clock())
+    contract = f'[ceilings.{runtime}]\n"cold/no-cache" = {ceiling}\n'
+    result = plant(Planted(RUNS, f"--runtimes={runtime}", "", contract))
+
+    assert (result.ret == 0) is ("OVER" not in verdicts.values()), result.stdout.str()
+    for limit, verdict in verdicts.items():
+        word = {"under": "pass", "OVER": "fail"}[verdict]
+        result.stdout.re_match_lines_random(
+            [rf"{word}: {runtime} cold/no-cache: median .*: {verdict} its ceiling of {limit}"]
+        )
+    assert "not judged" not in result.stdout.str()
 
 
 CLEAN = {

@@ -161,9 +161,9 @@ def test_the_ceiling_of_a_version_is_the_runtimes() -> None:
     own = Ceiling("deno@2.7.1", "warm/tiny", ms(30), 6)
     contract = Contract(Path("p.toml"), (everybody, base, own))
 
-    assert contract.ceiling("deno@2.7.1", "warm/tiny") == own
-    assert contract.ceiling("deno@2.9.8", "warm/tiny") == base
-    assert contract.ceiling("node@24.0.0", "warm/tiny") == everybody
+    assert contract.ceilings_of("deno@2.7.1", "warm/tiny") == (own,)
+    assert contract.ceilings_of("deno@2.9.8", "warm/tiny") == (base,)
+    assert contract.ceilings_of("node@24.0.0", "warm/tiny") == (everybody,)
 
 
 @pytest.mark.parametrize(
