@@ -27,6 +27,8 @@ from pytest_wasmedge.testing.matrix import Result, first_line, function_of, line
 from pytest_wasmedge.testing.shared import SharedRuntime
 
 _SAID = 160
+#: A test that takes longer is not among those that are kept for a fault, if others catch it too.
+_SLOW_S = 1.0
 #: How long a test may take under a fault: far more than any takes without one.
 _MOST_S = 120
 _MEASURING_FILE = "test_latency.py"
@@ -221,6 +223,7 @@ def pytest_runtest_makereport(
         outcome,
         cut(printable(said.partition("\n")[0]), _SAID),
         outcome == "failed" and fault is not None and names_kind(said, fault.says),
+        call.duration > _SLOW_S,
     )
     report.wasm_selfcheck = line_of(result)  # type: ignore[attr-defined]
     return report

@@ -11,7 +11,7 @@ from pytest_wasmedge.testing.planting import told
 
 _TIME = ("time limit", "timed_out", "time_limit")
 #: How long a time limit that is ignored can be overrun: without an end, nobody would hear of it.
-_OVERRUN_S = 10.0
+_OVERRUN_S = 3.0
 
 
 def limits(change: Callable[[Limits], Limits]) -> Callable[[Start], Start]:
@@ -121,7 +121,7 @@ FAULTS = (
     Fault(
         "ignores_time_limit",
         "limits",
-        "lets a guest run for ten seconds after its time limit",
+        "lets a guest run for three seconds after its time limit",
         _time_limit(lambda limit_s: limit_s + _OVERRUN_S),
         _TIME,
     ),
@@ -134,7 +134,7 @@ FAULTS = (
     ),
     _limits(
         "ignores_own_time_limit",
-        "stops a guest ten seconds after its own time limit if the invocation has none",
+        "stops a guest three seconds after its own time limit if the invocation has none",
         lambda each: replace(each, timeout_s=each.timeout_s + _OVERRUN_S),
         *_TIME,
     ),
