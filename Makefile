@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance faults test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers clean
+.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers clean
 
 ## help: this list
 help:
@@ -73,6 +73,13 @@ test-unit: .venv/.installed
 ## faults: the faults that are planted in the gate itself
 faults: .venv/.installed
 	$(BIN)/pytest tests/plugin/test_gate_faults.py -n 2
+
+# Every test of the suite under every fault of the catalogue: half an hour on an idle machine. Afterwards a selfcheck knows
+# which tests to run under each.
+## faults-table: docs/faults.md, which test of the suite catches which fault (half an hour)
+faults-table: .venv/.installed
+	-$(BIN)/pytest-wasmedge selfcheck --all-tests -n 2 --write docs/faults.md \
+	  --write-tests pytest_wasmedge/testing/caught_by.json
 
 # The plugin's own tests.
 ## test: all of our own tests (setup first)

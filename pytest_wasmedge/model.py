@@ -233,8 +233,8 @@ CacheState = Literal["no-cache", "code-cache"]
 
 
 def base_name(name: str) -> str:
-    """Return the runtime's name without a version: ``deno`` of ``deno@2.9.6``."""
-    return name.partition("@")[0]
+    """Return the runtime's name without a version or a planted fault: ``deno`` of ``deno@2.9.6+status_zero``."""
+    return name.partition("+")[0].partition("@")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ LAYERS = (
     ("latency",),
     ("reports",),
     ("contract",),
-    ("testing", "plugin", "commands"),
+    ("testing",),
+    ("plugin", "commands"),
 )
 #: Not to be imported where every pytest start of everybody would pay for it.
 HEAVY = {"wasmtime", "httpx", "jinja2", "rich", "filelock", "platformdirs", "psutil", "tomlkit", "packaging"}
@@ -60,6 +61,8 @@ MAY_NAME = {
     # What an entry with versions looks like.
     "contract.entries": {"deno"},
     "contract.read": {"deno"},
+    # What a runtime's own warning looks like.
+    "testing.leaks": {"node"},
     # The clients of npm and of its scripts.
     "provision": {"deno", "node"},
 }
@@ -186,6 +189,7 @@ def test_only_the_wiring_imports_pytest() -> None:
             "hookspecs",
             "private",
             "recorder",
+            "selfcheck",
             "stash",
         )
     }

@@ -44,7 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.hook.pytest_wasmedge_runtimes.get_hookimpls():
         with _usage_errors():
             names = stash.session(config).selection.known
-    named = {name.replace("-", "_"): name for name in names}
+    # No fixture can have the name of every runtime: a hook may add "wasmtime+status_zero".
+    named = {fixture: name for name in names if (fixture := name.replace("-", "_")).isidentifier()}
     config.stash[_NAMED] = named
     config.pluginmanager.register(fixtures, "wasmedge-fixtures")
     from pytest_wasmedge.plugin import everyday

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 from pytest_wasmedge.errors import UnknownRuntimeError, WasmEdgeError
@@ -36,6 +37,15 @@ class Selection:
         named = self.select(self._options.runtimes)
         # Every --wasm-remote is tested, whatever --runtimes names.
         return list(dict.fromkeys([*named, *self._edges]))
+
+    @contextmanager
+    def narrowed(self, runtimes: Iterable[Runtime]) -> Iterator[None]:
+        """Select only these of the selected for a while."""
+        selected, self.selected = self.selected, list(runtimes)
+        try:
+            yield
+        finally:
+            self.selected = selected
 
     def select(self, spec: str) -> list[Runtime]:
         """Return the runtimes of a list of names; installs versions. Raises WasmEdgeError."""

@@ -44,13 +44,12 @@ def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = 
     versions, ProvisionError for a version that cannot be installed.
     """
     from pytest_wasmedge.errors import UnknownRuntimeError, did_you_mean
-    from pytest_wasmedge.model import base_name
 
     names = [name.strip() for name in spec.split(",") if name.strip()]
     if not names:
         raise UnknownRuntimeError(f"no runtime is named in {spec!r}; known: {', '.join(known)}, or all.")
     for name in names:
-        base = base_name(name)
+        base = name.partition("@")[0]
         if name != "all" and name not in known and base not in known:
             hint = did_you_mean(base, known, name.removeprefix(base))
             raise UnknownRuntimeError(f"unknown runtime {name!r}.{hint} Known: {', '.join(known)}, or all.")
@@ -62,7 +61,7 @@ def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = 
         elif name in known:
             named.append(known[name])
         else:
-            runtime, version = known[base_name(name)], name.partition("@")[2]
+            runtime, version = known[name.partition("@")[0]], name.partition("@")[2]
             if runtime.tool:
                 from pytest_wasmedge.provision.versions import Resolver
 

@@ -1,0 +1,166 @@
+"""``pytest-wasmedge selfcheck``: plants faults into a runtime, and shows whether the bundled suite catches them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on, show
+from pytest_wasmedge.drivers.process import Workspace, ends_within, how_it_ended, spawn, stop, tail
+from pytest_wasmedge.errors import WasmEdgeError
+from pytest_wasmedge.provision import Progress
+from pytest_wasmedge.provision.files import whole
+from pytest_wasmedge.runtimes import DEFAULT
+from pytest_wasmedge.testing import FAULTS, Fault
+from pytest_wasmedge.testing.catalogue import find_fault
+from pytest_wasmedge.testing.matrix import Matrix, catching, read
+from pytest_wasmedge.testing.page import lines, page
+
+#: How often progress is shown.
+_LOOK_S = 0.5
+#: pytest's exit statuses of a run whose tests were run: all passed, some failed.
+_RAN = (0, 1)
+#: Of one without tests, and of a command line that it refuses, which is then about the runtime.
+_NOTHING_RAN, _USAGE_ERROR = 5, 4
+
+
+def selfcheck(
+    runtime: str, faults: Sequence[Fault], *, all_tests: bool, workers: int, progress: Progress
+) -> Matrix:
+    """Run the bundled suite on this runtime, without a fault and under each, in one pytest run.
+
+    pytest starts in the working folder, so that a runtime of its conftest.py is found. Raises WasmEdgeError.
+    """
+    with Workspace() as workspace:
+        plan, results, log = (workspace.path / name for name in ("plan.json", "results.jsonl", "log.txt"))
+        # A few faults are a question about these, not about the whole suite.
+        asked = {
+            "runtime": runtime,
+            "faults": {fault.name: fault.caught_by for fault in faults},
+            "all_tests": all_tests,
+            "all_clean": len(faults) == len(FAULTS),
+        }
+        plan.write_text(json.dumps({**asked, "results": str(results)}), "utf-8")
+        argv = [sys.executable, "-m", "pytest", "-p", "pytest_wasmedge.plugin.selfcheck"]
+        argv += [f"--wasm-selfcheck={plan}", "--wasm-conformance=only"]
+        argv += [f"--runtimes={','.join([runtime, *(f'{runtime}+{fault}' for fault in faults)])}"]
+        # What the project adds to every run may end this one early.
+        argv += ["-o", "addopts=", "-p", "no:cacheprovider", "--tb=no", "-q"]
+        argv += ["-n", str(workers)] if workers else []
+        env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+        with log.open("wb") as file:
+            process = spawn(argv, env=env, cwd=Path.cwd(), stdout=file, stderr=subprocess.STDOUT)
+            try:
+                while not ends_within(process, _LOOK_S):
+                    progress(_state(read(results, faults), len(faults)))
+            finally:
+                stop(process)
+        found = read(results, faults)
+        if found is None or process.returncode not in (*_RAN, _NOTHING_RAN):
+            raise WasmEdgeError(_why(process, log))
+        return found
+
+
+def _state(matrix: Matrix | None, count: int) -> str:
+    if matrix is None or not matrix.results:
+        return "collecting tests"
+    under_way = len({each.fault for each in matrix.results} - {""})
+    return f"fault {under_way} of {count}" if under_way else "without a fault"
+
+
+def _why(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Return why pytest did not run to its end."""
+    said = tail(log, 30)
+    if process.returncode == _USAGE_ERROR:
+        errors = said.rpartition("ERROR: ")[2].strip()
+        return errors or said
+    return f"the run under faults {how_it_ended(process)}; it said last:\n{said}"
+
+
+def add_to(commands: Subparsers) -> None:
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        "selfcheck",
+        help="plant faults into a runtime, and show whether the suite catches them",
+        description="Run the bundled suite on one runtime, first as it is and then with each fault of the catalogue "
+        "planted into it, and show which test catches it. A runtime may also come from the conftest.py of this folder "
+        "or from an installed plugin. The exit status is 0 if every fault is caught that can show there.",
+    )
+    parser.add_argument(
+        "--runtime",
+        default=DEFAULT,
+        metavar="NAME",
+        help=f"the runtime, or NAME@VERSION (default: {DEFAULT})",
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="plant this one alone; repeatable (default: all)",
+    )
+    parser.add_argument(
+        "--all-tests",
+        action="store_true",
+        help="run every test under every fault, which takes long (default: those that are known to catch it, until "
+        "one does)",
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="PATH", help="write the page on all faults; needs --all-tests"
+    )
+    parser.add_argument(
+        "--write-tests",
+        type=Path,
+        metavar="PATH",
+        help="write which tests catch each fault; needs --all-tests",
+    )
+    parser.add_argument("--list", action="store_true", help="list the faults, and run nothing")
+    parser.add_argument(
+        "-n", type=_count, default=0, metavar="N", help="run in so many processes (default: in one)"
+    )
+    parser.set_defaults(action=run, usage_error=parser.error)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, and return the exit status. Raises WasmEdgeError."""
+    faults = [find_fault(name) for name in dict.fromkeys(options.fault)] or [*FAULTS.values()]
+    console = open_console()
+    if options.list:
+        width = max(len(fault.name) for fault in faults)
+        show(((f"{each.kind:<10}  {each.name:<{width}}  {each.sentence}", "") for each in faults), console)
+        return 0
+    written = {"--write": options.write, "--write-tests": options.write_tests}
+    for option, path in written.items():
+        if path is not None and not (options.all_tests and not options.fault):
+            options.usage_error(
+                f"{option} tells of all tests and all faults: it needs --all-tests, and no --fault"
+            )
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise WasmEdgeError(f"{option} {path} is no place for a file; name the file to write.")
+    with progress_on(console) as progress:
+        matrix = selfcheck(
+            options.runtime, faults, all_tests=options.all_tests, workers=options.n, progress=progress
+        )
+    if options.write_tests:
+        _write(options.write_tests, json.dumps(catching(matrix), indent=1, sort_keys=True) + "\n")
+    if options.write:
+        _write(options.write, page(matrix))
+    show(lines(matrix), console)
+    return 0 if matrix.ok else 1
+
+
+def _write(path: Path, text: str) -> None:
+    with whole(path) as part:
+        part.write_text(text, "utf-8")
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{count} is too few")
+    return count
