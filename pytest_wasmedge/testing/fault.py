@@ -90,6 +90,11 @@ class Fault:
         return tuple(caught().get(self.name, ()))
 
     @property
+    def slows(self) -> bool:
+        """True if it makes a host slow, which only a ceiling shows."""
+        return self.kind == "latency" and "ceiling" in self.says
+
+    @property
     def starts_its_own(self) -> bool:
         """True if a host with this fault has to be started for it; others can share a host that works."""
         return self.starting is not None

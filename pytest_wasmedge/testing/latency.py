@@ -60,7 +60,11 @@ def _fault(name: str, sentence: str, plant: Plant, *says: str) -> Fault:
 
 FAULTS = (
     Fault(
-        "starts_slowly", "latency", "takes twice as long to start", says=_SLOW, starting=_starting_slowly(2)
+        "starts_slowly",
+        "latency",
+        "takes three times as long to start",
+        says=_SLOW,
+        starting=_starting_slowly(3),
     ),
     Fault(
         "starts_very_slowly",
@@ -73,11 +77,6 @@ FAULTS = (
         "first_is_slow",
         "takes a second longer for its first invocation",
         _slow(lambda number: 1.0 if number == 1 else 0),
-    ),
-    _fault(
-        "tenth_is_slow",
-        "takes half a second longer for each tenth invocation",
-        _slow(lambda number: 0 if number % 10 else 0.5),
     ),
     _fault(
         "grows_slower", "takes a millisecond longer with each invocation", _slow(lambda number: number / 1000)
