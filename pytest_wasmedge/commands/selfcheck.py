@@ -178,7 +178,10 @@ def run(options: argparse.Namespace) -> int:
             options.runtime, faults, all_tests=options.all_tests, workers=options.n, progress=progress
         )
     if options.write_tests:
-        _write(options.write_tests, json.dumps(catching(matrix), indent=1, sort_keys=True) + "\n")
+        # What cannot show on this runtime is known from another one.
+        elsewhere = {name: FAULTS[name].caught_by for name in matrix.not_on}
+        tests = {name: found for name, found in {**elsewhere, **catching(matrix)}.items() if found}
+        _write(options.write_tests, json.dumps(tests, indent=1, sort_keys=True) + "\n")
     if options.write:
         _write(options.write, page(matrix))
     show(lines(matrix), console)

@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_wasmedge.model import Host, Invocation, Outcome
-from pytest_wasmedge.testing.fault import Fault, Invoke, Need, Plant
-from pytest_wasmedge.testing.planting import asked
+from pytest_wasmedge.drivers.folders import granted, told
+from pytest_wasmedge.model import Files, Host, Invocation, Outcome
+from pytest_wasmedge.testing.fault import Fault, Invoke, Plant
+from pytest_wasmedge.testing.planting import answered, asked
+from pytest_wasmedge.testing.witness import answers
 
 Folders = Mapping[str, Path]
+#: The error number of preview 1 for a file system that is read-only.
+_READ_ONLY = 69
 #: What stands for the host's root folder: files that every host has.
 _OF_A_ROOT = {
     "etc/passwd": "root:x:0:0::/:/bin/sh\n",
@@ -24,89 +28,144 @@ _OF_A_ROOT = {
 _OF_A_PROJECT = {"pyproject.toml": "[project]\n", "package.json": "{}\n", "README.md": "# A project\n"}
 
 
-def _fault(name: str, sentence: str, plant: Plant, needs: Need | None = "preopens") -> Fault:
-    return Fault(name, "files", sentence, plant, ("file", "folder", "preopen", "granted"), needs)
+def _fault(name: str, sentence: str, plant: Plant) -> Fault:
+    return Fault(name, "files", sentence, plant, ("file", "folder", "preopen", "granted"), "preopens")
 
 
 def _given(change: Callable[[Folders], Folders]) -> Plant:
     return asked(lambda each: replace(each, preopens=change(each.preopens)))
 
 
-def _with_scratch(
-    change: Callable[[Folders, Path], Folders], files: Mapping[str, str] | None = None, *, keep: bool = False
-) -> Plant:
-    """Return a plant that changes the folders, and has one of its own: for each invocation, or kept with ``keep``."""
+def _brought_back(change: Callable[[Invocation, Files], Files]) -> Plant:
+    """Return a plant that changes what a guest has left in its folders."""
+    return answered(
+        lambda invocation, each: replace(each, files=change(invocation, each.files)) if each.files else each
+    )
+
+
+def _as_given(invocation: Invocation, left: Files) -> Files:
+    """Return what was in the folders before."""
+    folders = granted("a faulty host", invocation)
+    return told((path, {entry.path: entry.content for entry in entries}) for path, entries in folders)
+
+
+def _granting(guest_path: str, files: Mapping[str, str], *, keep: bool = False) -> Plant:
+    """Return a plant that grants one more folder, and tells nothing of it; with ``keep``, what is left stays in it."""
 
     def plant(host: Host) -> Invoke:
-        kept = _scratch(files) if keep else None
+        kept = _scratch(files)
 
         def invoke(invocation: Invocation) -> Outcome:
-            scratch = kept or _scratch(files)
-            try:
-                return host.invoke(replace(invocation, preopens=change(invocation.preopens, scratch)))
-            finally:
-                if scratch is not kept:
-                    shutil.rmtree(scratch, ignore_errors=True)
+            outcome = host.invoke(replace(invocation, preopens={guest_path: kept, **invocation.preopens}))
+            own = tuple(f"{path.rstrip('/')}/" for path in invocation.preopens)
+            if keep:
+                _write(kept, {path: each for path, each in outcome.files.items() if not path.startswith(own)})
+            return replace(
+                outcome, files={path: each for path, each in outcome.files.items() if path.startswith(own)}
+            )
 
-        if kept is not None:
-            weakref.finalize(invoke, shutil.rmtree, kept, ignore_errors=True)
+        weakref.finalize(invoke, shutil.rmtree, kept, ignore_errors=True)
         return invoke
 
     return plant
 
 
-def _scratch(files: Mapping[str, str] | None) -> Path:
+def _another(host: Host) -> Invoke:
+    empty = _scratch({})
+
+    def invoke(invocation: Invocation) -> Outcome:
+        return host.invoke(replace(invocation, preopens=dict.fromkeys(invocation.preopens, empty)))
+
+    weakref.finalize(invoke, shutil.rmtree, empty, ignore_errors=True)
+    return invoke
+
+
+def _scratch(files: Mapping[str, str]) -> Path:
     scratch = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-fault-"))
-    for name, text in (files or {}).items():
-        path = scratch / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    _write(scratch, {path: text.encode() for path, text in files.items()})
     return scratch
 
 
-def _also(guest_path: str) -> Callable[[Folders, Path], Folders]:
-    """Return a change that grants one more folder, unless the guest has been given one of this name."""
-    return lambda folders, scratch: {guest_path: scratch, **folders}
+def _write(folder: Path, files: Files) -> None:
+    """Put files and folders into a folder; links are left out, since nobody here follows them."""
+    for name, content in files.items():
+        path = folder / name.lstrip("./")
+        (path if content is None else path.parent).mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
 
 
-def _copied(folders: Folders, scratch: Path) -> Folders:
-    copies = {}
-    for number, (name, folder) in enumerate(folders.items()):
-        copies[name] = scratch / str(number)
-        shutil.copytree(folder, copies[name], symlinks=True)
-    return copies
+def _renamed(host: Host) -> Invoke:
+    def invoke(invocation: Invocation) -> Outcome:
+        renamed = {f"/mnt{name}": folder for name, folder in invocation.preopens.items()}
+        outcome = host.invoke(replace(invocation, preopens=renamed))
+        return replace(
+            outcome, files={path.removeprefix("/mnt"): each for path, each in outcome.files.items()}
+        )
+
+    return invoke
 
 
-def _read_only(folders: Folders, scratch: Path) -> Folders:
-    copies = _copied(folders, scratch)
-    for copy in copies.values():
-        for path in (*copy.rglob("*"), copy):
-            if not path.is_symlink():
-                path.chmod(0o555 if path.is_dir() else 0o444)
-    return copies
+def _written_through(host: Host) -> Invoke:
+    def invoke(invocation: Invocation) -> Outcome:
+        outcome = host.invoke(invocation)
+        for name, folder in invocation.preopens.items():
+            begin = f"{name.rstrip('/')}/"
+            left = {
+                path.removeprefix(begin): each
+                for path, each in outcome.files.items()
+                if path.startswith(begin)
+            }
+            _write(folder, left)
+        return outcome
+
+    return invoke
 
 
-def _others_folders(folders: Folders) -> Folders:
+def _read_only(host: Host) -> Invoke:
+    """Refuse what the witness writes; what other guests write is lost."""
+    refusing = answers({"n": lambda _: b"%d \n" % _READ_ONLY})(host)
+
+    def invoke(invocation: Invocation) -> Outcome:
+        outcome = refusing(invocation)
+        return replace(outcome, files=_as_given(invocation, outcome.files)) if outcome.files else outcome
+
+    return invoke
+
+
+def _values_reversed(folders: Folders) -> Folders:
     return dict(zip(folders, [*folders.values()][::-1], strict=True))
 
 
+def _cut(invocation: Invocation, left: Files) -> Files:
+    return {path: each[: 64 << 10] if isinstance(each, bytes) else each for path, each in left.items()}
+
+
+def _uppermost(invocation: Invocation, left: Files) -> Files:
+    depths = {path: path.rstrip("/").count("/") + 1 for path in invocation.preopens}
+    return {
+        path: each
+        for path, each in left.items()
+        if any(
+            path.startswith(f"{name.rstrip('/')}/") and path.count("/") == depth
+            for name, depth in depths.items()
+        )
+    }
+
+
 FAULTS = (
-    _fault("grants_root", "grants its root folder to every guest", _with_scratch(_also("/"), _OF_A_ROOT)),
+    _fault("grants_root", "grants its root folder to every guest", _granting("/", _OF_A_ROOT)),
     _fault(
-        "grants_working_folder",
-        "grants its working folder to every guest",
-        _with_scratch(_also("."), _OF_A_PROJECT),
+        "grants_working_folder", "grants its working folder to every guest", _granting(".", _OF_A_PROJECT)
     ),
-    _fault("grants_tmp", "grants /tmp to every guest", _with_scratch(_also("/tmp"))),
+    _fault("grants_tmp", "grants /tmp to every guest", _granting("/tmp", {})),
     _fault(
-        "grants_etc",
-        "grants /etc to every guest",
-        _with_scratch(_also("/etc"), {"passwd": "root:x:0:0::/:/bin/sh\n"}),
+        "grants_etc", "grants /etc to every guest", _granting("/etc", {"passwd": "root:x:0:0::/:/bin/sh\n"})
     ),
     _fault(
         "keeps_a_folder",
         "gives all guests one folder, which is kept from invocation to invocation",
-        _with_scratch(_also("/"), keep=True),
+        _granting("/", {}, keep=True),
     ),
     _fault("gives_no_folder", "does not give the folders that are granted", _given(lambda folders: {})),
     _fault(
@@ -114,26 +173,30 @@ FAULTS = (
         "gives the first of the folders that are granted",
         _given(lambda folders: dict([*folders.items()][:1])),
     ),
-    _fault(
-        "renames_folder",
-        "gives a folder under another name",
-        _given(lambda folders: {f"/mnt{name}": folder for name, folder in folders.items()}),
-    ),
-    _fault(
-        "gives_other_folder",
-        "gives an empty folder in the place of the one that is granted",
-        _with_scratch(lambda folders, scratch: dict.fromkeys(folders, scratch)),
-    ),
-    _fault("swaps_folders", "gives granted folders under the names of others", _given(_others_folders)),
+    _fault("renames_folder", "gives a folder under another name", _renamed),
+    _fault("gives_other_folder", "gives an empty folder in the place of the one that is granted", _another),
+    _fault("swaps_folders", "gives granted folders under the names of others", _given(_values_reversed)),
     _fault(
         "gives_parent_folder",
         "gives the folder above the one that is granted",
         _given(lambda folders: {name: folder.parent for name, folder in folders.items()}),
     ),
+    _fault("writes_are_lost", "loses what a guest writes into its folder", _brought_back(_as_given)),
     _fault(
-        "writes_are_lost",
-        "gives a copy of a folder, so that what the guest writes is lost",
-        _with_scratch(_copied),
+        "brings_nothing_back",
+        "does not tell what a guest left in its folder",
+        _brought_back(lambda invocation, left: {}),
     ),
-    _fault("read_only_folder", "gives a folder that cannot be written", _with_scratch(_read_only)),
+    _fault("cuts_files_at_64k", "cuts the files that a guest left after 64 KiB", _brought_back(_cut)),
+    _fault(
+        "drops_files_below",
+        "does not tell what a guest left in folders of its folder",
+        _brought_back(_uppermost),
+    ),
+    _fault("read_only_folder", "gives a folder that cannot be written", _read_only),
+    _fault(
+        "writes_through",
+        "lets a guest write into the granted folder itself, in the place of a copy",
+        _written_through,
+    ),
 )

@@ -85,7 +85,7 @@ def test_where_a_fault_cannot_show() -> None:
         return FAULTS[fault].not_on(by_name[runtime])
 
     assert not_on("grants_root", "wasmtime") == ""
-    assert not_on("grants_root", "deno") == "deno lacks the capability preopens"
+    assert not_on("grants_root", "wasmer") == "wasmer lacks the capability preopens"
     assert "above 125" in not_on("status_in_seven_bits", "wasmtime")
     assert not_on("status_in_seven_bits", "node") == not_on("status_in_seven_bits", "wasmer") == ""
 

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_wasmedge.model import (
     Artifact,
+    Content,
     Ending,
     Host,
     Invocation,
@@ -61,21 +62,24 @@ class Echo(FakeRuntime):
         return host
 
     def _echo(self, invocation: Invocation) -> Outcome:
-        folders = {
-            name: sorted(
-                (path.name, path.stat().st_mode, path.is_file()) for path in (folder, *folder.rglob("*"))
-            )
+        self.folders = {
+            name: sorted((path.name, path.is_file()) for path in (folder, *folder.rglob("*")))
             for name, folder in invocation.preopens.items()
         }
         self.asked = replace(invocation, preopens={})
-        self.folders = folders
-        self.places = dict(invocation.preopens)
         self.count += 1
         own = b"%s%d" % (invocation.stdin, self.count)
         own += repr((invocation.args, [*invocation.env.items()])).encode()
         stdout = own if self.stdout is None else self.stdout
         timings = Timings(10**9, {"run": 10**9})
-        return Outcome(stdout, self.stderr, self.ending, timings=timings)
+        files: dict[str, Content] = {}
+        for name in invocation.preopens:
+            files |= {
+                f"{name}/made.txt": b"m" * 70_000,
+                f"{name}/below": None,
+                f"{name}/below/file.txt": b"f",
+            }
+        return Outcome(stdout, self.stderr, self.ending, timings=timings, files=files)
 
 
 #: What a guest may write, so that each fault of a stream has something to spoil.
@@ -143,7 +147,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Fault | N
                 outcome = host.invoke(each)
                 found.append((echo.asked, tuple(echo.asked.env), echo.folders, echo.limits))
                 found.append((outcome.stdout, outcome.stderr, outcome.ending, outcome.invocation))
-                found.append(outcome.timings)
+                found.append((outcome.timings, outcome.files, sorted(tmp_path.rglob("*"))))
 
         ask(Echo(), *invocations(folders), *[Invocation(b"again")] * 110)
         for ending in ENDINGS:

@@ -38,7 +38,7 @@ def test_clean(pytester: pytest.Pytester) -> None:
     result = run(pytester, "-k", SELECTION)
 
     assert result.ret == 0
-    assert set(result.parseoutcomes()) == {"passed", "deselected"}
+    assert set(result.parseoutcomes()) <= {"passed", "deselected", "xfailed"}
     assert result.parseoutcomes()["passed"] > 60
 
 
@@ -49,13 +49,13 @@ def test_an_artifact_that_leaks(
     monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(tmp_path / "cache"))
     text = "main.rb:1: SyntaxError near Parser { marker: PhantomData<&mut State>, at: 0x55d0c0ffee10 }\n"
     wat.write(pytester.path / "leaky.wasm", wat.ruby_like(text))
-    result = run(pytester, "--wasm-artifact=leaky.wasm", "-k", "test_syntax_errors and nothing_internal")
+    result = run(pytester, "--wasm-artifact=leaky.wasm", "-k", "test_syntax_errors and test_case")
     leaky = result.parseoutcomes()["failed"]
     wat.write(pytester.path / "clean.wasm", wat.ruby_like("main.rb:1: SyntaxError: unexpected end\n"))
-    clean = run(pytester, "--wasm-artifact=clean.wasm", "-k", "test_syntax_errors and nothing_internal")
+    clean = run(pytester, "--wasm-artifact=clean.wasm", "-k", "test_syntax_errors and test_case")
 
     assert leaky >= 14
-    assert set(failed(result)) == {("test_syntax_errors", "test_nothing_internal_shows")}
+    assert set(failed(result)) == {("test_syntax_errors", "test_case")}
     assert "stderr leaks raw pointer: '0x55d0c0ffee10'" in result.stdout.str()
     assert "stderr leaks Rust PhantomData: 'PhantomData<&mut State>'" in result.stdout.str()
     assert clean.ret == 0
