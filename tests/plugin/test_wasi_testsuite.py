@@ -366,7 +366,12 @@ def test_defaults(tmp_path: Path) -> None:
     (program,) = load_testsuite(tmp_path)
 
     assert (program.name, program.short_name) == ("wasi-testsuite/a", "a")
-    assert (program.args, program.env, program.folders, program.unchecked) == ((), {}, {}, {"files"})
+    assert (program.args, program.env, program.folders, program.unchecked) == (
+        (),
+        {},
+        {},
+        frozenset({"files"}),
+    )
     assert (program.expected.stdout, program.expected.stderr, program.expected.ending) == (
         b"",
         b"",
