@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers clean
+.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers wasi-table clean
 
 ## help: this list
 help:
@@ -119,6 +119,11 @@ format: .venv/.installed
 ## pins: hold the pins against the registries (UPDATE=1, or UPDATE="deno node": move them)
 pins: .venv/.installed
 	$(BIN)/pytest-wasmedge pins $(if $(UPDATE),--update $(filter-out 1,$(UPDATE)))
+
+# Every runtime is started for every call: some minutes.
+## wasi-table: docs/wasi.md, what each call of preview 1 answers on each runtime (setup first)
+wasi-table: .venv/.installed
+	$(BIN)/python -m tests.runtimes.wasi_table
 
 # What host.run costs beyond the raw calls: ratios, taken in one run.
 ## bench-overhead: what host.run costs beyond the raw calls

@@ -122,6 +122,28 @@ def test_a_granted_folder_is_the_one_asked_for(ask: Asking, tmp_path: Path) -> N
             )
 
 
+def test_large_and_deep_files_are_whole(ask: Asking, tmp_path: Path) -> None:
+    """Files of any size arrive whole, also in folders below the one that was granted, and come back so."""
+    granted = _folder(ask, tmp_path)
+    below = granted / "below" / "deeper"
+    below.mkdir(parents=True)
+    large = b"0123456789abcde\n" * 12_345
+    (below / "large.txt").write_bytes(large)
+    (granted / "empty").mkdir()
+    files = {
+        "/data/given.txt": b"given",
+        "/data/empty": None,
+        "/data/below": None,
+        "/data/below/deeper": None,
+        "/data/below/deeper/large.txt": large,
+    }
+    lost = "the host cuts files, or leaves out what lies in folders below"
+    asked = {"/data": granted}
+    ask(b"peek below/deeper/large.txt\n", b"0 \n" + large, preopens=asked, files=files, meaning=lost)
+    made = {"/data/below/made.txt": large[::-1]}
+    ask(b"new below/made.txt\n" + large[::-1], b"0 \n", preopens=asked, files=files | made, meaning=lost)
+
+
 def test_each_of_two_folders_has_its_own_name(ask: Asking, tmp_path: Path) -> None:
     """A guest that is granted two folders has both, each under the name that was given to it."""
     granted, other = _folder(ask, tmp_path), tmp_path / "other"

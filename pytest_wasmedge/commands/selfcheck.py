@@ -75,7 +75,7 @@ def _ceilings(runtime: str, folder: Path, progress: Progress) -> Path:
         raise WasmEdgeError(_why(process, log))
     own = Path(_CONTRACT)
     contract = tomlkit.parse(own.read_text("utf-8")) if own.exists() else tomlkit.document()
-    contract["ceilings"] = {"*": tomlkit.parse(measured.read_text("utf-8"))["ceilings"][runtime]}  # type: ignore[index]
+    contract["ceilings"] = {"*": tomlkit.parse(measured.read_text("utf-8"))["ceilings"][runtime]}
     path = folder / _CONTRACT
     path.write_text(tomlkit.dumps(contract), "utf-8")
     return path

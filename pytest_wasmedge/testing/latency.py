@@ -14,12 +14,11 @@ _SLOW = ("slow", "ms", "latency", "ceiling")
 _TIMINGS = ("elapsed", "timings", "clock", "ms")
 
 
-def _starting_slowly(factor: float) -> Callable[[Start], Start]:
+def _starting_slowly(pause_s: float) -> Callable[[Start], Start]:
     def around(start: Start) -> Start:
         def started(artifact: Artifact, limits: Limits) -> Host:
-            began_s = time.monotonic()
             host = start(artifact, limits)
-            time.sleep((factor - 1) * (time.monotonic() - began_s))
+            time.sleep(pause_s)
             return host
 
         return started
@@ -62,16 +61,16 @@ FAULTS = (
     Fault(
         "starts_slowly",
         "latency",
-        "takes three times as long to start",
+        "takes half a second longer to start",
         says=_SLOW,
-        starting=_starting_slowly(3),
+        starting=_starting_slowly(0.5),
     ),
     Fault(
         "starts_very_slowly",
         "latency",
-        "takes a hundred times as long to start",
+        "takes two seconds longer to start",
         says=_SLOW,
-        starting=_starting_slowly(100),
+        starting=_starting_slowly(2.0),
     ),
     _fault(
         "first_is_slow",

@@ -270,6 +270,7 @@ def test_silence_is_a_start_error(program: Path, artifact: Artifact, monkeypatch
         (b"raw hello\nworld", "which we cannot read"),
         (b"raw []\n", "which we cannot read"),
         (b'raw {"stdout_bytes":9,"stderr_bytes":0}\n1234', "4 bytes do not make up both streams"),
+        (b'raw {"stdout_bytes":0,"stderr_bytes":0,"files":[["/a",[["b",2]]]]}\n1', "b cannot have 2 bytes"),
         (b'raw {"stdout_bytes":0,"stderr_bytes":0,"ending":{"kind":"fine","status":0}}\n', "no ending is"),
         (b'raw {"stdout_bytes":0,"stderr_bytes":0,"ending":{"kind":"exited","status":null}}\n', "no ending"),
         (b"status 500", "answered HTTP 500: b'oops'"),

@@ -6,7 +6,16 @@ import random
 
 import pytest
 
-from pytest_wasmedge.model import Ending, Outcome, exited, host_failed, out_of_memory, timed_out, trapped
+from pytest_wasmedge.model import (
+    Ending,
+    Files,
+    Outcome,
+    exited,
+    host_failed,
+    out_of_memory,
+    timed_out,
+    trapped,
+)
 from pytest_wasmedge.portability.compare import assert_same, compare, describe
 from pytest_wasmedge.portability.offsets import first_difference
 
@@ -243,3 +252,28 @@ def test_assert_same_tells_all_divergences() -> None:
         "meaning: stdout: 1 byte added behind it\n"
         "meaning: stderr: all of it is lost"
     )
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "told"),
+    [
+        ({"/a": b"x"}, {"/a": b"x", "/b": b"more"}, ('"/b": not there', '"/b": a file of 4 bytes "more"')),
+        ({"/a": None, "/b": b""}, {"/a": b"", "/b": b""}, ('"/a": a folder', '"/a": a file of 0 bytes')),
+        ({"/a": None}, {}, ('"/a": a folder', '"/a": not there')),
+        ({"/a": "b"}, {"/a": "c"}, ('"/a": a link to "b"', '"/a": a link to "c"')),
+    ],
+)
+def test_files_are_compared(expected: Files, actual: Files, told: tuple[str, str]) -> None:
+    """The first path where the two differ is told, with what is there and what should be."""
+    outcome = Outcome(b"", b"", exited(0), runtime="deno", files=actual)
+    (divergence,) = compare(outcome, Outcome(b"", b"", exited(0), files=expected))
+
+    assert divergence.field == "files"
+    assert (divergence.expected, divergence.actual) == told
+    assert compare(outcome, Outcome(b"", b"", exited(0), files=expected), {"files"}) == ()
+
+
+def test_files_of_a_stopped_guest_are_not_compared() -> None:
+    """What a guest that was stopped has left by then says nothing."""
+    outcome = Outcome(b"", b"", timed_out(), files={"/a": b""})
+    assert compare(outcome, Outcome(b"", b"", timed_out())) == ()

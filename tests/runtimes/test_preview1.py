@@ -6,6 +6,7 @@ invalid argument, 57 not a socket, 58 not supported, 70 a stream, which has no p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -14,7 +15,8 @@ import pytest
 
 from pytest_wasmedge.model import Limits
 from pytest_wasmedge.runtimes import builtin_runtimes
-from tests.preview1 import OUT, Event, Script, events, subscription
+from tests.preview1 import FUNCTIONS, OUT, Event, Script, events, subscription
+from tests.runtimes import wasi_table
 
 RUNTIMES = {each.name: each for each in builtin_runtimes()}
 NAMES = ("wasmtime", "node", "deno", "bun", "workerd")
@@ -44,6 +46,13 @@ def ask(runtime: str, request: pytest.FixtureRequest, tmp_path: Path) -> Ask:
             return script.run(host, **given)
 
     return run
+
+
+def test_every_call_is_in_the_table() -> None:
+    """docs/wasi.md has a row for each call, made by what tests/runtimes/wasi_table.py asks it."""
+    assert wasi_table.ASKED.keys() == FUNCTIONS.keys()
+    rows = re.findall(r"^\| `(\w+)` \|", wasi_table.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == list(FUNCTIONS)
 
 
 def test_sockets_and_signals(ask: Ask) -> None:

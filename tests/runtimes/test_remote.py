@@ -584,7 +584,7 @@ export default {
   async fetch(request) {
     const number = ++count;
     const stdin = new Uint8Array(await request.arrayBuffer());
-    const { stdout } = run(module, { args: [], env: {}, stdin, timeoutMs: 1000, outputBytes: 1 << 24 });
+    const { stdout } = run(module, { args: [], env: [], stdin, timeoutMs: 1000, outputBytes: 1 << 24 });
     return new Response(stdout, { headers: { "x-invocation": String(number) } });
   },
 };
