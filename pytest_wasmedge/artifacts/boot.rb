@@ -37,6 +37,8 @@ class << worker
   # Answers for `caller` and its kin, where `frames` begin with the frame of the method that asks.
   def select(frames, start, length)
     return frames[start] if start.is_a?(::Range)
+
+    frames.at(start) # refuses what is no number in CRuby's words
     raise ::ArgumentError, "negative level (#{start})" if start.negative?
     raise ::ArgumentError, "negative size (#{length})" if length&.negative?
 
@@ -130,7 +132,8 @@ class << worker
     end
   end
 
-  # A native ruby does not ask the program's own `full_message` either.
+  # A native ruby does not ask the program's own `full_message` either. In the report of a deadlock CRuby lists
+  # the frames of all threads by itself.
   def describe(error)
     text =
       if error.backtrace&.first
@@ -139,6 +142,7 @@ class << worker
         # Without a frame full_message names the place where it is called, which is the boot.
         "main.rb: #{error.detailed_message(highlight: false)}"
       end
+    text = text.b.gsub(/^ *<internal:worker>:\d+:in 'run_as_main'\n/n, "") if text.include?("<internal:worker>")
     text.end_with?("\n") ? text : "#{text}\n"
   rescue Exception
     "main.rb: unhandled exception\n"
@@ -156,28 +160,54 @@ class << worker
 
   # A SyntaxError of the main program has no backtrace, as in a native ruby.
   def compile(source)
-    program = RubyVM::InstructionSequence.compile(source, "main.rb", File.expand_path("main.rb"), 1)
-    as_main(program, source)
+    RubyVM::InstructionSequence.compile(source, "main.rb", File.expand_path("main.rb"), 1)
   rescue SyntaxError => error
     error.set_backtrace([])
     raise
   end
 
+  def compiles?(source)
+    silently { compile(source) }
+    true
+  rescue SyntaxError
+    false
+  end
+
+  # What is compiled or loaded a second time would warn a second time.
+  def silently
+    verbose = $VERBOSE
+    $VERBOSE = nil
+    yield
+  ensure
+    $VERBOSE = verbose
+  end
+
+  # The compiler has warnings that name the line being run, which is one of the boot; in a native ruby none is
+  # run yet, and they name the program alone.
+  def naming_the_program
+    warn = Warning.method(:warn)
+    Warning.define_singleton_method(:warn) do |message, **category|
+      warn.call(message.sub(/\A<internal:worker>:\d+: /, "main.rb: "), **category)
+    end
+    yield
+  ensure
+    Warning.singleton_class.remove_method(:warn)
+  end
+
   # `__END__` ends the program if what stands before it is one (it may also stand in a heredoc or a comment).
   # What follows becomes readable again on stdin, which is DATA, as in `ruby < main.rb`.
-  def compile_before_data(source)
+  def separate_data(source)
     from = 0
     while (found = source.b.match(/^__END__\r?(?:\n|\z)/n, from))
-      begin
-        program = compile(source.byteslice(0, found.begin(0)))
+      program = source.byteslice(0, found.begin(0))
+      if compiles?(program)
         STDIN.ungetbyte(source.byteslice(found.end(0)..))
         Object.const_set(:DATA, STDIN)
         return program
-      rescue SyntaxError
-        from = found.end(0)
       end
+      from = found.end(0)
     end
-    compile(source)
+    source
   end
 
   # A program compiled by InstructionSequence calls its top level "<compiled>" and hands `END {}` to CRuby's own
@@ -215,7 +245,7 @@ class << worker
     return program unless renamed
 
     binary[12, 4] = [binary.bytesize].pack("V")
-    RubyVM::InstructionSequence.load_from_binary(binary)
+    silently { RubyVM::InstructionSequence.load_from_binary(binary) }
   rescue StandardError
     program
   end
@@ -242,7 +272,8 @@ class << worker
   def run_as_main(environment, arguments)
     begin
       take_surroundings(environment, arguments)
-      compile_before_data(STDIN.read.force_encoding(Encoding::UTF_8)).eval
+      source = separate_data(STDIN.read.force_encoding(Encoding::UTF_8))
+      as_main(naming_the_program { compile(source) }, source).eval
       deciding = finish(nil)
     rescue Exception => error
       deciding = finish(error)

@@ -13,6 +13,14 @@ INTERPOSED = frozenset({"clock_time_get", "environ_get", "environ_sizes_get", "r
 #: Exports of the driver: the program's start, which the artifact keeps, and its start at build time.
 START, INITIALIZE = "_start", "wizer.initialize"
 
+#: What the driver adds to functions of ruby.wasm: which of its exports they call first, and which last.
+CALLED_FIRST = {"asyncify_start_unwind": "before_unwind", "asyncify_stop_unwind": "before_stop_unwind"}
+CALLED_LAST = {"asyncify_stop_unwind": "after_unwind"}
+
+# Sizes in the driver, in bytes: what CRuby was built with, the deepest stack that can be saved, and the table of
+# those that no buffer of CRuby's holds.
+_SIZES = {"BUFFER_BYTES": 24_576, "ARENA_BYTES": 4 << 20, "TABLE_BYTES": 1024 * 12}
+
 #: Modules that ruby.wasm imports from a JavaScript host; the artifact runs without one.
 FOREIGN = ("rb-js-abi-host", "canonical_abi")
 
@@ -34,7 +42,10 @@ def driver_wat() -> str:
         "ARG2": "-e_=0",
         "METHOD": "run_as_main",
         "BOOT": _COMPILE_BOOT.format(boot=boot),
+        "DEEP": f"main.rb: the stack is too deep to be saved: more than {_SIZES['ARENA_BYTES']} bytes\n",
     }
+    for name, size in _SIZES.items():
+        wat = wat.replace(f"@{name}@", str(size))
     text = bytearray()
     for name, piece in pieces.items():
         raw = piece.encode()

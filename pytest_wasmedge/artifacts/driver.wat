@@ -18,6 +18,7 @@
       (result i32)))
 
   (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))
@@ -36,6 +37,13 @@
   ;; equal bytes. At run time both are always the host's.
   (global $sealing (mut i32) (i32.const 0))
   (global $seed (mut i32) (i32.const 0x2545f491))
+
+  ;; Where the stack is saved to while it is unwound, after the table of $block; 0 before there is such a place.
+  (global $arena (mut i32) (i32.const 0))
+  ;; The buffer that the stack is being saved to, and its two words as they were; 0 while nothing is unwound.
+  (global $buffer (mut i32) (i32.const 0))
+  (global $top (mut i32) (i32.const 0))
+  (global $end (mut i32) (i32.const 0))
 
   (data $text "@TEXT@")
 
@@ -59,6 +67,10 @@
     (local $args i32)
     (global.set $booting (i32.const 1))
     (call $ruby_initialize)
+    (global.set $arena
+      (call $allocate (i32.add (i32.const @TABLE_BYTES@) (i32.const @ARENA_BYTES@))))
+    (memory.fill (global.get $arena) (i32.const 0) (i32.const @TABLE_BYTES@))
+    (global.set $arena (i32.add (global.get $arena) (i32.const @TABLE_BYTES@)))
     (local.set $args (call $allocate (i32.const 24)))
     ;; Strings of ruby-init need their NUL inside the length.
     (i32.store offset=0 (local.get $args) (call $copy (i32.const @ARG0_AT@) (i32.const @ARG0_SIZE@)))
@@ -79,6 +91,7 @@
   (func (export "wizer.initialize")
     (global.set $sealing (i32.const 1))
     (call $boot)
+    (memory.fill (global.get $arena) (i32.const 0) (i32.const @ARENA_BYTES@))
     (global.set $sealing (i32.const 0)))
 
   (func $hex_digit (param $value i32) (result i32)
@@ -146,6 +159,85 @@
       (call $call_method (global.get $worker) (global.get $run_as_main) (local.get $args) (i32.const 2)))
     ;; run_as_main ends in exit!; coming here means that the boot itself failed.
     (call $proc_exit (i32.const 70)))
+
+  ;; == The saved stack
+  ;;
+  ;; WebAssembly cannot look at its own stack, nor leave it but by returning; so CRuby is built with Asyncify:
+  ;; all functions return, saving their local variables to a buffer, and are called again. That is done for
+  ;; each collection of garbage, each setjmp, each fiber. CRuby's buffers hold @BUFFER_BYTES@ bytes, and nothing
+  ;; keeps a deeper stack from writing past their end; this is noticed afterwards, by a trap. Here the stack is
+  ;; saved to a large arena instead, and then moved to where there is room: to CRuby's buffer, or to a block.
+  ;; A buffer begins with two words: the end of what it holds, and its own end.
+
+  ;; Called first in asyncify_start_unwind.
+  (func (export "before_unwind") (param $to i32)
+    (if (i32.eqz (global.get $arena)) (then (return)))
+    (global.set $buffer (local.get $to))
+    (global.set $top (i32.load offset=0 (local.get $to)))
+    (global.set $end (i32.load offset=4 (local.get $to)))
+    (i32.store offset=0 (local.get $to) (global.get $arena))
+    (i32.store offset=4 (local.get $to) (i32.add (global.get $arena) (i32.const @ARENA_BYTES@))))
+
+  ;; Called first in asyncify_stop_unwind. Where a host's stack is larger than the arena, what lay behind it is
+  ;; overwritten by now: say so, and trap, as other hosts do where their stack ends.
+  (func (export "before_stop_unwind")
+    (if (i32.eqz (global.get $buffer)) (then (return)))
+    (if (i32.le_u (i32.load (global.get $buffer)) (i32.load offset=4 (global.get $buffer))) (then (return)))
+    (memory.init $text
+      (i32.add (global.get $arena) (i32.const 12)) (i32.const @DEEP_AT@) (i32.const @DEEP_SIZE@))
+    (i32.store offset=0 (global.get $arena) (i32.add (global.get $arena) (i32.const 12)))
+    (i32.store offset=4 (global.get $arena) (i32.const @DEEP_SIZE@))
+    (drop
+      (call $fd_write
+        (i32.const 2) (global.get $arena) (i32.const 1) (i32.add (global.get $arena) (i32.const 8))))
+    (unreachable))
+
+  ;; Called last in asyncify_stop_unwind, which also ends what was never unwound.
+  (func (export "after_unwind")
+    (local $size i32)
+    (if (i32.eqz (global.get $buffer)) (then (return)))
+    (local.set $size (i32.sub (i32.load (global.get $buffer)) (global.get $arena)))
+    (if (i32.gt_u (local.get $size) (i32.sub (global.get $end) (global.get $top)))
+      (then
+        (global.set $top (call $block (global.get $buffer) (local.get $size)))
+        ;; The collector takes all up to the end for references: there is nothing behind the stack.
+        (global.set $end (i32.add (global.get $top) (local.get $size)))))
+    (memory.copy (global.get $top) (global.get $arena) (local.get $size))
+    (i32.store offset=0 (global.get $buffer) (i32.add (global.get $top) (local.get $size)))
+    (i32.store offset=4 (global.get $buffer) (global.get $end))
+    (global.set $buffer (i32.const 0)))
+
+  ;; Returns memory of this size for a buffer, which keeps it until it is asked for more or is seen to be gone.
+  ;; Each entry of the table has three words: the buffer, its block, the block's size.
+  (func $block (param $for i32) (param $size i32) (result i32)
+    (local $entry i32) (local $stale i32)
+    (local.set $entry (i32.sub (global.get $arena) (i32.const @TABLE_BYTES@)))
+    (block $found
+      (loop $next
+        (br_if $found (i32.eq (i32.load (local.get $entry)) (local.get $for)))
+        ;; Buffers have no end that we could see: one that does not point into its block any more is gone.
+        (if (i32.eqz (local.get $stale))
+          (then
+            (if (i32.or
+                  (i32.eqz (i32.load (local.get $entry)))
+                  (i32.gt_u
+                    (i32.sub (i32.load (i32.load (local.get $entry))) (i32.load offset=4 (local.get $entry)))
+                    (i32.load offset=8 (local.get $entry))))
+              (then (local.set $stale (local.get $entry))))))
+        (local.set $entry (i32.add (local.get $entry) (i32.const 12)))
+        (br_if $next (i32.lt_u (local.get $entry) (global.get $arena))))
+      ;; None of them is gone: this block is never given back.
+      (if (i32.eqz (local.get $stale)) (then (return (call $allocate (local.get $size)))))
+      (local.set $entry (local.get $stale)))
+    (i32.store offset=0 (local.get $entry) (local.get $for))
+    (if (i32.lt_u (i32.load offset=8 (local.get $entry)) (local.get $size))
+      (then
+        (i32.store offset=4 (local.get $entry)
+          (call $realloc
+            (i32.load offset=4 (local.get $entry)) (i32.load offset=8 (local.get $entry))
+            (i32.const 8) (local.get $size)))
+        (i32.store offset=8 (local.get $entry) (local.get $size))))
+    (i32.load offset=4 (local.get $entry)))
 
   ;; == What ruby.wasm calls instead of the host's functions of the same names
 

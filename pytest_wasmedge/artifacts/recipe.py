@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from pytest_wasmedge.artifacts import sections
-from pytest_wasmedge.artifacts.driver import FOREIGN, INITIALIZE, INTERPOSED, START, driver_wat, stub_wat
+from pytest_wasmedge.artifacts.driver import (
+    CALLED_FIRST,
+    CALLED_LAST,
+    FOREIGN,
+    INITIALIZE,
+    INTERPOSED,
+    START,
+    driver_wat,
+    stub_wat,
+)
 from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.provision.pins import pin
@@ -110,6 +119,12 @@ def _merge(scratch: Path, tools: Tools, package_file: str) -> Path:
         pairs += [str(part), name]
     merged = scratch / "merged.wasm"
     _run([str(tools.node), str(tools.binaryen / "bin" / "wasm-merge"), *_FEATURES, *pairs, "-o", str(merged)])
+    module = merged.read_bytes()
+    for name, called in CALLED_FIRST.items():
+        module = sections.with_call_before(module, name, called)
+    for name, called in CALLED_LAST.items():
+        module = sections.with_call_after(module, name, called)
+    merged.write_bytes(module)
     _trim(merged, frozenset({"memory", START, INITIALIZE}))
     return merged
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_wasmedge.artifacts.binary import (
@@ -18,8 +18,11 @@ from pytest_wasmedge.artifacts.binary import (
 from pytest_wasmedge.errors import ArtifactError
 
 _HEADER = MAGIC + b"\x01\0\0\0"
-_TYPES, _IMPORTS, _FUNCTIONS, _EXPORTS = map(SECTIONS.index, ("type", "import", "function", "export"))
+_TYPES, _IMPORTS, _FUNCTIONS, _EXPORTS, _CODE = map(
+    SECTIONS.index, ("type", "import", "function", "export", "code")
+)
 _FUNCTION = 0x60
+_LOCAL_GET, _CALL = 0x20, 0x10
 _VALUE_TYPES = {
     0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref",
 }  # fmt: skip
@@ -167,6 +170,65 @@ def keep_exports(module: bytes, names: frozenset[str]) -> bytes:
     entries = [one for one in exports(module) if one.name in names]
     content = (encode_name(one.name) + bytes([one.kind]) + encode_number(one.index) for one in entries)
     return with_section(module, _EXPORTS, encode_number(len(entries)) + b"".join(content))
+
+
+def with_call_before(module: bytes, name: str, called: str) -> bytes:
+    """Return the module whose exported function ``name`` first calls the export ``called`` with its own parameters.
+
+    Raises ArtifactError if the module does not export both.
+    """
+    function, other = _exported(module, name), _exported(module, called)
+    params = (type_of(module, function) or ((), ()))[0]
+    call = b"".join(bytes([_LOCAL_GET]) + encode_number(number) for number in range(len(params)))
+    call += bytes([_CALL]) + encode_number(other.index)
+
+    def edited(body: bytes) -> bytes:
+        reader = Reader(body, 0, len(body), "code", "the module")
+        for _ in range(reader.number()):  # local variables: how many, and their type
+            reader.number()
+            reader.value_type()
+        return body[: reader.at] + call + body[reader.at :]
+
+    return _with_body(module, function, edited)
+
+
+def with_call_after(module: bytes, name: str, called: str) -> bytes:
+    """Return the module whose exported function ``name``, which returns nothing, calls the export ``called`` last.
+
+    It is not called where the function ends by ``return``. Raises ArtifactError if the module does not export both.
+    """
+    call = bytes([_CALL]) + encode_number(_exported(module, called).index)
+    return _with_body(module, _exported(module, name), lambda body: body[:-1] + call + body[-1:])
+
+
+def _exported(module: bytes, name: str) -> Export:
+    for one in exports(module):
+        if one.name == name and KINDS[one.kind] == "function":
+            return one
+    raise ArtifactError(
+        f"the module exports no function {name}, which the recipe changes; "
+        "check that the build tools are the pinned ones (pytest-wasmedge install)."
+    )
+
+
+def _with_body(module: bytes, function: Export, edit: Callable[[bytes], bytes]) -> bytes:
+    imported = sum(KINDS[one.kind] == "function" for one in imports(module, typed=False))
+    content = bytearray()
+    for section, reader in _contents(module):
+        if section == _CODE:
+            count = reader.number()
+            content += encode_number(count)
+            for number in range(count):
+                start = reader.at
+                size = reader.number()
+                body = module[reader.at : reader.at + size]
+                reader.at += size
+                if number + imported == function.index:
+                    body = edit(body)
+                    content += encode_number(len(body)) + body
+                else:
+                    content += module[start : reader.at]
+    return with_section(module, _CODE, bytes(content))
 
 
 def _contents(module: bytes) -> Iterator[tuple[int, Reader]]:

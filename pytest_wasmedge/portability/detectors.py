@@ -76,6 +76,12 @@ _RUBY_OBJECT = (
     r":0x[0-9a-f]{1,16}"
 )
 
+# The files in `<internal:…>` that CRuby 3.0 to 4.0 has. It names files of libraries so, too, but those are paths.
+_RUBY_INTERNAL = (
+    "array|ast|dir|gc|gem_prelude|hash|io|jit_hook|jit_undef|kernel|marshal|nilclass|numeric|pack|pathname_builtin"
+    "|prelude|ractor|rjit|rjit_c|symbol|thread_sync|timev|trace_point|warning|yjit|yjit_hook|zjit"
+)
+
 # Every pattern begins with a literal, or with a lookbehind that rarely matches, and bounds its repetitions: none
 # takes more than linear time.
 DETECTORS: tuple[Detector, ...] = (
@@ -111,6 +117,19 @@ DETECTORS: tuple[Detector, ...] = (
         [".rs:", ".cc:", ".cpp:", "Assertion failed: "],
         r"(?<![\w./\\-])[\w./\\-]{1,200}\.(?:rs|cc|cpp):\d{1,9}(?::\d{1,9})?"
         r"|Assertion failed: [^\n]{0,200}\([\w./\\-]{1,200}: \w{1,100}: \d{1,9}\)",
+    ),
+    # The same, of C: as CRuby, libc and debuggers word it, so that something follows the number.
+    Detector(
+        "C source position",
+        [".c:", ".h:"],
+        r"(?<![\w./\\-])(?P<word>[\w./\\-]{1,200}\.[ch]):\d{1,9}(?=[:)\r]|$)",
+    ),
+    # The file name of code that belongs to an artifact, not to its guest. CRuby gives such names to those of its own
+    # methods that are written in Ruby: they are the language's.
+    Detector(
+        "frame of the artifact",
+        ["<internal:"],
+        rf"<internal:(?!(?:{_RUBY_INTERNAL})>)\w{{1,100}}>(?::\d{{1,9}})?",
     ),
     Detector(
         "host path",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from wasmtime import Engine, Module, wat2wasm
+from wasmtime import Engine, Func, FuncType, Instance, Module, Store, ValType, wat2wasm
 
 from pytest_wasmedge.artifacts import sections
 from pytest_wasmedge.errors import ArtifactError
@@ -58,6 +58,37 @@ def test_keeping_exports_drops_the_others(module: bytes) -> None:
     assert set(sections.exports(edited)) < set(sections.exports(module))
     assert sections.imports(edited) == sections.imports(module)
     Module(Engine(), edited)
+
+
+def test_functions_call_others_first_and_last() -> None:
+    """A call is added before and after what a function does, whatever stands around it in the module."""
+    module = bytes(
+        wat2wasm("""(module
+          (import "host" "note" (func $note (param i32)))
+          (func (export "first") (param i32 i32) (call $note (i32.add (local.get 0) (local.get 1))))
+          (func (export "work") (param i32 i32) (local i64 f32)
+            (if (local.get 0) (then (call $note (i32.const 2)))))
+          (func (export "last") (call $note (i32.const 3))))""")
+    )
+    edited = sections.with_call_before(module, "work", "first")
+    edited = sections.with_call_after(edited, "work", "last")
+
+    noted: list[int] = []
+    store = Store(Engine())
+    note = Func(store, FuncType([ValType.i32()], []), noted.append)
+    instance = Instance(store, Module(store.engine, edited), [note])
+    work = instance.exports(store)["work"]
+    assert isinstance(work, Func)
+    work(store, 40, 1)
+    work(store, 0, 7)
+    assert noted == [41, 2, 3, 7, 3]
+    assert sections.exports(edited) == sections.exports(module)
+
+
+def test_a_function_that_is_not_there_cannot_call(module: bytes) -> None:
+    """The message names it, and what to do."""
+    with pytest.raises(ArtifactError, match=r"no function walk, which.*pytest-wasmedge install"):
+        sections.with_call_before(module, "walk", "run")
 
 
 def test_a_module_without_imports_or_exports_has_none() -> None:

@@ -201,6 +201,52 @@ def test_top_level_return_ends_the_program(host: Host) -> None:
     assert run(host, "at_exit { puts 2 }\nputs 1\nreturn\nputs 3") == ("1\n2\n", "", 0)
 
 
+NESTED = "p(/(?:a+)+$/ =~ 'a')"
+NESTED_WARNING = "warning: regular expression has redundant nested repeat operator '+': /(?:a+)+$/\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "stderr"),
+    [
+        (NESTED, f"main.rb:1: {NESTED_WARNING}"),
+        (f"x = <<A\n__END__\nA\n{NESTED}", f"main.rb:4: {NESTED_WARNING}"),
+        (f"{NESTED}\n__END__\nx", f"main.rb:1: {NESTED_WARNING}"),
+        (f"at_exit {{ }}\n{NESTED}; return", f"main.rb:2: {NESTED_WARNING}"),
+        ("return 1", "main.rb: warning: argument of top-level return is ignored\n"),
+        ("return 1\n__END__\n", "main.rb: warning: argument of top-level return is ignored\n"),
+    ],
+)
+def test_the_compiler_warns_once_and_names_the_program(host: Host, source: str, stderr: str) -> None:
+    """However often the boot compiles and loads a program, its warnings come once, without the boot's name."""
+    assert run(host, source)[1:] == (stderr, 0)
+
+
+def test_nothing_is_left_of_how_warnings_are_read(host: Host) -> None:
+    """The program sees `Warning` and `$VERBOSE` as they are natively."""
+    source = "p Warning.singleton_class.instance_methods(false), Warning.method(:warn).owner, $VERBOSE"
+
+    assert run(host, source) == ("[:categories, :[], :[]=]\nWarning\nfalse\n", "", 0)
+
+
+def test_a_deadlock_is_reported_without_the_boot(host: Host) -> None:
+    """CRuby lists all frames of a thread itself."""
+    _, stderr, status = run(host, "Queue.new.pop")
+
+    assert (stderr.splitlines()[0], status) == (
+        "main.rb:1:in 'Thread::Queue#pop': No live threads left. Deadlock? (fatal)",
+        1,
+    )
+    assert "internal" not in stderr
+
+
+def test_a_level_that_is_no_number(host: Host) -> None:
+    """`caller` refuses it in CRuby's words."""
+    assert run(host, "caller('x')")[1] == (
+        "main.rb:1:in 'Kernel#caller': no implicit conversion of String into Integer (TypeError)\n"
+        "\tfrom main.rb:1:in '<main>'\n"
+    )
+
+
 def test_the_program_is_the_main_program(host: Host) -> None:
     """Names, self and scope are those of a main program; nothing of the boot can be seen."""
     source = """
@@ -356,3 +402,35 @@ def test_stack_overflow_can_be_rescued(host: Host) -> None:
     """
 
     assert run(host, source) == ("stack level too deep\nmain.rb:10:in '<main>'\n", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("source", "stdout"),
+    [
+        ("1.times { " * 60 + "p 1" + " }" * 60, "1"),
+        ("def f(n) = n == 0 ? GC.start : [n].each { f(_1 - 1) }\nf(120); p 1", "1"),
+        ("a = []; 200.times { a = [a] }; p a.inspect.size, a.flatten", "402\n[]"),
+        (
+            "def f(n) = n == 0 ? raise('x') : [2, 1].sort_by { f(n - 1) }\nputs((f(100) rescue $!.message))",
+            "x",
+        ),
+        ("def f(n) = n == 0 ? 0 : [n].each { |x| return f(x - 1) }\np((f(120) rescue $!))", "0"),
+        ("a = [1]; 200.times { a = [a] }; p a.join", '"1"'),
+    ],
+)
+def test_what_is_deep_is_saved_whole(host: Host, source: str, stdout: str) -> None:
+    """Collections, exceptions and compilers work at depths whose stack is larger than CRuby's buffers for it."""
+    assert run(host, source) == (stdout + "\n", "", 0)
+
+
+def test_deep_fibers_keep_their_stacks(host: Host) -> None:
+    """Each of many fibers that wait at a depth goes on where it was, several times."""
+    source = """
+        def f(n, id) = n == 0 ? (Fiber.yield; Fiber.yield; id) : [id].sort_by { |x| x }.map { |x| x + f(n - 1, id) }[0]
+        GC.disable
+        fibers = Array.new(20) { |id| Fiber.new { f(40 + id, id.to_s) } }
+        2.times { fibers.each(&:resume) }
+        p fibers.map(&:resume) == Array.new(20) { |id| id.to_s * (41 + id) }
+    """
+
+    assert run(host, source) == ("true\n", "", 0)

@@ -30,6 +30,13 @@ PLANTED = [
     ("Rust panic", "called `Option::unwrap()` on a `None` value", None),
     ("native source position", "failed in crates/runtime/src/vm.rs:120:9", "crates/runtime/src/vm.rs:120:9"),
     ("native source position", "Assertion failed: p != NULL (gc.c: mark: 12)", None),
+    ("C source position", "Assertion Failed: vm.c:412:rb_vm_call: cfp", "vm.c:412"),
+    ("C source position", "malloc.c:2379: sysmalloc: broken", "malloc.c:2379"),
+    ("C source position", "#3 mark (objspace=0) at ../../gc/default.c:91", "../../gc/default.c:91"),
+    ("C source position", "[BUG] unreachable (include/ruby/value.h:17)", "include/ruby/value.h:17"),
+    ("frame of the artifact", "<internal:worker>:159: warning: x", "<internal:worker>:159"),
+    ("frame of the artifact", "main.rb:1:in 'f'\n\tfrom <internal:boot>:2:in 'run'", "<internal:boot>:2"),
+    ("frame of the artifact", "#<Method: Kernel#caller() <internal:worker>:58>", None),
     ("host path", "cannot open /home/anna/dist/ruby.wasm", "/home/anna/dist/ruby.wasm"),
     ("host path", "from /Users/anna/x.rb:3:in 'f'", "/Users/anna/x.rb"),
     ("host path", "'/tmp/tmpab12/main.rb' is gone", "/tmp/tmpab12/main.rb"),
@@ -88,6 +95,12 @@ CLEAN = [
     "main.rb:1:in 'Integer#/': divided by 0 (ZeroDivisionError)",
     "<internal:kernel>:168:in 'Kernel#loop'",
     "<internal:/usr/local/lib/ruby/4.0.0/rubygems/core_ext/kernel_require.rb>:136:in 'Kernel#require'",
+    "<internal:prelude>:5:in 'Binding#irb'",
+    "#<Method: Object(Kernel)#loop() <internal:kernel>:150>",
+    "<internal:",
+    "main.rb:3:in 'A.c': 12 (RuntimeError)",
+    "a.c: 12, b.h:x",
+    "abc:12: see a.cs:4: and a.ch:5:",
     "/usr/lib/ruby/vendor_ruby",
     "No such file or directory @ rb_sysopen - nope.txt (Errno::ENOENT)",
     "https://example.org/home/anna/tmp/x",
@@ -211,6 +224,14 @@ def test_a_program_may_name_a_folder_itself() -> None:
     assert [leak.text for leak in leaks_in("No such file - /home/a.txt", source)] == ["/home/a.txt"]
 
 
+def test_a_program_may_name_a_c_file_itself() -> None:
+    """Positions in a file that the source names are its own, whatever the line; those in others are not."""
+    source = b'lines.each { |n| puts "parse.c:#{n}: here" }'
+
+    assert leaks_in("parse.c:120: here", source) == ()
+    assert [leak.text for leak in leaks_in("array.c:120: here", source)] == ["array.c:120"]
+
+
 def test_a_program_may_replace_characters() -> None:
     """U+FFFD is no leak where the source makes it."""
     assert leaks_in("a\ufffd", b'puts "a\\xff".scrub') == ()
@@ -273,9 +294,9 @@ def test_few_of_each_kind_are_reported() -> None:
 
 
 BAIT = [
-    "#<Object:0x0000a1b2c3d4>\n", "0x", "#<", "#<a", "#<#<Class:0x1>", "a", "a/", "a.rs:", "A {", "{ ", "{\n",
+    "#<Object:0x0000a1b2c3d4>\n", "0x", "#<", "#<a", "#<#<Class:0x1>", "a", "a/", "a.rs:", "a.c:", "A {", "{ ", "{\n",
     " ", "\t at ", "    at x\n", "@http:", "/tmp", "/home//", "C:\\", "node_modules", "wasm ", "wasmtime_",
-    "RuntimeError: ", "thread '", "Assertion failed: (", ": None", "Some(", "\x1b", "Ã©",
+    "<internal:", "RuntimeError: ", "thread '", "Assertion failed: (", ": None", "Some(", "\x1b", "Ã©",
 ]  # fmt: skip
 
 
