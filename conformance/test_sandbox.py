@@ -130,7 +130,7 @@ def test_large_and_deep_files_are_whole(ask: Asking, tmp_path: Path) -> None:
     large = b"0123456789abcde\n" * 12_345
     (below / "large.txt").write_bytes(large)
     (granted / "empty").mkdir()
-    files = {
+    files: dict[str, bytes | str | None] = {
         "/data/given.txt": b"given",
         "/data/empty": None,
         "/data/below": None,
@@ -140,8 +140,8 @@ def test_large_and_deep_files_are_whole(ask: Asking, tmp_path: Path) -> None:
     lost = "the host cuts files, or leaves out what lies in folders below"
     asked = {"/data": granted}
     ask(b"peek below/deeper/large.txt\n", b"0 \n" + large, preopens=asked, files=files, meaning=lost)
-    made = {"/data/below/made.txt": large[::-1]}
-    ask(b"new below/made.txt\n" + large[::-1], b"0 \n", preopens=asked, files=files | made, meaning=lost)
+    files["/data/below/made.txt"] = large[::-1]
+    ask(b"new below/made.txt\n" + large[::-1], b"0 \n", preopens=asked, files=files, meaning=lost)
 
 
 def test_each_of_two_folders_has_its_own_name(ask: Asking, tmp_path: Path) -> None:
