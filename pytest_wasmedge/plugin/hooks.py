@@ -77,11 +77,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def _has_ceilings(config: pytest.Config) -> bool:
     """Return whether this run is to judge ceilings of the contract by tests of its own.
 
-    Not if it names single tests, or has the suite among its folders, a checkout's own for example.
+    Not if it names single tests, or has the suite or a file of it among its arguments, a checkout's own for example.
     """
     places = [config.invocation_params.dir / arg for arg in config.args]
     # A file that nobody else has by this name.
-    suites = [each for each in places if (each / "test_wasi_testsuite.py").is_file()]
+    suites = [
+        each
+        for each in places
+        if ((each.parent if each.is_file() else each) / "test_wasi_testsuite.py").is_file()
+    ]
     if suites or any("::" in arg for arg in config.args):
         return False
     with _usage_errors():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -409,3 +411,21 @@ def test_every_kind_of_host_is_compared(project: pytest.Pytester) -> None:
     # test_named runs twice, and asks the same again.
     result.assert_outcomes(passed=3)
     assert "3 outcomes compared on 3 runtimes with the baseline base" in result.stdout.str()
+
+
+def test_a_file_of_the_suite_can_be_named() -> None:
+    """In a checkout with a contract, what is named is collected, and not the ceilings instead."""
+    root = Path(__file__).parents[2]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "conformance/test_stdout.py",
+        "--runtimes=wasmtime",
+        "--collect-only",
+        "-q",
+    ]
+    said = subprocess.run(argv, cwd=root, capture_output=True, text=True, check=False).stdout
+
+    assert "conformance/test_stdout.py::test_puts_ends_with_one_newline[wasmtime]" in said
+    assert "test_contract.py" not in said
