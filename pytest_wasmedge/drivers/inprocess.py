@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from pytest_wasmedge.drivers.folders import lent
+from pytest_wasmedge.drivers.memory_files import MemoryFiles
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import Ending, Host, Invocation, Outcome, Timings, host_failed, timed_out
 
@@ -87,7 +88,8 @@ class Run:
     """One invocation under way: the guest's output so far, and its deadline.
 
     ``clock_zero_ns`` is the start of the guest's monotonic clock. ``stopping`` ends its sleep early. ``overslept`` is
-    set when that or the deadline ended a sleep: what the guest does afterwards does not count.
+    set when that or the deadline ended a sleep: what the guest does afterwards does not count. ``files`` are where an
+    engine writes the output that does not come by `write`.
     """
 
     invocation: Invocation
@@ -96,6 +98,7 @@ class Run:
     deadline_s: float = 0.0
     clock_zero_ns: int = 0
     overslept: bool = False
+    files: MemoryFiles | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
@@ -110,6 +113,13 @@ class Run:
             return False
         stream += data
         return True
+
+    def keep(self, stdout: bytes, stderr: bytes) -> None:
+        """Keep all output at once, as far as the limit allows."""
+        limit = self.output_bytes_left
+        self.output_bytes_left -= len(stdout) + len(stderr)
+        self.stdout += stdout[:limit]
+        self.stderr += stderr[: max(0, limit - len(stdout))]
 
 
 class InProcessHost(Host):

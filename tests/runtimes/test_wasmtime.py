@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -13,12 +14,16 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.drivers.inprocess import Run
-from pytest_wasmedge.model import Ending, exited, timed_out
+from pytest_wasmedge.drivers.memory_files import AVAILABLE
+from pytest_wasmedge.model import Ending, exited, host_failed, timed_out
 from pytest_wasmedge.runtimes.wasmtime import WasmtimeHost
 from tests import wat
 from tests.runtimes.conftest import Start
 
 HOUR_NS = 3_600_000_000_000
+DESCRIPTORS = Path("/proc/self/fd")
+
+in_memory = pytest.mark.skipif(not AVAILABLE, reason="this system has no files in memory that have a path")
 
 
 def polls(
@@ -87,6 +92,56 @@ def test_woken_by_the_deadline_is_over(start: Start) -> None:
 
         assert outcome.ending == timed_out()
         assert outcome.stdout == b""
+
+
+@in_memory
+def test_output_takes_no_python(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where files can be in memory a write of the guest calls nothing of ours: a million would take half a minute."""
+    monkeypatch.setattr(Run, "write", None)
+
+    assert start("wasmtime", wat.ECHO).run(b"x" * 100_000).stdout == b"x" * 100_000
+
+
+@pytest.mark.parametrize(
+    "program", [wat.ECHO, wat.WRITES_AND_SPINS, wat.sleeps(3600), wat.reports_and_traps("late")]
+)
+def test_without_files_in_memory(start: Start, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Other systems have no such files: there the output is the same, by a call for each write."""
+    host = start("wasmtime", program)
+    outcome = host.run(b"ab", timeout_s=0.2)
+    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmtime.AVAILABLE", False)
+
+    assert host.run(b"ab", timeout_s=0.2) == outcome
+
+
+@in_memory
+def test_no_file_is_left_open(start: Start) -> None:
+    """An invocation leaves no descriptor behind, however it ends."""
+    hosts = [start("wasmtime", program) for program in (wat.ECHO, wat.SPIN, wat.TRAP)]
+    for host in hosts:
+        host.run(timeout_s=0.1)
+    before = len(list(DESCRIPTORS.iterdir()))
+    for host in hosts:
+        host.run(timeout_s=0.1)
+
+    assert len(list(DESCRIPTORS.iterdir())) == before
+
+
+@in_memory
+def test_no_descriptor_for_the_output(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process without a free descriptor hears so, and what to do; the host goes on."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    host = start("wasmtime", wat.ECHO)
+    with monkeypatch.context() as without:
+        without.setattr(os, "memfd_create", refuse)
+        ending = host.run().ending
+
+    assert ending == host_failed()
+    assert "Too many open files; let this process have more open files (ulimit -n)" in ending.detail
+    assert host.run(b"x").stdout == b"x"
 
 
 def interrupt_when_it_runs(host: WasmtimeHost, monkeypatch: pytest.MonkeyPatch) -> None:
