@@ -76,9 +76,9 @@ faults: .venv/.installed
 
 # Every test of the suite under every fault of the catalogue: half an hour on an idle machine. Afterwards a selfcheck knows
 # which tests to run under each.
-## faults-table: docs/faults.md, which test of the suite catches which fault (half an hour)
+## faults-table: docs/faults.md, which test of the suite catches which fault (a quarter of an hour)
 faults-table: .venv/.installed
-	-$(BIN)/pytest-wasmedge selfcheck --all-tests -n 2 --write docs/faults.md \
+	-$(BIN)/pytest-wasmedge selfcheck --tests=each -n 2 --write docs/faults.md \
 	  --write-tests pytest_wasmedge/testing/caught_by.json
 
 # The plugin's own tests.

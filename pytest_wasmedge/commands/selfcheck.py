@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import tomlkit
 
@@ -20,7 +21,7 @@ from pytest_wasmedge.provision.files import whole
 from pytest_wasmedge.runtimes import DEFAULT
 from pytest_wasmedge.testing import FAULTS, Fault
 from pytest_wasmedge.testing.catalogue import find_fault
-from pytest_wasmedge.testing.matrix import Matrix, catching, read
+from pytest_wasmedge.testing.matrix import Matrix, Tests, catching, read
 from pytest_wasmedge.testing.page import lines, page
 
 #: How often progress is shown.
@@ -33,7 +34,7 @@ _CONTRACT = "portability.toml"
 
 
 def selfcheck(
-    runtime: str, faults: Sequence[Fault], *, all_tests: bool, workers: int, progress: Progress
+    runtime: str, faults: Sequence[Fault], *, tests: Tests = "known", workers: int, progress: Progress
 ) -> Matrix:
     """Run the bundled suite on this runtime, without a fault and under each, in one pytest run.
 
@@ -45,7 +46,7 @@ def selfcheck(
         asked = {
             "runtime": runtime,
             "faults": {fault.name: fault.caught_by for fault in faults},
-            "all_tests": all_tests,
+            "which": tests,
             "all_clean": len(faults) == len(FAULTS),
         }
         plan.write_text(json.dumps({**asked, "results": str(results)}), "utf-8")
@@ -136,19 +137,20 @@ def add_to(commands: Subparsers) -> None:
         help="plant this one alone; repeatable (default: all)",
     )
     parser.add_argument(
-        "--all-tests",
-        action="store_true",
-        help="run every test under every fault, which takes long (default: those that are known to catch it, until "
-        "one does)",
+        "--tests",
+        choices=get_args(Tests),
+        default="known",
+        help="which run under a fault: those that are known to catch it, until one does (default); these and one case "
+        "of each other test; or all, which takes hours",
     )
     parser.add_argument(
-        "--write", type=Path, metavar="PATH", help="write the page on all faults; needs --all-tests"
+        "--write", type=Path, metavar="PATH", help="write the page on all faults; not with known tests alone"
     )
     parser.add_argument(
         "--write-tests",
         type=Path,
         metavar="PATH",
-        help="write which tests catch each fault; needs --all-tests",
+        help="write which tests catch each fault; not with known tests alone",
     )
     parser.add_argument("--list", action="store_true", help="list the faults, and run nothing")
     parser.add_argument(
@@ -167,16 +169,14 @@ def run(options: argparse.Namespace) -> int:
         return 0
     written = {"--write": options.write, "--write-tests": options.write_tests}
     for option, path in written.items():
-        if path is not None and not (options.all_tests and not options.fault):
+        if path is not None and (options.tests == "known" or options.fault):
             options.usage_error(
-                f"{option} tells of all tests and all faults: it needs --all-tests, and no --fault"
+                f"{option} tells of all tests and all faults: it needs --tests=each or all, and no --fault"
             )
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             raise WasmEdgeError(f"{option} {path} is no place for a file; name the file to write.")
     with progress_on(console) as progress:
-        matrix = selfcheck(
-            options.runtime, faults, all_tests=options.all_tests, workers=options.n, progress=progress
-        )
+        matrix = selfcheck(options.runtime, faults, tests=options.tests, workers=options.n, progress=progress)
     if options.write_tests:
         # What cannot show on this runtime is known from another one.
         elsewhere = {name: FAULTS[name].caught_by for name in matrix.not_on}

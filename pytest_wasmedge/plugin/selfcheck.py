@@ -23,7 +23,15 @@ from pytest_wasmedge.portability.excerpt import cut, printable
 from pytest_wasmedge.runtimes import merge, select
 from pytest_wasmedge.testing import FAULTS, Fault, FaultyRuntime
 from pytest_wasmedge.testing.catalogue import find_fault
-from pytest_wasmedge.testing.matrix import Result, first_line, function_of, line_of, matches, names_kind
+from pytest_wasmedge.testing.matrix import (
+    Result,
+    Tests,
+    first_line,
+    function_of,
+    line_of,
+    matches,
+    names_kind,
+)
 from pytest_wasmedge.testing.shared import SharedRuntime
 
 _SAID = 160
@@ -44,7 +52,7 @@ class Plan:
         #: The tests that each fault is to be caught by.
         self.tests: dict[str, list[str]] = plan["faults"]
         self.faults: list[Fault] = [find_fault(name) for name in self.tests]
-        self.all_tests: bool = plan["all_tests"]
+        self.which: Tests = plan["which"]
         #: Whether the clean run is that of the whole suite, or of those tests alone that run under a fault.
         self.all_clean: bool = plan["all_clean"]
         self.results = Path(plan["results"])
@@ -66,9 +74,21 @@ class Plan:
         if fault.name in self.not_on or (measures and fault.kind != "latency"):
             return False
         wanted = self.tests[fault.name]
-        return self.all_tests or matches(
+        return self.which != "known" or matches(
             test, wanted if "[" in test else [*wanted, *map(function_of, wanted)]
         )
+
+    def is_one_of_each(self, fault: Fault, test: str, seen: set[str]) -> bool:
+        """True if a test is known to catch a fault, or is the first case of one of which no case is known to.
+
+        ``seen`` are the functions of earlier ones.
+        """
+        wanted, function = self.tests[fault.name], function_of(test)
+        if matches(test, wanted):
+            return True
+        first = function not in {*map(function_of, wanted), *seen}
+        seen.add(function)
+        return first
 
 
 _PLAN = pytest.StashKey[Plan]()
@@ -152,6 +172,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     plan = _plan(config)
     wanted: dict[str, list[pytest.Item]] = {}
+    seen: dict[str, set[str]] = {}
     clean: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
@@ -159,7 +180,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fault, test = plan.fault_of(runtime), test_of(item, runtime)
         if runtime == plan.runtime:
             clean.append(item)
-        elif fault is not None and plan.wants(fault, test, _measures(item)):
+        elif (
+            fault is not None
+            and plan.wants(fault, test, _measures(item))
+            and (plan.which != "each" or plan.is_one_of_each(fault, test, seen.setdefault(runtime, set())))
+        ):
             wanted.setdefault(runtime, []).append(item)
         else:
             left_out.append(item)
@@ -178,7 +203,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     plan = _plan(item.config)
-    if not plan.all_tests and params_of(item).get("wasm_runtime") in plan.caught:
+    if plan.which == "known" and params_of(item).get("wasm_runtime") in plan.caught:
         pytest.skip(_CAUGHT)
 
 

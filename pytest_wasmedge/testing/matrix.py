@@ -7,10 +7,12 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pytest_wasmedge.testing.fault import Fault
 
+#: Which tests run under a fault: those known to catch it, these and one case of each other test, or all.
+Tests: TypeAlias = Literal["known", "each", "all"]
 #: The most tests that `catching` names for one fault.
 _MOST_TESTS = 4
 

@@ -65,10 +65,10 @@ def _why_missed(matrix: Matrix, fault: Fault) -> str:
     if matrix.ran(fault.name):
         return f": {len(matrix.ran(fault.name))} tests ran, and none that passes without it failed"
     if not fault.caught_by:
-        return ": no test is known to catch it; --all-tests tries all"
+        return ": no test is known to catch it; --tests=each tries others"
     if any(each.fault == fault.name for each in matrix.results):
-        return ": the tests that are known to catch it skip here; --all-tests tries all"
-    return f": there is no test {' or '.join(fault.caught_by)} any more; --all-tests finds others"
+        return ": the tests that are known to catch it skip here; --tests=each tries others"
+    return f": there is no test {' or '.join(fault.caught_by)} any more; --tests=each finds others"
 
 
 def page(matrix: Matrix) -> str:

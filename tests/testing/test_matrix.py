@@ -139,7 +139,7 @@ def test_why_a_fault_was_missed() -> None:
     matrix = Matrix("host", (CUTS,), {}, tuple(CLEAN))
 
     assert [line for line, _ in lines(matrix)][1] == (
-        "streams     cuts  MISSED: no test is known to catch it; --all-tests tries all"
+        "streams     cuts  MISSED: no test is known to catch it; --tests=each tries others"
     )
 
 

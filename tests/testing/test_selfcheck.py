@@ -62,7 +62,9 @@ def test_missed(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     lines = capsys.readouterr().out.splitlines()
 
     assert status == 1
-    assert "clocks      clock_frozen  MISSED: no test is known to catch it; --all-tests tries all" in lines
+    assert (
+        "clocks      clock_frozen  MISSED: no test is known to catch it; --tests=each tries others" in lines
+    )
     assert lines[-1].startswith("1 of 2 faults caught; 1 missed")
 
 
@@ -87,13 +89,13 @@ def test_a_runtime_that_fails_without_a_fault(here: Path, capsys: pytest.Capture
             "unknown runtime 'wasmtme'. Did you mean wasmtime?",
         ),
         (["--runtime=all", "--fault=status_zero"], 1, "all names "),
-        (["--write=page.md"], 2, "--write tells of all tests and all faults: it needs --all-tests"),
+        (["--write=page.md"], 2, "--write tells of all tests and all faults: it needs --tests=each or all"),
         (
-            ["--write-tests=x", "--all-tests", "--fault=status_zero"],
+            ["--write-tests=x", "--tests=all", "--fault=status_zero"],
             2,
-            "it needs --all-tests, and no --fault",
+            "it needs --tests=each or all, and no --fault",
         ),
-        (["--write=missing/page.md", "--all-tests"], 1, "--write missing/page.md is no place for a file"),
+        (["--write=missing/page.md", "--tests=all"], 1, "--write missing/page.md is no place for a file"),
         (["-n", "0"], 2, "0 is too few"),
     ],
 )
@@ -139,7 +141,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_control_c_is_quiet(here: Path) -> None:
     """Ctrl-C ends the run under way, and says one line."""
-    command = [sys.executable, "-m", "pytest_wasmedge.commands.cli", "selfcheck", "--all-tests"]
+    command = [sys.executable, "-m", "pytest_wasmedge.commands.cli", "selfcheck", "--tests=all"]
     env = {**os.environ, "TMPDIR": str(here)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=here, env=env)
     until_s = time.monotonic() + 60
