@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers wasi-table clean
+.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers depths wasi-table clean
 
 ## help: this list
 help:
@@ -150,6 +150,11 @@ bench-clock: setup
 ## bench-workers: measurements with and without workers of pytest-xdist
 bench-workers: setup
 	$(BIN)/python -m benchmarks.workers
+
+# The table of docs/artifacts.md: where the host's stack ends, or memory, or 20 seconds.
+## depths: how deep programs of the built-in Ruby may go on each runtime
+depths: setup
+	$(BIN)/python -m benchmarks.depths
 
 ## clean: remove the environment and what tools left
 clean:
