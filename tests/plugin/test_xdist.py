@@ -158,7 +158,7 @@ def test_the_bundled_suite_is_collected_once(project: pytest.Pytester) -> None:
     passed = [line.split()[-1] for line in result.outlines if "PASSED" in line]
 
     assert result.ret == 0
-    assert len(passed) == len(set(passed)) == 4 * 8
+    assert len(passed) == len(set(passed)) == 4 * 11
 
 
 def test_a_measurement_is_alone(pytester: pytest.Pytester) -> None:
