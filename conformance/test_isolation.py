@@ -12,7 +12,7 @@ from conformance.asking import ANYTHING, Asking, holding
 from pytest_wasmedge.model import Host, exited, timed_out, trapped
 from pytest_wasmedge.portability.compare import assert_same
 
-AT_ONCE, ANY_GUESTS_AT_ONCE, WITNESSES_AT_ONCE = 48, 32, 64
+AT_ONCE, ANY_GUESTS_AT_ONCE, WITNESSES_AT_ONCE = 48, 16, 64
 #: For each of them: beside the others, an interpreter takes as long as all of them. It only ends what hangs.
 AT_ONCE_S = 300.0
 #: A host has served so many invocations before its isolation is checked once more.
@@ -147,8 +147,8 @@ def test_many_at_once_keep_apart(run: Asking) -> None:
 
 
 def test_any_guest_many_at_once(wasm_host: Host) -> None:
-    """Any guest answers 32 inputs at once, eight different ones, as it answers them one by one."""
-    alone = {stdin: wasm_host.run(stdin) for stdin in (b"input %d\n" % number for number in range(8))}
+    """Any guest answers 16 inputs at once, four different ones, as it answers them one by one."""
+    alone = {stdin: wasm_host.run(stdin) for stdin in (b"input %d\n" % number for number in range(4))}
     inputs = list(alone) * (ANY_GUESTS_AT_ONCE // len(alone))
 
     with ThreadPoolExecutor(ANY_GUESTS_AT_ONCE) as threads:
