@@ -34,11 +34,18 @@ _CONTRACT = "portability.toml"
 
 
 def selfcheck(
-    runtime: str, faults: Sequence[Fault], *, tests: Tests = "known", workers: int, progress: Progress
+    runtime: str,
+    faults: Sequence[Fault],
+    *,
+    tests: Tests = "known",
+    stops: bool = True,
+    workers: int,
+    progress: Progress,
 ) -> Matrix:
     """Run the bundled suite on this runtime, without a fault and under each, in one pytest run.
 
-    pytest starts in the working folder, so that a runtime of its conftest.py is found. Raises WasmEdgeError.
+    A fault ``stops`` at the first of its known tests that catches it. pytest starts in the working folder, so that a
+    runtime of its conftest.py is found. Raises WasmEdgeError.
     """
     with Workspace() as workspace:
         plan, results, log = (workspace.path / name for name in ("plan.json", "results.jsonl", "log.txt"))
@@ -47,6 +54,7 @@ def selfcheck(
             "runtime": runtime,
             "faults": {fault.name: fault.caught_by for fault in faults},
             "which": tests,
+            "stops": stops and tests == "known",
             "all_clean": len(faults) == len(FAULTS),
         }
         plan.write_text(json.dumps({**asked, "results": str(results)}), "utf-8")
@@ -144,7 +152,10 @@ def add_to(commands: Subparsers) -> None:
         "of each other test; or all, which takes hours",
     )
     parser.add_argument(
-        "--write", type=Path, metavar="PATH", help="write the page on all faults; not with known tests alone"
+        "--write",
+        type=Path,
+        metavar="PATH",
+        help="write the page on all faults, after all tests that are known to catch each",
     )
     parser.add_argument(
         "--write-tests",
@@ -169,21 +180,28 @@ def run(options: argparse.Namespace) -> int:
         return 0
     written = {"--write": options.write, "--write-tests": options.write_tests}
     for option, path in written.items():
-        if path is not None and (options.tests == "known" or options.fault):
-            options.usage_error(
-                f"{option} tells of all tests and all faults: it needs --tests=each or all, and no --fault"
-            )
+        if path is not None and options.fault:
+            options.usage_error(f"{option} tells of all faults: give no --fault")
+        if option == "--write-tests" and path is not None and options.tests == "known":
+            options.usage_error(f"{option} finds tests that are not known: it needs --tests=each or all")
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             raise WasmEdgeError(f"{option} {path} is no place for a file; name the file to write.")
     with progress_on(console) as progress:
-        matrix = selfcheck(options.runtime, faults, tests=options.tests, workers=options.n, progress=progress)
+        matrix = selfcheck(
+            options.runtime,
+            faults,
+            tests=options.tests,
+            stops=options.write is None,
+            workers=options.n,
+            progress=progress,
+        )
     if options.write_tests:
         # What cannot show on this runtime is known from another one.
         elsewhere = {name: FAULTS[name].caught_by for name in matrix.not_on}
-        tests = {name: found for name, found in {**elsewhere, **catching(matrix)}.items() if found}
-        _write(options.write_tests, json.dumps(tests, indent=1, sort_keys=True) + "\n")
+        catchers = {name: found for name, found in {**elsewhere, **catching(matrix)}.items() if found}
+        _write(options.write_tests, json.dumps(catchers, indent=1, sort_keys=True) + "\n")
     if options.write:
-        _write(options.write, page(matrix))
+        _write(options.write, page(matrix, options.tests))
     show(lines(matrix), console)
     return 0 if matrix.ok else 1
 

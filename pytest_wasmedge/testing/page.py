@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from pytest_wasmedge.testing.fault import KINDS, Fault
-from pytest_wasmedge.testing.matrix import Matrix, Result, function_of
+from pytest_wasmedge.testing.matrix import Matrix, Result, Tests, function_of
 
 _MOST_FUNCTIONS = 4
 _HEAD = """\
@@ -71,8 +71,11 @@ def _why_missed(matrix: Matrix, fault: Fault) -> str:
     return f": there is no test {' or '.join(fault.caught_by)} any more; --tests=each finds others"
 
 
-def page(matrix: Matrix) -> str:
-    """Return the page on all faults: no times, no paths, and always in the same order."""
+def page(matrix: Matrix, tests: Tests) -> str:
+    """Return the page on all faults: no times, no paths, and always in the same order.
+
+    Which tests alone catch a fault, and which catch none, is told only if others than the known ones ran.
+    """
     parts = [
         _HEAD,
         f"On {matrix.runtime}: {summary(matrix)}. The numbers in brackets are cases of one test.\n",
@@ -87,6 +90,12 @@ def page(matrix: Matrix) -> str:
                 f"| `{each.name}` | {_cell(each.sentence)} | {_cell(_tests(matrix, each))} |\n"
                 for each in faults
             ]
+    if tests == "known":
+        parts.append(
+            "\nUnder each fault there ran up to four tests that are known to catch it. `make faults-table` also runs\n"
+            "one case of every other test, and then lists here which alone catch a fault, and which catch none.\n"
+        )
+        return "".join(parts)
     only, others = sole_catchers(matrix), _others(matrix)
     parts.append("\n## Tests that alone catch a fault\n\n| test | faults |\n| --- | --- |\n")
     parts += [f"| `{test}` | {', '.join(f'`{name}`' for name in only[test])} |\n" for test in sorted(only)]

@@ -68,7 +68,7 @@ def test_lines() -> None:
 
 def test_page() -> None:
     """The page has faults by kind, then the tests: those that alone catch one, all others, those that catch none."""
-    text = page(MATRIX)
+    text = page(MATRIX, "each")
 
     assert (
         text.partition("\nOn host: ")[2]

@@ -163,7 +163,9 @@ export function run(module, { args, env, stdin, folders = [], timeoutMs, outputB
   let roots = [];
   try {
     const argv = [ARGV0, ...args];
-    const environ = env.map(([name, value]) => `${name}=${value}`);
+    // An object loses the order of names that look like numbers.
+    const pairs = Array.isArray(env) ? env : Object.entries(env);
+    const environ = pairs.map(([name, value]) => `${name}=${value}`);
     const clocks = new Clocks(timeoutMs);
     const tree = new Tree(outputBytes, () => clocks.now(REALTIME));
     roots = folders.map(([name, entries]) => [name, tree.grow(entries)]);

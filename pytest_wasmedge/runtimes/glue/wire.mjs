@@ -25,8 +25,7 @@ export function parseInvocation(body) {
     name,
     entries.map(([path, what, modified]) => [path, content(what), modified]),
   ]);
-  const env = Array.isArray(head.env) ? head.env : Object.entries(head.env);
-  return { args: head.args, env, timeoutMs: head.timeout_ms, folders, stdin: body.subarray(at) };
+  return { args: head.args, env: head.env, timeoutMs: head.timeout_ms, folders, stdin: body.subarray(at) };
 }
 
 // {"stdout_bytes":N,"stderr_bytes":M,"ending":{…},"invocation":K,"phases_ns":{…},"files":[…]} + "\n", stdout, stderr,
