@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -127,10 +128,13 @@ def test_equal_requests_are_not_answered_from_a_cache(ask: Asking) -> None:
 
 def test_many_at_once_keep_apart(run: Asking) -> None:
     """48 invocations at once never mix their streams or their state."""
+    together = threading.Barrier(AT_ONCE)
 
     def invoke(number: int) -> int:
+        together.wait()
         return run(
-            f"$mine = {number}\n"
+            # Long enough that the last one begins before the first one ends.
+            f"$mine = {number}\n20_000.times {{ |i| i * i }}\n"
             '50.times { $stdout.puts "out #{$mine}"; $stderr.puts "err #{$mine}"; $stdout.flush }\n'
             "exit $mine\n",
             b"out %d\n" % number * 50,
@@ -159,9 +163,11 @@ def test_any_guest_many_at_once(wasm_host: Host) -> None:
 
 
 def test_witnesses_at_once_keep_apart(ask: Asking) -> None:
-    """64 guests at once get their own stdin, arguments and variables, and end with their own status."""
+    """64 guests at once get their own stdin, and end with their own status."""
+    together = threading.Barrier(WITNESSES_AT_ONCE)
 
     def invoke(number: int) -> int:
+        together.wait()
         said = b"%d" % number * 3000
         return ask(
             b"quit %d\n" % number + said,
