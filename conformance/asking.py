@@ -118,10 +118,11 @@ class Asking:
         raise WrongAnswerError("\n".join(lines))
 
 
-def refuses(host: Host, outcome: Outcome) -> bool:
-    """Return whether the host has refused an exit status, as it says that it does."""
+def refused(host: Host, outcome: Outcome, expected: Ending) -> bool:
+    """Return whether the host has refused the exit status that is expected, as it says that it does."""
     ending = outcome.ending
-    return bool(host.runtime.statuses) and ending.kind == "host_failed" and "status" in ending.detail
+    beyond = expected.status is not None and expected.status > host.runtime.highest_status
+    return beyond and ending.kind == "host_failed" and "status" in ending.detail
 
 
 def _filled(stream: Stream, data: bytes) -> bytes:

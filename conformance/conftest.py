@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from conformance.asking import Asking, refuses
+from conformance.asking import Asking, refused
 from pytest_wasmedge.contract.limits import ArtifactLimits
 from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import RuntimeUnavailableError
@@ -144,7 +144,7 @@ def check_case(
                 f"`pytest --runtimes=wasmtime --wasm-update-golden -k {case.path.stem}`",
                 pytrace=False,
             )
-        if expected.ending.kind == "exited" and refuses(wasm_host, outcome):
+        if refused(wasm_host, outcome, expected.ending):
             known_of_host(wasm_host)
         assert_same(outcome, expected, wasm_host.runtime.unchecked, invocation=invocation)
         return outcome

@@ -338,7 +338,8 @@ class Runtime(ABC):
 
     - ``name``: what ``--runtimes`` takes; ``engine``: the WebAssembly engine inside.
     - ``cache_state``: the one that its hosts start in; ``capabilities``: what it can do beyond the plain contract.
-    - ``unchecked``: the parts of an outcome that it cannot report; ``statuses``: which exit statuses it changes.
+    - ``unchecked``: the parts of an outcome that it cannot report; ``statuses``: which exit statuses it changes;
+      ``highest_status``: the last one that it does not refuse.
     - ``flags``: what a user adds to the command line of its program; ``flags_at``: their index there, None if it takes
       none.
     - ``deployed``: it is an edge, which we do not start. ``yardstick``: it runs the same programs without the artifact,
@@ -360,6 +361,7 @@ class Runtime(ABC):
     wrapped: str = ""
     unchecked: frozenset[OutcomeField] = frozenset()
     statuses: str = ""
+    highest_status: int = 255
     flags: tuple[str, ...] = ()
     flags_at: int | None = None
     version: str = ""

@@ -53,6 +53,7 @@ class Wasmtime(Runtime):
     name = "wasmtime"
     engine = "Cranelift"
     statuses = "it refuses an exit status above 125: a guest that ends with one has failed there"
+    highest_status = 125
     capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     cache_state = "code-cache"
 

@@ -24,6 +24,7 @@ class WasmtimeCli(CompiledRuntime):
     capabilities = frozenset({"memory_limit", "preopens"})
     cache_state = "code-cache"
     statuses = "it refuses an exit status above 125: a guest that ends with one has failed there"
+    highest_status = 125
     tool = "wasmtime"
     tools = ("wasmtime",)
     absent = "no wasmtime command found"

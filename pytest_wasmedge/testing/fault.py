@@ -72,8 +72,7 @@ class Fault:
     def not_on(self, runtime: Runtime) -> str:
         """Return why this fault cannot show on this runtime; empty if it can."""
         if self.needs == "high_statuses":
-            # Others change a status only above 255.
-            return f"{runtime.name}: {runtime.statuses}" if "above 125" in runtime.statuses else ""
+            return f"{runtime.name}: {runtime.statuses}" if runtime.highest_status < 255 else ""
         if self.needs and self.needs not in runtime.capabilities:
             return f"{runtime.name} lacks the capability {self.needs}"
         return ""
