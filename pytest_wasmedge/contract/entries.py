@@ -12,11 +12,11 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from pytest_wasmedge.contract.differing import Differs
-from pytest_wasmedge.contract.document import nearest
 from pytest_wasmedge.contract.limits import ArtifactLimits
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import WORKLOADS, Limit
 from pytest_wasmedge.model import base_name
+from pytest_wasmedge.portability.document import nearest
 
 #: The kinds of ceilings: the cold start in each cache state, and the warm invocations.
 KINDS = ("cold/no-cache", "cold/code-cache", "cold/evicted", *(f"warm/{workload}" for workload in WORKLOADS))

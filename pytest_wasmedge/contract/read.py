@@ -14,12 +14,13 @@ from pytest_wasmedge.contract.differing import (
     Replaced,
     parse_golden_ending,
 )
-from pytest_wasmedge.contract.document import TomlValue, nearest, parse_document, read_text
 from pytest_wasmedge.contract.entries import ANY, FIELDS, KINDS, Ceiling, Contract, Known, parse_runtime
 from pytest_wasmedge.contract.limits import ArtifactLimit, ArtifactLimits, ImportRule, parse_size
 from pytest_wasmedge.contract.presets import NUMBERS, presets
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import Duration, parse_limit
+from pytest_wasmedge.portability.document import TomlValue, nearest, parse_document
+from pytest_wasmedge.portability.encodings import read_utf8
 from pytest_wasmedge.portability.normalising import NORMALISATIONS
 
 _MOST_PAGES = 65536
@@ -39,9 +40,18 @@ def load_contract(path: Path) -> Contract:
     return parse_contract(read_text(path), path)
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a contract as it is, line ends included. Raises ContractError."""
+    if not path.exists():
+        raise ContractError(
+            f"{path} does not exist; give the path of a contract, or write one with --wasm-update-contract."
+        )
+    return read_utf8(path, ContractError)
+
+
 def parse_contract(text: str, path: Path) -> Contract:
     """Read a contract from its text; ``path`` is its name in messages. Raises ContractError."""
-    document = parse_document(text, path)
+    document = parse_document(text, path, ContractError)
     document.require_keys(("ceilings", "artifact", "known"), "a contract")
     runtimes = document.get("ceilings", {}).require(dict, "write a table [ceilings.RUNTIME].")
     ceilings = tuple(ceiling for table in runtimes for ceiling in _ceilings(table))

@@ -17,12 +17,12 @@ from pathlib import Path
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from pytest_wasmedge.contract.document import nearest, read_text
 from pytest_wasmedge.contract.entries import KINDS, Ceiling, Contract, parse_runtime
-from pytest_wasmedge.contract.lines import Lines
-from pytest_wasmedge.contract.read import parse_contract
+from pytest_wasmedge.contract.read import parse_contract, read_text
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import Duration, FloorMultiple, Limit
+from pytest_wasmedge.portability.document import nearest
+from pytest_wasmedge.portability.lines import Lines
 from pytest_wasmedge.provision.files import whole
 
 _BOM = "\ufeff"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_wasmedge.contract.lines import Lines, Span, Where
+from pytest_wasmedge.portability.lines import Lines, Span, Where
 
 NASTY = '''# a comment with [table] and key = "value"
 top = 1
