@@ -13,11 +13,13 @@ from pytest_wasmedge.contract.limits import ArtifactLimits
 from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import RuntimeUnavailableError
 from pytest_wasmedge.latency.units import Limit
-from pytest_wasmedge.model import Host, Invocation, Limits, Outcome, Runtime
+from pytest_wasmedge.model import Host, Limits, Outcome, Runtime
 from pytest_wasmedge.plugin import stash
 from pytest_wasmedge.plugin.session import WasmSession
+from pytest_wasmedge.portability import checking
 from pytest_wasmedge.portability.compare import assert_same
-from pytest_wasmedge.portability.corpus import Case, write_golden
+from pytest_wasmedge.portability.corpus import Case
+from pytest_wasmedge.portability.golden import format_golden
 from pytest_wasmedge.portability.reference import Reference
 from pytest_wasmedge.reports import record
 
@@ -32,7 +34,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if parts := config.stash.get(stash.PARTS, []):
         return True if collection_path.suffix == ".py" and collection_path.name not in parts else None
     if collection_path.name == "test_wasi_testsuite.py":
-        return None if config.option.wasm_corpus else True
+        return None if stash.session(config).programs else True
+    if collection_path.name == "test_cases.py":
+        return None if stash.session(config).given_cases else True
     if collection_path.name == "test_contract.py":
         # Where the suite runs, test_latency.py judges the same.
         return True
@@ -123,25 +127,40 @@ def known_of_host(request: pytest.FixtureRequest) -> Callable[[Host], NoReturn]:
 
 
 @pytest.fixture
+def note_answer(request: pytest.FixtureRequest) -> Callable[[Case, Outcome], None]:
+    """Puts what a runtime answered into the report; the run writes golden files once all runtimes have answered."""
+
+    def note(case: Case, outcome: Outcome) -> None:
+        session = stash.session(request.config)
+        untold = session.selection.find(outcome.runtime).unchecked
+        # A runtime that does not tell everything can neither support nor contradict the others.
+        told = "" if untold else format_golden(checking.seen(case, outcome))
+        stash.add_fact(request.config, record.GOLDENS, [case.name, outcome.runtime, told])
+
+    return note
+
+
+@pytest.fixture
 def check_case(
     wasm_host: Host,
     wasm_reference: Reference,
     wasm_session: WasmSession,
     known_of_host: Callable[[Host], NoReturn],
+    note_answer: Callable[[Case, Outcome], None],
 ) -> Callable[[Case], Outcome]:
     """Run a case and hold it against its reference; nothing internal may show."""
 
     def check(case: Case) -> Outcome:
-        invocation = Invocation(case.source, timeout_s=case.timeout_s)
+        invocation = case.invocation()
         outcome = wasm_host.invoke(invocation)
-        if wasm_session.options.update_golden:
-            write_golden(case, outcome)
+        if wasm_session.updates(case):
+            note_answer(case, outcome)
             return outcome
         expected = wasm_reference.of_case(case)
         if expected is None:
             pytest.fail(
                 f"{case.name} has no golden file; read what it prints, then write it with "
-                f"`pytest --runtimes=wasmtime --wasm-update-golden -k {case.path.stem}`",
+                f"`pytest --runtimes=wasmtime --wasm-update-golden=new -k {case.path.stem}`",
                 pytrace=False,
             )
         if refused(wasm_host, outcome, expected.ending):

@@ -41,7 +41,8 @@ def test_list_what_changed(wasm_host: Host, wasm_baseline_host: Host, asked: str
     wasm_host.invoke(invocation)
 
 
+@pytest.mark.wasm_cases(given=False)
 def test_list_what_changed_in_a_case(wasm_case: Case, ruby: Host, wasm_baseline_host: Host) -> None:
     """Each case is run with both artifacts; a change is listed and not judged, since it may be meant."""
     assert wasm_baseline_host.runtime == ruby.runtime
-    ruby.invoke(Invocation(wasm_case.source, timeout_s=wasm_case.timeout_s))
+    ruby.invoke(wasm_case.invocation())

@@ -13,7 +13,7 @@ from pytest_wasmedge.portability.corpus import Case
 FAILED = exited(1)
 
 
-@pytest.mark.wasm_cases("errors")
+@pytest.mark.wasm_cases("errors", given=False)
 def test_case(wasm_case: Case, ruby: Host, check_case: Callable[[Case], Outcome]) -> None:
     """A failing program of the corpus fails as its reference says."""
     check_case(wasm_case)

@@ -17,7 +17,7 @@ STATUSES = (0, 1, 2, 3, 42, 64, 70, 125, 126, 127, 128, 129, 130, 134, 137, 143,
 LARGE = b"0123456789abcdef" * 20_000
 
 
-@pytest.mark.wasm_cases("exit_status")
+@pytest.mark.wasm_cases("exit_status", given=False)
 def test_case(wasm_case: Case, ruby: Host, check_case: Callable[[Case], Outcome]) -> None:
     """A program of the corpus ends as its reference says."""
     check_case(wasm_case)

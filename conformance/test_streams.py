@@ -22,7 +22,7 @@ SIZES = (
 BUFFERS = "a buffer of the host is not flushed at its end, or is cut there"
 
 
-@pytest.mark.wasm_cases("inputs")
+@pytest.mark.wasm_cases("inputs", given=False)
 def test_any_input_has_one_outcome(wasm_case: Case, check_case: Callable[[Case], Outcome]) -> None:
     """Whatever the guest makes of these bytes, it makes the same of them everywhere."""
     outcome = check_case(wasm_case)
@@ -43,7 +43,7 @@ def test_a_megabyte_of_input_has_one_outcome(wasm_host: Host, wasm_reference: Re
     assert_same(outcome, expected, invocation=invocation)
 
 
-@pytest.mark.wasm_cases("streams")
+@pytest.mark.wasm_cases("streams", given=False)
 def test_case(wasm_case: Case, ruby: Host, check_case: Callable[[Case], Outcome]) -> None:
     """A program of the corpus writes its streams as its reference says."""
     check_case(wasm_case)

@@ -11,7 +11,7 @@ from pytest_wasmedge.model import Host, Outcome, exited
 from pytest_wasmedge.portability.corpus import Case
 
 
-@pytest.mark.wasm_cases("syntax_errors")
+@pytest.mark.wasm_cases("syntax_errors", given=False)
 def test_case(wasm_case: Case, ruby: Host, check_case: Callable[[Case], Outcome]) -> None:
     """A program that cannot be parsed is refused as its reference says."""
     check_case(wasm_case)

@@ -301,7 +301,7 @@ def test_state_is_passed_on(module: str) -> None:
 #: detectors tell a guest's objects from ours, the native Ruby, the npm package, and the test double that leaks.
 KNOWS_THE_LANGUAGE = (
     "portability.language",
-    "portability.corpus",
+    "portability.bootstraptest",
     "portability.bundled",
     "portability.detectors",
     "artifacts.",

@@ -242,7 +242,7 @@ def bisect(
     ``program`` is a case, a file for stdin, or None for an empty stdin.
     """
     if isinstance(program, Case):
-        name, invocation = program.name, Invocation(program.source, timeout_s=program.timeout_s)
+        name, invocation = program.name, program.invocation()
     else:
         name, invocation = str(program or "empty stdin"), Invocation(_read(program) if program else b"")
     versions = between(runtime, *ends, progress)

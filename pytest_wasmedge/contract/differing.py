@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_wasmedge.errors import HostFailedError
 from pytest_wasmedge.model import Divergence, Ending, Leak, Outcome, host_failed
 from pytest_wasmedge.portability.compare import Comparison, DivergenceError, compare
-from pytest_wasmedge.portability.corpus import parse_ending
+from pytest_wasmedge.portability.golden import parse_ending
 from pytest_wasmedge.portability.leaks import LeakError, find_leaks
 from pytest_wasmedge.portability.normalising import NORMALISATIONS
 

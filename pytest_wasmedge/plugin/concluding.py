@@ -8,6 +8,7 @@ from pytest_wasmedge.contract import conclusions
 from pytest_wasmedge.contract.explaining import Unexplained
 from pytest_wasmedge.drivers.pool import explain
 from pytest_wasmedge.errors import RuntimeUnavailableError, WasmEdgeError
+from pytest_wasmedge.plugin import agreement
 from pytest_wasmedge.plugin.options import GOLDEN
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.reports.record import RunRecord
@@ -16,7 +17,7 @@ from pytest_wasmedge.reports.record import RunRecord
 def check(session: WasmSession) -> None:
     """Raise WasmEdgeError if the command line asks for something impossible, before any test runs."""
     options, selection = session.options, session.selection
-    _ = session.held.contract, session.baseline, session.programs
+    _ = session.held.contract, session.baseline, session.programs, session.given_cases
     required = selection.select(options.require) if options.require else []
     asked_for = [*selection.named(), *required]
     if options.reference not in ("", GOLDEN):
@@ -35,11 +36,6 @@ def check(session: WasmSession) -> None:
         raise WasmEdgeError(
             f"--wasm-require names {', '.join(not_selected)}, which --runtimes does not select: "
             "it would not be run. Add it to --runtimes."
-        )
-    if options.update_golden and (len(selection.selected) != 1 or not session.artifact.builtin):
-        raise WasmEdgeError(
-            "--wasm-update-golden writes the outcomes of one runtime with the built-in artifact: "
-            "give --runtimes with one name and no --wasm-artifact."
         )
 
 
@@ -66,11 +62,16 @@ def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, st
     """
     held, known = session.held, session.selection.known
     if held.contract is not None and record.ran:
-        conclusions.find_stale(record, held.contract, (*session.cases, *session.programs))
+        conclusions.find_stale(
+            record, held.contract, (*session.cases, *session.given_cases, *session.programs)
+        )
         conclusions.check_limits(record, held.contract)
         ceilings = {name: held.ceilings(known[name]) for name, row in record.runtimes.items() if row.ran}
         conclusions.list_vague(record, held.contract)
         conclusions.list_unjudged(record, held.contract, ceilings)
+    agreement.list_disagreements(record)
+    if session.options.update_golden and record.ran:
+        agreement.write_goldens(session, record)
     if session.baseline and record.ran and not sum(record.compared.values()):
         record.broken.append(
             "0 outcomes were compared with the baseline: no test that ran has invoked a host. "

@@ -82,12 +82,12 @@ def add_facts(
     facts = item.stash.get(stash.FACTS, {}) | record.measured_facts(measurements, findings)
     name = name_of(item)
     # A test that runs a case without comparing it with the reference does not show whether the case diverges.
-    compares = "wasm_case" not in params_of(item) or name in item.stash.get(stash.ASKED, ())
+    compares = "wasm_case" not in params_of(item) or name in item.stash.get(stash.ASKED, {})
     if report.failed or (compares and call.when == "call"):
         facts[record.CASE] = name
     if report.skipped and isinstance(report.longrepr, tuple):
         facts[record.SKIPPED] = report.longrepr[2].removeprefix("Skipped: ")
-    if asked := item.stash.get(stash.ASKED, ()):
+    if asked := item.stash.get(stash.ASKED, {}):
         facts[record.REFERENCE] = stash.session(item.config).reference.kind(asked, names)
     fields = _diverging(call.excinfo) if report.failed else []
     if not fields:

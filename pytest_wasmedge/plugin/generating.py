@@ -92,9 +92,13 @@ def _parametrize_case(metafunc: pytest.Metafunc) -> None:
     marks = list(metafunc.definition.iter_markers("wasm_cases"))
     topics = {topic for mark in marks for topic in mark.args}
     excluded = {topic for mark in marks for topic in mark.kwargs.get("exclude", ())}
+    session = stash.session(metafunc.config)
+    wanted = [mark.kwargs["given"] for mark in marks if "given" in mark.kwargs]
+    known = [] if True in wanted else session.cases
+    given = [] if False in wanted else session.given_cases
     cases = [
         case
-        for case in stash.session(metafunc.config).cases
+        for case in (*known, *given)
         if (not topics or case.topic in topics) and case.topic not in excluded
     ]
     metafunc.parametrize("wasm_case", cases, ids=[case.name for case in cases])

@@ -14,11 +14,14 @@ from pytest_wasmedge.plugin.recorder import Recorder
 
 #: The runtimes that have a host fixture of their own, by its name without ``_host``: ``wasmtime_cli`` …
 _NAMED = pytest.StashKey[Mapping[str, str]]()
+#: What a corpus of programs begins with, each its own artifact; those of other corpora run on the artifact under test.
+_PROGRAMS = "wasi-testsuite:"
 #: The fixtures that parametrise a test which needs them.
 _PARAMETRIZED = frozenset({"wasm_runtime", "wasm_case", "wasm_program"})
 _MARKS = (
     "runtimes(name, …): run this test only on these of the selected runtimes",
-    "wasm_cases(topic, …, exclude=()): give this test's `wasm_case` only the cases of these topics",
+    "wasm_cases(topic, …, exclude=(), given=True): give this test's `wasm_case` only the cases of these topics; only "
+    "those of --wasm-cases and the like, or with given=False only the bundled ones",
     'cold_start_ceiling(limit): fail if the cold start of its `host` is over "25ms" or "3.5x floor"',
     'cache_state(state, samples=12): take this test\'s `cold_start` from "no-cache", "code-cache" or "evicted"',
     'workload(name, samples=20): take this test\'s `warm_latency` of "smoke", "heavy", "html" or "hello"',
@@ -52,14 +55,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.pluginmanager.register(everyday.named(named), "wasmedge-named-fixtures")
     option = config.option
-    ceilings = options.given(option) and not option.wasm_conformance and _has_ceilings(config)
-    if option.wasm_conformance or option.wasm_corpus or ceilings:
+    alone = options.given(option) and not option.wasm_conformance
+    ceilings = alone and _has_ceilings(config)
+    cases = alone and _has_cases(config)
+    programs = any(each.startswith(_PROGRAMS) for each in option.wasm_corpus)
+    if option.wasm_conformance or ceilings or cases or programs:
         from pytest_wasmedge.portability import bundled
 
         suite = bundled.suite()
         if option.wasm_conformance == "only":
             config.args[:] = [str(suite)]
-        wanted = {"test_wasi_testsuite.py": option.wasm_corpus, "test_contract.py": ceilings}
+        wanted = {
+            "test_cases.py": cases,
+            "test_wasi_testsuite.py": programs,
+            "test_contract.py": ceilings,
+        }
         parts = [name for name, is_wanted in wanted.items() if is_wanted]
         _collect_also(config, suite, [] if option.wasm_conformance else parts)
     if hasattr(config, "workerinput"):
@@ -91,6 +101,16 @@ def _has_ceilings(config: pytest.Config) -> bool:
     with _usage_errors():
         session = stash.session(config)
         return any(session.held.ceilings(runtime) for runtime in session.selection.selected)
+
+
+def _has_cases(config: pytest.Config) -> bool:
+    """Return whether this run has cases of the user: those of the project only if no test file is named."""
+    if config.option.wasm_cases or any(not each.startswith(_PROGRAMS) for each in config.option.wasm_corpus):
+        return True
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        return False
+    with _usage_errors():
+        return bool(stash.session(config).project.cases)
 
 
 @contextmanager
@@ -128,7 +148,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     suites = [suite.get(option.wasm_conformance, "your tests")]
     if "test_contract.py" in config.stash.get(stash.PARTS, ()):
         suites.append("the ceilings of the contract")
-    if option.wasm_corpus:
+    if "test_cases.py" in config.stash.get(stash.PARTS, ()):
+        suites.append(f"{len(session.given_cases)} cases")
+    if any(each.startswith(_PROGRAMS) for each in option.wasm_corpus):
         suites.append("the programs of --wasm-corpus")
     return [f"wasmedge: {session.artifact.name} on {names}; collects {' and '.join(suites)}"]
 
@@ -269,7 +291,8 @@ def pytest_runtest_makereport(
 
         error = call.excinfo.value
         headline = item.stash.get(stash.HEADLINE, "")
-        private.say_first(report, error, whole=isinstance(error, WasmEdgeError), headline=headline)
+        whole = isinstance(error, WasmEdgeError) or getattr(error, "whole", False)
+        private.say_first(report, error, whole=whole, headline=headline)
     return report
 
 

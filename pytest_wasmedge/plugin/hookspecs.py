@@ -25,4 +25,4 @@ def pytest_wasmedge_runtimes(
 
 @pytest.hookspec
 def pytest_wasmedge_corpora(config: pytest.Config) -> Sequence[Path] | None:
-    """Return folders of further cases (``*.rb`` with ``*.golden`` beside them) for the conformance suite."""
+    """Return folders of further cases (docs/cases.md); they run on the artifact under test as those of --wasm-cases."""

@@ -66,12 +66,21 @@ class Options:
         (),
         action="append",
         metavar="FORMAT:PATH",
-        help="also run the programs of this folder, each its own artifact; the format is wasi-testsuite; repeatable",
+        help="also run what is in this folder: programs, each its own artifact (wasi-testsuite), or sources "
+        "(bootstraptest, prism-errors, in-out); repeatable",
     )
-    update_golden: bool = _option(
-        False,
-        action="store_true",
-        help="rewrite the golden files with the answers of the one selected runtime; for maintainers of cases",
+    cases: tuple[str, ...] = _option(
+        (),
+        action="append",
+        metavar="DIR",
+        help="also run the cases of this folder: input files, with a NAME.toml for arguments, files and masks, and "
+        "golden outcomes beside them; repeatable (default: `cases` of [tool.pytest-wasmedge])",
+    )
+    update_golden: str = _option(
+        "",
+        action="store_const",
+        const="all",
+        help="write the golden files that are new or changed, with what all selected runtimes agree on",
     )
     against: str = _option(
         "",
@@ -158,12 +167,22 @@ def add(group: Any) -> None:
         default="",
         help="collect the conformance suite, and nothing else",
     )
+    modes = {"new": "that do not exist yet", "changed": "that exist and differ", "all": "of both kinds"}
+    for mode, what in modes.items():
+        group.addoption(
+            f"--wasm-update-golden={mode}",
+            action="store_const",
+            dest="wasm_update_golden",
+            const=mode,
+            default="",
+            help=f"write only golden files {what}",
+        )
 
 
 def read(option: argparse.Namespace, started_in: Path) -> Options:
     """Return what was given; relative paths start at the folder that pytest was started in."""
     given = {each.name: getattr(option, _dest(each.name)) for each in _OPTIONS}
-    for name in ("corpus", "remote"):
+    for name in ("cases", "corpus", "remote"):
         given[name] = tuple(given[name])
     return Options(**given, started_in=started_in)
 

@@ -21,6 +21,7 @@ from pytest_wasmedge.drivers.program import Versions
 from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import HostStartError, WasmEdgeError, did_you_mean
 from pytest_wasmedge.model import Availability, Runtime
+from pytest_wasmedge.plugin import project
 
 _TABLE = "tool.pytest-wasmedge.runtimes"
 
@@ -83,7 +84,7 @@ def _tables(path: Path, known: Iterable[str]) -> dict[str, Any]:
         raise GlueError(f"{path} cannot be read: {error}.") from error
     tool = whole.get("tool")
     table = tool.get("pytest-wasmedge", {}) if isinstance(tool, dict) else {}
-    _check_keys(path, _TABLE.rpartition(".")[0], table, ["runtimes"])
+    _check_keys(path, _TABLE.rpartition(".")[0], table, [*project.KEYS, "runtimes"])
     tables: dict[str, Any] = table.get("runtimes", {})
     _check_keys(path, _TABLE, tables, known)
     return tables

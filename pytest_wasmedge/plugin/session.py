@@ -8,16 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_wasmedge.artifacts.opening import open_artifact
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.artifacts.witness import witness_artifact
 from pytest_wasmedge.drivers.pool import HostPool
-from pytest_wasmedge.errors import CorpusError, WasmEdgeError
-from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Runtime
+from pytest_wasmedge.errors import CorpusError, WasmEdgeError, did_you_mean
+from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Runtime, base_name
 from pytest_wasmedge.plugin.held import Held
 from pytest_wasmedge.plugin.options import GOLDEN, Options
+from pytest_wasmedge.plugin.project import Project
 from pytest_wasmedge.plugin.selection import Selection
 from pytest_wasmedge.portability import bundled
-from pytest_wasmedge.portability.corpus import Case, load_corpus
+from pytest_wasmedge.portability.corpus import SIDECAR, Case, load_corpus
 from pytest_wasmedge.portability.language import RUBY
 from pytest_wasmedge.portability.reference import Reference
 from pytest_wasmedge.provision.cache import folder
@@ -41,21 +42,27 @@ class WasmSession:
         resolver: Resolver | None = None,
         edges: Sequence[Runtime] = (),
         promised: Iterable[str] = (),
+        project: Project | None = None,
     ) -> None:
         self.options = options
+        self.project = project or Project()
         #: The names of the runtimes that could run when this run began: one that is gone later is an error.
         self.promised = set(promised)
         self.selection = Selection(options, known, resolver, edges)
         self.held = Held(options, self.selection.known, contract_in)
         self._pools: list[HostPool] = []
-        self._witness_pools: dict[Limits, HostPool] = {}
-        self._corpora = (bundled.corpus(), *corpora)
+        self._readers: list[HostPool] = []
+        self._narrow_pools: dict[tuple[str, Limits], HostPool] = {}
+        self._corpora = tuple(corpora)
         self._speaks: bool | None = None
 
     @cached_property
     def artifact(self) -> Artifact:
         """The artifact under test. Raises ArtifactError."""
-        return open_artifact(self.options.artifact, self.options.started_in)
+        # The path that a project gives is absolute.
+        given = self.options.artifact
+        named = self.project.artifact if given == BUILTIN_ARTIFACT else ""
+        return open_artifact(named or given, self.options.started_in)
 
     @cached_property
     def baseline(self) -> Artifact | None:
@@ -65,19 +72,75 @@ class WasmSession:
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
-        """All cases of the bundled corpus and of those that other packages add. Raises CorpusError."""
-        return tuple(case for root in self._corpora for case in load_corpus(root))
+        """All cases of the bundled corpus. Raises CorpusError."""
+        return load_corpus(bundled.corpus(), orphans=bool(self.options.update_golden))
+
+    @cached_property
+    def given_roots(self) -> tuple[Path, ...]:
+        """The folders of cases of the user: those of the command line, else of the project; those of hooks beside."""
+        given = tuple(self.options.started_in / each for each in self.options.cases)
+        here = Path.cwd()
+        roots = (*(given or self.project.cases), *self._corpora)
+        # For messages: a path from the current folder is easier to recognise.
+        return tuple(each.relative_to(here) if each.is_relative_to(here) else each for each in roots)
+
+    @cached_property
+    def given_cases(self) -> tuple[Case, ...]:
+        """All cases of the user: of folders, and of the corpora whose sources the artifact runs. Raises CorpusError."""
+        orphans = bool(self.options.update_golden)
+        found: dict[str, Case] = {}
+        folders = [load_corpus(root, self.project.masks, orphans=orphans) for root in self.given_roots]
+        foreign = [] if not self.options.corpus else self._foreign()
+        for case in (case for cases in (*folders, *foreign) for case in cases):
+            if (other := found.setdefault(case.name, case)) is not case:
+                raise CorpusError(
+                    f"{other.path} and {case.path} are both the case {case.name}; rename one of them."
+                )
+            for name in case.not_for:
+                self._check_not_for(case, name)
+        return tuple(found.values())
+
+    def updates(self, case: Case) -> bool:
+        """Return whether this run may write the golden file of the case, instead of comparing with it."""
+        mode = "" if case.kind else self.options.update_golden
+        return mode == "all" or mode == ("new" if case.golden is None else "changed")
+
+    def _foreign(self) -> list[tuple[Case, ...]]:
+        from pytest_wasmedge.portability import foreign, testsuite
+
+        return [
+            foreign.read(kind, self.options.started_in / path, self._reader)
+            for kind, path in map(foreign.split, self.options.corpus)
+            if kind != testsuite.FORMAT
+        ]
+
+    def _reader(self) -> Host:
+        """Return a host of the built-in artifact in this process, which reads corpora that are programs."""
+        if not self._readers:
+            self._readers.append(self._new_pool(open_artifact(BUILTIN_ARTIFACT, Path.cwd())))
+        (pool,) = self._readers
+        return pool.acquire(self.selection.known[DEFAULT])
+
+    def _check_not_for(self, case: Case, name: str) -> None:
+        known = self.selection.known
+        if base_name(name) not in known:
+            raise CorpusError(
+                f"{case.path.with_suffix(SIDECAR)}: not_for names {name}, which is no runtime."
+                f"{did_you_mean(name, known)} `pytest-wasmedge doctor` lists them."
+            )
 
     @cached_property
     def programs(self) -> tuple[Program, ...]:
         """All programs of `--wasm-corpus`. Raises CorpusError."""
         if not self.options.corpus:
             return ()
-        from pytest_wasmedge.portability.testsuite import read_corpus
+        from pytest_wasmedge.portability import foreign, testsuite
 
         found: dict[str, Program] = {}
-        for spec in self.options.corpus:
-            for program in read_corpus(spec, self.options.started_in):
+        for kind, path in map(foreign.split, self.options.corpus):
+            if kind != testsuite.FORMAT:
+                continue
+            for program in testsuite.load_testsuite(self.options.started_in / path):
                 if (other := found.setdefault(program.name, program)) is not program:
                     raise CorpusError(
                         f"{other.path} and {program.path} are both called {program.name}. "
@@ -97,11 +160,17 @@ class WasmSession:
 
     def witness_pool(self, limits: Limits | None = None) -> HostPool:
         """Return the started hosts that hold the witness, our own small guest, with limits of their own if given."""
-        limits = limits or Limits()
-        if limits not in self._witness_pools:
-            witness = witness_artifact(folder("artifacts"))
-            self._witness_pools[limits] = self._new_pool(witness, limits)
-        return self._witness_pools[limits]
+        return self._narrow_pool(witness_artifact(folder("artifacts")), limits or Limits())
+
+    def pool_with(self, limits: Limits) -> HostPool:
+        """Return the started hosts that hold the artifact, with limits of their own."""
+        return self._narrow_pool(self.artifact, limits)
+
+    def _narrow_pool(self, artifact: Artifact, limits: Limits) -> HostPool:
+        key = (artifact.sha256, limits)
+        if key not in self._narrow_pools:
+            self._narrow_pools[key] = self._new_pool(artifact, limits)
+        return self._narrow_pools[key]
 
     def _new_pool(self, artifact: Artifact, limits: Limits | None = None) -> HostPool:
         self._pools.append(HostPool(artifact, limits))
@@ -136,7 +205,7 @@ class WasmSession:
                 raise WasmEdgeError(
                     f"--wasm-reference={name} names {len(runtimes)} runtimes: name one, or golden."
                 )
-            return Reference(self.pool, runtimes[0])
+            return Reference(self.pool, runtimes[0], chosen=True)
         default = self.selection.known[DEFAULT]
         # The first one that can run: under `all`, the first selected may be missing here.
         found = self.available or self.selection.selected

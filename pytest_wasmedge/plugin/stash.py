@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: report, its request, the runtimes that it ran on, and the line of its failure, if not the error's own.
 MEASUREMENTS = pytest.StashKey[list["Measurement"]]()
 FINDINGS = pytest.StashKey[list["Finding"]]()
-ASKED = pytest.StashKey[set[str]]()
+ASKED = pytest.StashKey[dict[str, bool]]()
 FACTS = pytest.StashKey[dict[str, Any]]()
 REQUEST = pytest.StashKey[pytest.FixtureRequest]()
 RUNTIMES = pytest.StashKey[list[str]]()
@@ -44,7 +44,7 @@ _QUIET = pytest.StashKey["Quiet | None"]()
 def session(config: pytest.Config) -> WasmSession:
     """Return the session of this run. Raises WasmEdgeError for a wrong `--wasm-remote` or wrong glue of the project."""
     if _SESSION not in config.stash:
-        from pytest_wasmedge.plugin import options, own_glue
+        from pytest_wasmedge.plugin import options, own_glue, project
         from pytest_wasmedge.plugin.session import WasmSession
         from pytest_wasmedge.provision.versions import Resolver
         from pytest_wasmedge.runtimes import builtin_runtimes, merge
@@ -61,6 +61,7 @@ def session(config: pytest.Config) -> WasmSession:
 
             header = given.remote_header or DEFAULT_HEADER
             edges = remotes(given.remote, invocation_header=header, taken=merged)
+        ours = project.read(config.rootpath)
         from_controller = getattr(config, "workerinput", {})
         config.stash[_SESSION] = WasmSession(
             given,
@@ -70,6 +71,7 @@ def session(config: pytest.Config) -> WasmSession:
             resolver=Resolver(from_controller.get(VERSIONS), partial(_say, config)),
             edges=edges,
             promised=from_controller.get(PROMISED, ()),
+            project=ours,
         )
     return config.stash[_SESSION]
 

@@ -43,7 +43,7 @@ class DivergenceError(AssertionError):
     """An outcome differs from its reference, or shows internals of its host.
 
     The text has a part for each of ``divergences`` and ``leaks``, then what was asked and the whole outcome, and what
-    such a difference usually means. ``compared`` is what that was found in.
+    such a difference usually means, and the ``notes``. ``compared`` is what that was found in.
     """
 
     def __init__(
@@ -52,12 +52,14 @@ class DivergenceError(AssertionError):
         leaks: Sequence[Leak] = (),
         compared: Comparison | None = None,
         meaning: str = "",
+        notes: Sequence[str] = (),
     ) -> None:
         self.divergences, self.leaks, self.compared = tuple(divergences), tuple(leaks), compared
         runtime = compared.outcome.runtime if compared else ""
         parts = [f"{runtime or 'outcome'}: {leak}" for leak in leaks] + list(map(str, divergences))
         if compared:
             parts += _told(compared, meaning)
+        parts += notes
         super().__init__("\n".join(parts))
 
     @property

@@ -1,47 +1,71 @@
-"""Cases: one source program each, with its expectations in a golden file beside it."""
+"""Cases: what a guest is given once, with what is expected of it in a golden file beside it. docs/cases.md."""
 
 from __future__ import annotations
 
 import math
-import re
-import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, get_args
 
-from pytest_wasmedge.errors import CorpusError
-from pytest_wasmedge.model import Ending, Outcome, exited, out_of_memory, timed_out, trapped
+from pytest_wasmedge.errors import CorpusError, UnsupportedError
+from pytest_wasmedge.model import Invocation, Outcome, OutcomeField
+from pytest_wasmedge.portability.document import TomlValue, nearest, parse_document
 from pytest_wasmedge.portability.encodings import read_utf8
-from pytest_wasmedge.portability.language import RUBY
+from pytest_wasmedge.portability.golden import format_golden, read_golden
+from pytest_wasmedge.portability.masks import MASKS, Mask, parse_mask
 
-_GOLDEN_SUFFIX = ".golden"
-# Lines of the header, or parts of them, that are for Ruby and not for people.
-_MAGIC_COMMENT = re.compile(
-    r"^#!.*|^#\s*(-\*-.*?-\*-|((en)?coding|frozen[_-]string[_-]literal|warn[_-]indent|shareable[_-]constant[_-]value)"
-    r"\s*[:=]\s*\S+)[\s-]*",
-    re.IGNORECASE,
+#: A file of this kind describes a case, beside its input file or without one.
+SIDECAR = ".toml"
+GOLDEN = ".golden"
+_FIELDS: tuple[OutcomeField, ...] = get_args(OutcomeField)
+_STREAMS = ("stdout", "stderr")
+_INPUTS = ("stdin", "stdin_hex", "stdin_file")
+#: What a sidecar may say; docs/case.schema.json describes the same to editors.
+KEYS = (
+    "summary",
+    *_INPUTS,
+    "args",
+    "env",
+    "files",
+    "timeout_s",
+    "memory_mib",
+    "compare",
+    "masks",
+    "mask",
+    "sorted_lines",
+    "not_for",
 )
-_TIMEOUT = re.compile(r"#\s*(time[ _-]?(?:out|limit)[\w-]*)\s*:\s*(.*)")
-_EXITED = re.compile(r"exited\((0|[1-9]\d*)\)")
-_OTHER_ENDINGS = {str(ending): ending for ending in (trapped(), timed_out(), out_of_memory())}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One source program: all of ``source`` is the guest's stdin.
+    """What a guest is given once, and how its outcome is compared.
 
-    ``name`` is its path in the corpus without suffix (``errors/uncaught_raise``), ``summary`` the first sentence of
-    its header; ``timeout_s`` and ``golden`` are None if the case has none.
+    ``name`` is the path of its file in the corpus without suffix (``errors/uncaught_raise``). ``folders`` are given to
+    the guest by guest path, None for an empty one. ``timeout_s``, ``memory_mib`` and ``golden`` are None if the case
+    has none; ``kind`` is that of the corpus of others it comes from, and ``declared`` the stdout that they expect.
+    ``not_for`` tells by runtime why the case does not apply to it.
     """
 
     name: str
     path: Path
-    source: bytes
-    summary: str
+    stdin: bytes = b""
+    summary: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, Path | None] = field(default_factory=dict)
     timeout_s: float | None = None
+    memory_mib: int | None = None
+    compared: frozenset[OutcomeField] = frozenset(_FIELDS)
+    masks: tuple[Mask, ...] = ()
+    sorted_lines: frozenset[str] = frozenset()
+    not_for: Mapping[str, str] = field(default_factory=dict)
     golden: Outcome | None = None
+    declared: bytes | None = None
+    kind: str = ""
 
     @property
     def topic(self) -> str:
@@ -51,155 +75,245 @@ class Case:
     @property
     def golden_path(self) -> Path:
         """Where the golden file is, or would be."""
-        return self.path.with_suffix(_GOLDEN_SUFFIX)
+        return self.path.with_suffix(GOLDEN)
 
+    @property
+    def unchecked(self) -> frozenset[OutcomeField]:
+        """The fields of an outcome that are not compared."""
+        return frozenset(_FIELDS) - self.compared
 
-def load_corpus(root: Path) -> tuple[Case, ...]:
-    """Return all cases of a folder, sorted by name.
-
-    Raises CorpusError for a header or golden file that cannot be read, a golden file without its case, and a
-    folder without any case: a missing corpus must not look like one that passes.
-    """
-    sources = [path for path in root.rglob(f"*{RUBY.suffix}") if not path.name.startswith(".")]
-    if not sources:
-        what = "holds no case" if root.is_dir() else "is not a folder"
-        raise CorpusError(f"corpus {root} {what}: a case is a *{RUBY.suffix} file in it. Correct the path.")
-    for golden in sorted(root.rglob(f"*{_GOLDEN_SUFFIX}")):
-        if not golden.with_suffix(RUBY.suffix).exists():
-            raise CorpusError(
-                f"{golden} has no case {golden.stem}{RUBY.suffix} beside it. Delete or rename it."
-            )
-    return tuple(sorted((_load_case(root, path) for path in sources), key=lambda case: case.name))
-
-
-def parse_ending(text: str) -> Ending | None:
-    """Read ``exited(7)``, ``trapped`` and so on, as golden files have it; None if it is no ending of a guest."""
-    match = _EXITED.fullmatch(text)
-    return exited(int(match[1])) if match else _OTHER_ENDINGS.get(text)
-
-
-def read_golden(path: Path) -> Outcome:
-    """Return the outcome in a golden file. Raises CorpusError, which names file and line."""
-    try:
-        table = tomllib.loads(read_utf8(path, CorpusError))
-    except tomllib.TOMLDecodeError as error:
-        # Python 3.11 has the line only in the text: "… (at line 3, column 4)".
-        raise CorpusError(f"{path}: not TOML: {error}. {_REWRITE}") from None
-    unknown = sorted(table.keys() - {"ending", "stdout", "stderr", "stdout_hex", "stderr_hex"})
-    if unknown:
-        raise _wrong(path, unknown[0], f"unknown key {unknown[0]}")
-    return Outcome(_stream(path, table, "stdout"), _stream(path, table, "stderr"), _ending(path, table))
-
-
-def format_golden(outcome: Outcome) -> str:
-    """Return the text of a golden file. Raises CorpusError if the host failed."""
-    if outcome.ending.kind == "host_failed":
-        raise CorpusError(
-            f"a failed host is no expectation: {outcome.runtime or 'the host'} says "
-            f"{outcome.ending.detail!r}. Run the case again."
+    def invocation(self, empty: Path | None = None) -> Invocation:
+        """Return one run of the case; ``empty`` is an empty folder, for those that are."""
+        preopens = {guest: folder or empty for guest, folder in self.folders.items()}
+        return Invocation(
+            self.stdin,
+            self.args,
+            self.env,
+            {guest: folder for guest, folder in preopens.items() if folder},
+            self.timeout_s,
         )
-    streams = (_format_stream("stdout", outcome.stdout), _format_stream("stderr", outcome.stderr))
-    return "\n".join([f'ending = "{outcome.ending}"', *streams, ""])
+
+
+def load_corpus(root: Path, masks: Mapping[str, Mask] = MASKS, *, orphans: bool = False) -> tuple[Case, ...]:
+    """Return all cases of a folder, sorted by name; ``masks`` are those that they may name.
+
+    Raises CorpusError for a sidecar or golden file that cannot be read, two cases of one name, a golden file without
+    its case unless there may be ``orphans``, and a folder without any case: a missing corpus must not look like one
+    that passes.
+    """
+    files = sorted(_files(root))
+    tables, named = _sidecars(path for path in files if path.suffix == SIDECAR)
+    inputs: dict[Path, Path] = {}
+    for path in files:
+        if path.suffix in (SIDECAR, GOLDEN) or _is_given(path, named):
+            continue
+        if (other := inputs.setdefault(_stem(path), path)) != path:
+            raise CorpusError(f"{other} and {path} would both be the case {path.stem}; rename one of them.")
+    if not inputs and not tables:
+        what = "holds no case: a case is an input file of any kind, or a NAME.toml" if root.is_dir() else ""
+        raise CorpusError(f"the folder of cases {root} {what or 'does not exist'}. Correct the path.")
+    stems = inputs.keys() | tables.keys()
+    cases = [_load(root, stem, inputs.get(stem), tables.get(stem), masks) for stem in stems]
+    if not orphans and (lost := find_orphans(root, cases)):
+        raise CorpusError(f"{lost[0]} is a golden file that belongs to no case. Delete or rename it.")
+    return tuple(sorted(cases, key=lambda case: case.name))
+
+
+def find_orphans(root: Path, cases: Iterable[Case]) -> list[Path]:
+    """Return the golden files in a folder that belong to none of these cases."""
+    known, given = set(), set()
+    for case in cases:
+        known.add(case.golden_path)
+        given |= {_normal(folder) for folder in case.folders.values() if folder}
+    found = (path for path in _files(root) if path.suffix == GOLDEN and path not in known)
+    return sorted(path for path in found if not _is_given(path, given))
 
 
 def write_golden(case: Case, outcome: Outcome) -> None:
-    """Write the outcome as the case's golden file. Raises CorpusError if the host failed."""
-    case.golden_path.write_bytes(format_golden(outcome).encode())
-
-
-_REWRITE = "Correct it, or delete the file and write it again from a run."
-
-
-def _load_case(root: Path, path: Path) -> Case:
-    source = path.read_bytes()
-    case = Case(path.relative_to(root).with_suffix("").as_posix(), path, source, *_header(path, source))
-    return replace(case, golden=read_golden(case.golden_path)) if case.golden_path.exists() else case
-
-
-def _header(path: Path, source: bytes) -> tuple[str, float | None]:
-    summary, timeout_s = "", None
-    last = 0
-    for last, line in _header_lines(source):
-        timeout = _TIMEOUT.fullmatch(line)
-        if timeout:
-            timeout_s = _timeout(path, last, *timeout.groups())
-        elif not summary:
-            summary = line.lstrip("#").strip()
-    if not summary:
-        raise CorpusError(
-            f"{path}, line {last + 1}: no header. Begin the case with one sentence: `# What it shows.`"
-        )
-    return summary, timeout_s
-
-
-def _header_lines(source: bytes) -> Iterator[tuple[int, str]]:
-    """Yield number and text of the comment lines at the start of a source, without those meant for Ruby."""
-    start, number = 0, 0
-    source = source.removeprefix(b"\xef\xbb\xbf")
-    while source.startswith(b"#", start):
-        end = source.find(b"\n", start) + 1 or len(source)
-        number += 1
-        line = source[start:end].decode("utf-8", "backslashreplace").strip()
-        # Ruby ignores the rest of such a line: `# encoding: Shift_JIS -- the sentence`.
-        if sentence := _MAGIC_COMMENT.sub("", line, count=1):
-            yield number, sentence
-        start = end
-
-
-def _timeout(path: Path, line: int, key: str, value: str) -> float:
+    """Write the outcome as the case's golden file. Raises CorpusError if the host failed, or it cannot be written."""
     try:
-        timeout_s = float(value)
-    except ValueError:
-        timeout_s = math.nan
-    if key != "timeout_s" or not 0 < timeout_s < math.inf:
-        raise CorpusError(
-            f"{path}, line {line}: `{key}: {value}` is no time limit. Write it in seconds: `# timeout_s: 60`."
-        )
-    return timeout_s
+        case.golden_path.write_bytes(format_golden(outcome).encode())
+    except OSError as error:
+        raise CorpusError(f"{case.golden_path} cannot be written: {error.strerror or error}.") from error
 
 
-def _stream(path: Path, table: dict[str, object], name: str) -> bytes:
-    text, digits = table.get(name), table.get(f"{name}_hex")
-    if isinstance(text, str) and digits is None:
-        return text.encode()
-    if isinstance(digits, str) and text is None:
+def _files(root: Path) -> Iterator[Path]:
+    """Yield what may belong to a case: no hidden files, none in hidden folders, and no README."""
+    for path in root.rglob("*"):
+        parts = path.relative_to(root).parts
+        if any(part.startswith((".", "__pycache__")) for part in parts) or path.stem == "README":
+            continue
+        if path.is_file():
+            yield path
+
+
+def _stem(path: Path) -> Path:
+    return path.with_suffix("")
+
+
+def _normal(path: Path) -> Path:
+    return Path(os.path.normpath(path))
+
+
+def _is_given(path: Path, named: Collection[Path]) -> bool:
+    """Return whether a file is, or is in, what a sidecar gives to the guest."""
+    return any(each in named for each in (path, *path.parents))
+
+
+def _sidecars(paths: Iterable[Path]) -> tuple[dict[Path, TomlValue], set[Path]]:
+    """Return all sidecars by the stem of their case, and the files and folders that they give to guests.
+
+    A file of TOML in such a folder is the guest's, and may say anything. Raises CorpusError for the others.
+    """
+    read: dict[Path, TomlValue | CorpusError] = {}
+    named: set[Path] = set()
+    for path in paths:
         try:
-            return bytes.fromhex(digits)
-        except ValueError:
-            raise _wrong(path, f"{name}_hex", f"{name}_hex is not hexadecimal") from None
-    what = "is missing" if text is None and digits is None else f"must be one string, {name} or {name}_hex"
-    raise _wrong(path, name, f"{name} {what}")
+            table = read[path] = parse_document(read_utf8(path, CorpusError), path, CorpusError)
+        except CorpusError as error:
+            read[path] = error
+            continue
+        with suppress(CorpusError):
+            named |= set(_named(table))
+    tables = {}
+    for path, found in read.items():
+        if _is_given(path, named):
+            continue
+        if isinstance(found, CorpusError):
+            raise found
+        found.require_keys(KEYS, "a case")
+        _ = list(_named(found))
+        tables[_stem(path)] = found
+    return tables, named
 
 
-def _ending(path: Path, table: dict[str, object]) -> Ending:
-    text = table.get("ending")
-    if isinstance(text, str) and (ending := parse_ending(text)):
-        return ending
-    raise _wrong(path, "ending", f"ending is {text!r}, not exited(N), {', '.join(_OTHER_ENDINGS)}")
+def _named(table: TomlValue) -> Iterator[Path]:
+    """Yield the files and folders that a sidecar gives to the guest: they are no cases. Raises CorpusError."""
+    if "stdin_file" in table.value:
+        item = table["stdin_file"].require(str, 'write the name of a file beside it: "big.bin".')
+        yield _beside(item, is_folder=False)
+    for item in table.get("files", {}).require(dict, 'write { "/data" = "a folder beside it" }.'):
+        item.require(str, 'write the name of a folder beside it, or "" for an empty one.')
+        if item.value:
+            yield _beside(item, is_folder=True)
 
 
-def _wrong(path: Path, key: str, what: str) -> CorpusError:
-    """Return an error with the line of a key; without a line if the file does not have the key."""
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if re.match(rf"{re.escape(key)}(_hex)?\s*=", line):
-            return CorpusError(f"{path}, line {number}: {what}. {_REWRITE}")
-    return CorpusError(f"{path}: {what}. {_REWRITE}")
+def _beside(item: TomlValue, *, is_folder: bool) -> Path:
+    place = item.document.path.parent / item.value
+    kind = "folder" if is_folder else "file"
+    if not (place.is_dir() if is_folder else place.is_file()):
+        raise item.error(f'"{item.value}" is no {kind} beside it', "create it, or correct its name.")
+    if is_folder and item.document.path.parent.is_relative_to(place):
+        raise item.error(f'"{item.value}" holds this case itself', "give a folder of its own.")
+    return _normal(place)
 
 
-def _format_stream(name: str, data: bytes) -> str:
-    if not data:
-        return f'{name} = ""'
+def _load(
+    root: Path, stem: Path, path: Path | None, table: TomlValue | None, masks: Mapping[str, Mask]
+) -> Case:
+    name = stem.relative_to(root).as_posix()
+    told = _told(table, path, masks) if table else {}
+    if path:
+        try:
+            told["stdin"] = path.read_bytes()
+        except OSError as error:
+            raise CorpusError(f"{path} cannot be read: {error.strerror or error}.") from error
+    case = Case(name, path or stem.with_name(f"{stem.name}{SIDECAR}"), **told)
     try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return f'{name}_hex = "{data.hex()}"'
-    if not _CONTROL.search(text) and "'''" not in text and not text.endswith("'"):
-        return f"{name} = '''\n{text}'''"
-    return f'{name} = "{"".join(map(_escaped, text))}"'
+        # What no host can carry: found before anything starts.
+        case.invocation()
+    except UnsupportedError as error:
+        raise CorpusError(f"{table.document.path if table else case.path}: {error}") from None
+    if case.golden_path.exists():
+        told["golden"] = read_golden(case.golden_path)
+    return Case(name, case.path, **told)
 
 
-def _escaped(character: str) -> str:
-    if character in _ESCAPES or character.isprintable():
-        return _ESCAPES.get(character, character)
-    code = ord(character)
-    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
+def _told(table: TomlValue, path: Path | None, masks: Mapping[str, Mask]) -> dict[str, Any]:
+    """Return the fields of a case that its sidecar tells. Raises CorpusError."""
+    inputs = [key for key in _INPUTS if key in table.value]
+    if len(inputs) + bool(path) > 1:
+        given = [*([f"the file {path.name}"] if path else []), *inputs]
+        raise table[inputs[-1]].error(f"stdin is given twice, by {' and '.join(given)}", "keep one of them.")
+    told: dict[str, Any] = {
+        "summary": table.get("summary", "").require(str, 'write one sentence: "What it shows."').value,
+        "args": tuple(_texts(table, "args", 'write args = ["--verbose", "file"].')),
+        "env": _table_of_texts(table, "env", 'write env = { NAME = "value" }.'),
+        "folders": {
+            item.key: table.document.path.parent / item.value if item.value else None
+            for item in table.get("files", {})
+        },
+        "timeout_s": _positive(table, "timeout_s", "a time limit in seconds, such as 60."),
+        "masks": tuple(_masks(table, masks)),
+        "sorted_lines": frozenset(_chosen(table, "sorted_lines", _STREAMS)),
+        "not_for": _table_of_texts(table, "not_for", 'write [not_for], and RUNTIME = "the reason".'),
+    }
+    if inputs:
+        told["stdin"] = _stdin(table[inputs[0]])
+    if "memory_mib" in table.value:
+        item = table["memory_mib"].require(int, "write whole mebibytes, such as 64.")
+        if not 0 < item.value <= 4096:
+            raise item.error(f"memory_mib is {item.value}", "write 1 to 4096 mebibytes.")
+        told["memory_mib"] = item.value
+    if "compare" in table.value:
+        told["compared"] = frozenset(_chosen(table, "compare", _FIELDS))
+        if not told["compared"]:
+            raise table["compare"].error("compare is empty", f"name some of {', '.join(_FIELDS)}.")
+    return told
+
+
+def _stdin(item: TomlValue) -> bytes:
+    if item.key == "stdin_file":
+        return bytes(_beside(item, is_folder=False).read_bytes())
+    item.require(str, 'write a string, such as stdin = "text".')
+    if item.key == "stdin":
+        return str(item.value).encode()
+    try:
+        return bytes.fromhex(item.value)
+    except ValueError:
+        raise item.error("stdin_hex is not hexadecimal", 'write pairs of digits: "00ff".') from None
+
+
+def _texts(table: TomlValue, key: str, remedy: str) -> Iterator[str]:
+    for item in table.get(key, []).require(list, remedy):
+        yield item.require(str, remedy, f"an element of {key}").value
+
+
+def _table_of_texts(table: TomlValue, key: str, remedy: str) -> dict[str, str]:
+    items = table.get(key, {}).require(dict, remedy)
+    return {item.key: item.require(str, remedy).value for item in items}
+
+
+def _chosen(table: TomlValue, key: str, known: tuple[str, ...]) -> Iterator[str]:
+    example = f'write {key} = ["{known[0]}"].'
+    for item in table.get(key, []).require(list, example):
+        if item.require(str, example, f"an element of {key}").value not in known:
+            raise item.error(f'{key} has no "{item.value}"', nearest(item.value, known))
+        yield item.value
+
+
+def _positive(table: TomlValue, key: str, wanted: str) -> float | None:
+    if key not in table.value:
+        return None
+    item = table[key]
+    number = item.value if type(item.value) in (int, float) else math.nan
+    if not 0 < number < math.inf:
+        raise item.error(f"{key} is {item.value!r}", f"write {wanted}")
+    return float(number)
+
+
+def _masks(table: TomlValue, known: Mapping[str, Mask]) -> Iterator[Mask]:
+    """Yield the masks that a case names, in this order, then those that it defines itself."""
+    for item in table.get("masks", []).require(list, 'write masks = ["elapsed"].'):
+        name = item.require(str, 'write its name: "elapsed".', "an element of masks").value
+        if name not in known:
+            raise item.error(f'there is no mask "{name}"', nearest(name, known))
+        yield known[name]
+    for item in table.get("mask", {}).require(dict, 'write [mask], and NAME = "a regular expression".'):
+        yield mask_of(item)
+
+
+def mask_of(item: TomlValue) -> Mask:
+    """Return the mask that a value defines under its own key. Raises the document's error."""
+    pattern = item.require(str, "write a regular expression, as a string.").value
+    return item.parsed(lambda _: parse_mask(item.key, pattern))

@@ -2,58 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import copy
 
 from pytest_wasmedge.drivers.pool import HostPool
 from pytest_wasmedge.model import Host, Invocation, Outcome, Runtime
 from pytest_wasmedge.portability.corpus import Case
 
+#: Outcomes of the reference runtime are kept, the latest ones, until they take this much.
+_KEPT_BYTES = 64 << 20
+
+
+class _Recent(dict[object, Outcome]):
+    """The latest outcomes: the oldest ones are forgotten beyond what may be kept."""
+
+    _bytes = 0
+
+    def keep(self, key: object, outcome: Outcome) -> None:
+        self[key] = outcome
+        self._bytes += _size(outcome)
+        while len(self) > 1 and self._bytes > _KEPT_BYTES:
+            self._bytes -= _size(self.pop(next(iter(self))))
+
+
+def _size(outcome: Outcome) -> int:
+    return len(outcome.stdout) + len(outcome.stderr)
+
 
 class Reference:
-    """Gives the expected outcome: from golden files, or by running the reference runtime."""
+    """Gives the expected outcome: from golden files, or by running the reference runtime.
 
-    def __init__(self, pool: HostPool, runtime: Runtime, *, golden: bool = False) -> None:
+    ``golden``: the cases of the bundled suite have golden files for this artifact. ``chosen``: the user has named the
+    runtime, so that no golden file counts.
+    """
+
+    def __init__(
+        self, pool: HostPool, runtime: Runtime, *, golden: bool = False, chosen: bool = False
+    ) -> None:
         self._pool = pool
         self.runtime = runtime
         self._golden = golden
+        self._chosen = chosen
         self._hosts: list[Host] = []
-        self._outcomes: dict[object, Outcome] = {}
-        #: The names of the cases that a test compared with, "" for an invocation of its own.
-        self.asked: set[str] = set()
+        self._outcomes = _Recent()
+        #: The names of the cases that a test compared, "" for an invocation of its own, and whether with a golden file.
+        self.asked: dict[str, bool] = {}
 
     def for_one_test(self) -> Reference:
         """Return a copy with the same host and outcomes, but with its own ``asked``."""
         reference = copy(self)
-        reference.asked = set()
+        reference.asked = {}
         return reference
 
     def __str__(self) -> str:
         return "golden files" if self._golden else f"{self.runtime.name}, run in the same session"
 
-    def kind(self, asked: Collection[str], runtimes: Collection[str]) -> str:
+    def kind(self, asked: Mapping[str, bool], runtimes: Collection[str]) -> str:
         """Return what a test on these runtimes compared with: ``golden`` files, ``another`` runtime, ``itself``."""
-        if self._golden and any(asked):
+        if any(asked.values()):
             return "golden"
         return "itself" if set(runtimes) <= {self.runtime.name} else "another"
 
     def of_case(self, case: Case) -> Outcome | None:
-        """Return the expected outcome of a case; None if it has no golden file yet."""
-        self.asked.add(case.name)
-        if self._golden:
-            return case.golden
-        return self.of_invocation(Invocation(case.source, timeout_s=case.timeout_s))
+        """Return the expected outcome of a case of the bundled suite; None if it has no golden file yet."""
+        self.asked[case.name] = self._golden
+        return case.golden if self._golden else self._of_runtime(case.invocation())
+
+    def of_given(self, case: Case, invocation: Invocation) -> Outcome:
+        """Return the expected outcome of a case of the user: of its golden file, else of the reference runtime."""
+        golden = None if self._chosen else case.golden
+        self.asked[case.name] = golden is not None
+        return golden or self._of_runtime(invocation)
 
     def of_invocation(self, invocation: Invocation) -> Outcome:
         """Return the outcome of the reference runtime, also for golden files, which have cases only.
 
         Raises RuntimeUnavailableError or HostStartError if the reference runtime does not start.
         """
-        self.asked.add("")
-        key = (invocation.stdin, invocation.args, tuple(sorted(invocation.env.items())))
+        self.asked[""] = False
+        return self._of_runtime(invocation)
+
+    def _of_runtime(self, invocation: Invocation) -> Outcome:
+        key = (
+            invocation.stdin,
+            invocation.args,
+            tuple(invocation.env.items()),
+            tuple(invocation.preopens.items()),
+        )
         if key not in self._outcomes:
             if not self._hosts:
                 # Kept until the pool closes: the next case needs it again.
                 self._hosts.append(self._pool.acquire(self.runtime))
-            self._outcomes[key] = self._hosts[0].invoke(invocation)
+            self._outcomes.keep(key, self._hosts[0].invoke(invocation))
         return self._outcomes[key]

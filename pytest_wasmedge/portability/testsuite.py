@@ -76,17 +76,6 @@ class Program:
         return Invocation(args=self.args, env=self.env, preopens=preopens)
 
 
-def read_corpus(spec: str, relative_to: Path) -> tuple[Program, ...]:
-    """Return the programs of a corpus given as ``FORMAT:PATH``. Raises CorpusError."""
-    name, _, path = spec.partition(":")
-    if name != FORMAT or not path:
-        raise CorpusError(
-            f"--wasm-corpus={spec}: give format and folder, such as {FORMAT}:PATH; {FORMAT} is the only "
-            "known format."
-        )
-    return load_testsuite(relative_to / path)
-
-
 def load_testsuite(root: Path) -> tuple[Program, ...]:
     """Return all programs below a folder, sorted by name.
 

@@ -31,6 +31,9 @@ DENSITY_BYTES = "density_bytes"
 #: Why a test was skipped, and what its outcomes were compared with.
 SKIPPED, REFERENCE = "skipped", "reference"
 HAZARDS = "hazards"
+#: What runtimes answered to a case without a golden file (case, runtime, digest), and to one whose golden file is to
+#: be written (case, runtime, its text, empty if the runtime cannot tell); cases that do not print what they declare.
+ANSWERS, GOLDENS, UNDECLARED = "answers", "goldens", "undeclared"
 
 _FROM_BEST = ("skipped", "passed", "known", "failed")
 # A deployed edge decides itself whether an invocation is cold or warm.
@@ -101,8 +104,9 @@ class RunRecord:
     ``known`` each (line of the contract, runtime) that diverged as expected. ``compared`` counts the outcomes that
     were compared with the baseline's, by runtime; ``changed`` and ``varying`` name what differs from the baseline, and
     what differs from run to run, with the runtimes. ``again`` lists the tests that another plugin ran again, ``skips``
-    counts skipped tests by reason, ``references`` holds what outcomes were compared with: golden files, another
-    runtime, or the runtime itself. ``broken`` are the breaches of the contract, ``closing`` the last lines to show,
+    counts skipped tests by reason, ``answers`` and ``goldens`` hold what each runtime answered to a case, and
+    ``references`` what outcomes were compared with: golden files, another runtime, or the runtime itself.
+    ``broken`` are the breaches of the contract, ``closing`` the last lines to show,
     each with its mood.
     """
 
@@ -121,6 +125,9 @@ class RunRecord:
     again: list[str] = field(default_factory=list)
     skips: Counter[str] = field(default_factory=Counter)
     references: set[str] = field(default_factory=set)
+    answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    goldens: dict[str, dict[str, str]] = field(default_factory=dict)
+    undeclared: set[str] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)
     closing: list[tuple[str, str]] = field(default_factory=list)
 
@@ -169,6 +176,10 @@ class RunRecord:
         self.known |= {(line, name) for line in facts.get(KNOWN, ())}
         for hazard in facts.get(HAZARDS, ()):
             _note(self.hazards, hazard, name)
+        for told, key in ((self.answers, ANSWERS), (self.goldens, GOLDENS)):
+            for answered, runtime, answer in facts.get(key, ()):
+                told.setdefault(answered, {})[runtime] = answer
+        self.undeclared.update(facts.get(UNDECLARED, ()))
 
     def add_comparisons(self, facts: dict[str, Any], names: Sequence[str]) -> None:
         """Add what one test compared with the baseline, on whichever runtime; it ran on these."""

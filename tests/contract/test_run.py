@@ -40,11 +40,11 @@ from pytest_wasmedge import *
 
 @pytest.mark.wasm_cases("mine")
 def test_same(host, wasm_case, reference):
-    assert_same(host.run(wasm_case.source), reference.of_case(wasm_case))
+    assert_same(host.run(wasm_case.stdin), reference.of_case(wasm_case))
 
 @pytest.mark.wasm_cases("mine")
 def test_runs(host, wasm_case):
-    assert host.run(wasm_case.source).ending.ok
+    assert host.run(wasm_case.stdin).ending.ok
 """
 
 

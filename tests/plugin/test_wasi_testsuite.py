@@ -12,7 +12,7 @@ import pytest
 
 from pytest_wasmedge.errors import CorpusError
 from pytest_wasmedge.model import exited
-from pytest_wasmedge.portability.testsuite import load_testsuite, read_corpus
+from pytest_wasmedge.portability.testsuite import load_testsuite
 from pytest_wasmedge.provision.cache import ENV_CACHE, folder
 from pytest_wasmedge.runtimes import builtin_runtimes
 from pytest_wasmedge.testing import FakeRuntime
@@ -416,4 +416,4 @@ def test_path_is_from_where_pytest_started(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     wat.write(tmp_path / "here" / "a.wasm", wat.TRAP)
 
-    assert [program.short_name for program in read_corpus("wasi-testsuite:here", tmp_path)] == ["a"]
+    assert [program.short_name for program in load_testsuite(tmp_path / "here")] == ["a"]

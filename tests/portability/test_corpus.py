@@ -1,263 +1,215 @@
-"""Cases and golden files: reading, writing, and what is said of broken ones."""
+"""Folders of cases: what is a case, what its sidecar may say, and what is said of broken ones."""
 
 from __future__ import annotations
 
-import random
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from pytest_wasmedge.errors import CorpusError
-from pytest_wasmedge.model import Ending, Outcome, exited, host_failed, out_of_memory, timed_out, trapped
-from pytest_wasmedge.portability.corpus import format_golden, load_corpus, read_golden, write_golden
+from pytest_wasmedge.model import Outcome, exited, timed_out
+from pytest_wasmedge.portability.corpus import KEYS, load_corpus, write_golden
+from pytest_wasmedge.portability.masks import MASKS
 
-ENDINGS = [exited(0), exited(1), exited(255), trapped(), timed_out(), out_of_memory()]
-NASTY = [
-    b"",
-    b"\n",
-    b"\n\n",
-    b"a\r\nb\r\n",
-    b"\r",
-    b"\0",
-    b"'",
-    b"it's\n",
-    b"it's'",
-    b"''",
-    b"'''",
-    b"a'''b\n",
-    b'"""',
-    b'"',
-    b"\\",
-    b"\\u0041\n",
-    b"\x7f",
-    b"\x1b[1m",
-    b"\t\x0b\x0c",
-    b"\xff\xfe",
-    b"\xed\xa0\x80",
-    b"\xc3",
-    "\u0085\n".encode(),
-    "\u2028\u2029".encode(),
-    "\ufeffx".encode(),
-    "\U0010ffff\U000e0001\r".encode(),
-    "é ü 日本 🎉\n".encode(),
-    b"stdout = 1\n[table]\n# no comment",
-    bytes(range(256)),
-    bytes(range(128)),
-]
+ROOT = Path(__file__).parents[2]
+GOLDEN = 'ending = "exited(0)"\nstdout = ""\nstderr = ""\n'
 
 
-def error_of(path: Path) -> str:
-    """Return what load_corpus says against a corpus in which one thing is wrong."""
-    with pytest.raises(CorpusError) as caught:
-        load_corpus(path)
-    return str(caught.value).replace(str(path), "corpus")
-
-
-def corpus_with(root: Path, **files: str | bytes) -> Path:
-    """Write files named ``name_suffix`` as ``name.suffix``."""
+def folder_with(root: Path, files: dict[str, str | bytes]) -> Path:
+    """Write files by their path in the folder."""
     for name, content in files.items():
-        data = content.encode() if isinstance(content, str) else content
-        (root / name.replace("_", ".")).write_bytes(data)
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
     return root
 
 
-def test_a_golden_file_reads_like_the_output() -> None:
-    """Plain text stands in the file as it is, with its lines."""
-    assert format_golden(Outcome(b"1\n2\n", b"", exited(0))) == (
-        "ending = \"exited(0)\"\nstdout = '''\n1\n2\n'''\nstderr = \"\"\n"
-    )
-
-
-def test_text_that_would_not_show_is_escaped() -> None:
-    """Control characters, and quotes that would end the text, make it one escaped line; letters stay."""
-    assert format_golden(Outcome(b"a\r\n\t\x1b\"'\\\xc3\xa9", "it's\u2028'".encode(), trapped())) == (
-        'ending = "trapped"\n'
-        'stdout = "a\\r\\n\\t\\u001B\\"\'\\\\é"\n'
-        "stderr = \"it's\\u2028'\"\n"
-    )  # fmt: skip
-
-
-def test_bytes_that_are_not_utf8_are_hexadecimal() -> None:
-    """Binary output keeps every byte."""
-    assert format_golden(Outcome(b"\xff\x00", b"", exited(1))) == (
-        'ending = "exited(1)"\nstdout_hex = "ff00"\nstderr = ""\n'
-    )
-
-
-def test_the_words_of_a_trap_are_not_written() -> None:
-    """A golden file holds for every engine, so none of their words is in it."""
-    assert format_golden(Outcome(b"", b"", trapped("unreachable"))).splitlines()[0] == 'ending = "trapped"'
-
-
-def test_a_failed_host_is_no_expectation() -> None:
-    """A host that died must not become what others are held against."""
+def error_of(path: Path) -> str:
+    """Return what load_corpus says against a folder in which one thing is wrong."""
     with pytest.raises(CorpusError) as caught:
-        format_golden(Outcome(b"", b"", host_failed("connection reset"), runtime="bun"))
-    assert str(caught.value) == (
-        "a failed host is no expectation: bun says 'connection reset'. Run the case again."
-    )
+        load_corpus(path)
+    return str(caught.value).replace(str(path), "cases")
 
 
-@pytest.mark.parametrize("ending", ENDINGS, ids=str)
-def test_every_ending_comes_back(tmp_path: Path, ending: Ending) -> None:
-    """What was written is what is read, for each kind of ending."""
-    assert_round_trip(tmp_path, Outcome(b"", b"", ending))
+def test_input_files_of_any_kind_are_cases(tmp_path: Path) -> None:
+    """Cases are named by their path without suffix, sorted; input and golden outcome are read whole."""
+    files: dict[str, str | bytes] = {
+        "errors/late.py": "sleep\n",
+        "errors/late.golden": 'ending = "timed_out"\nstdout = ""\nstderr = ""\n',
+        "bytes.bin": b"\0\xff",
+        "no_suffix": "x",
+        "README.md": "not a case",
+        ".hidden/x.txt": "not a case",
+    }
+    binary, late, plain = load_corpus(folder_with(tmp_path, files))
 
-
-@pytest.mark.parametrize("data", NASTY, ids=repr)
-def test_nasty_bytes_come_back(tmp_path: Path, data: bytes) -> None:
-    """Bytes that quoting, newlines or encodings could spoil are unharmed, on either stream."""
-    assert_round_trip(tmp_path, Outcome(data, b"x", exited(0)))
-    assert_round_trip(tmp_path, Outcome(b"", data, exited(0)))
-
-
-def test_any_bytes_come_back(tmp_path: Path) -> None:
-    """Six hundred made-up streams, half of them binary, half text with quotes and controls, are unharmed."""
-    chance = random.Random(2026)
-    letters = "ab'\"\\\n\r\t\0\x7f\x85\u2028é\ufeff\U0001f389"
-    for _ in range(300):
-        text = "".join(chance.choices(letters, k=chance.randrange(12))).encode()
-        assert_round_trip(tmp_path, Outcome(text, chance.randbytes(chance.randrange(6)), exited(0)))
-
-
-def assert_round_trip(folder: Path, outcome: Outcome) -> None:
-    path = folder / "case.golden"
-    text = format_golden(outcome)
-    path.write_bytes(text.encode())
-    assert read_golden(path) == outcome, text
-    assert text.endswith("\n")
-
-
-def test_a_corpus_is_loaded_in_order(tmp_path: Path) -> None:
-    """Cases are named by their path in the corpus, sorted, whole source and golden file included."""
-    (tmp_path / "errors").mkdir()
-    (tmp_path / "errors" / "late.rb").write_bytes(b"# Ends late.\n# timeout_s: 60\nsleep\n")
-    (tmp_path / "errors" / "late.golden").write_text('ending = "timed_out"\nstdout = ""\nstderr = ""\n')
-    (tmp_path / "early.rb").write_bytes(b"# Ends early.\nexit\n")
-
-    early, late = load_corpus(tmp_path)
-
-    assert (early.name, early.summary, early.timeout_s, early.golden) == ("early", "Ends early.", None, None)
-    assert early.source == b"# Ends early.\nexit\n"
-    assert early.path == tmp_path / "early.rb"
-    assert (late.name, late.summary, late.timeout_s) == ("errors/late", "Ends late.", 60.0)
+    assert [(case.name, case.stdin) for case in (binary, plain)] == [
+        ("bytes", b"\0\xff"),
+        ("no_suffix", b"x"),
+    ]
+    assert (late.name, late.topic, late.stdin) == ("errors/late", "errors", b"sleep\n")
     assert late.golden == Outcome(b"", b"", timed_out())
+    assert late.path == tmp_path / "errors/late.py"
+
+
+def test_a_sidecar_says_the_rest(tmp_path: Path) -> None:
+    """Arguments, variables in their order, folders, limits, and how the outcome is compared."""
+    sidecar = """
+summary = "Everything at once."
+args = ["--flag", "two words", ""]
+env = { B = "1", A = "2" }
+files = { "/data" = "given", "/out" = "" }
+timeout_s = 1.5
+memory_mib = 64
+compare = ["stdout", "files"]
+masks = ["uuid", "elapsed"]
+sorted_lines = ["stdout"]
+mask.version = 'v\\d+'
+not_for.deno = "it has no clock"
+"""
+    files: dict[str, str | bytes] = {
+        "all.json": "{}",
+        "all.toml": sidecar,
+        "given/inner.toml": "this is = not = toml",
+        "given/x.golden": "nor a golden file",
+        "given/deeper/y.txt": "",
+    }
+    (case,) = load_corpus(folder_with(tmp_path, files))
+
+    assert case.summary == "Everything at once."
+    assert (case.stdin, case.args) == (b"{}", ("--flag", "two words", ""))
+    assert list(case.env.items()) == [("B", "1"), ("A", "2")]
+    assert case.folders == {"/data": tmp_path / "given", "/out": None}
+    assert (case.timeout_s, case.memory_mib) == (1.5, 64)
+    assert case.compared == {"stdout", "files"}
+    assert case.unchecked == {"stderr", "ending"}
+    assert [mask.name for mask in case.masks] == ["uuid", "elapsed", "version"]
+    assert case.sorted_lines == {"stdout"}
+    assert case.not_for == {"deno": "it has no clock"}
+    invocation = case.invocation(tmp_path / "empty")
+    assert invocation.preopens == {"/data": tmp_path / "given", "/out": tmp_path / "empty"}
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("sidecar", "stdin"),
     [
-        "#!/usr/bin/env ruby\n",
-        "# frozen_string_literal: true\n",
-        "# encoding: utf-8\n",
-        "# -*- coding: utf-8 -*-\n",
-        "\ufeff",
-        "#!ruby\n# frozen-string-literal: true\n",
-        "# -*- coding: utf-8 -*- ",
-        "# encoding: utf-8 -- ",
+        ("", b""),
+        ('stdin = "é\\n"', "é\n".encode()),
+        ('stdin_hex = "00 ff"', b"\0\xff"),
+        ('stdin_file = "big.dat"', b"big\r\n"),
     ],
 )
-def test_what_is_meant_for_ruby_is_not_the_summary(tmp_path: Path, head: str) -> None:
-    """A shebang and magic comments may stand above the sentence."""
-    (case,) = load_corpus(corpus_with(tmp_path, a_rb=head + "# Says it.\r\n#\n# timeout_s: 1.5\np 1\n"))
+def test_a_sidecar_alone_is_a_case(tmp_path: Path, sidecar: str, stdin: bytes) -> None:
+    """Without an input file, stdin is text, bytes, a file that is no case of its own, or nothing."""
+    cases = load_corpus(folder_with(tmp_path, {"a.toml": sidecar, "big.dat": "big\r\n"}))
 
-    assert (case.summary, case.timeout_s) == ("Says it.", 1.5)
-
-
-def test_comments_below_the_header_are_only_comments(tmp_path: Path) -> None:
-    """The header ends at the first line that is no comment."""
-    (case,) = load_corpus(corpus_with(tmp_path, a_rb="# Time: as text.\n\n# timeout_s: 1\np 1\n"))
-
-    assert (case.summary, case.timeout_s) == ("Time: as text.", None)
+    assert {case.name: case.stdin for case in cases}["a"] == stdin
+    assert len(cases) == (1 if "file" in sidecar else 2)
 
 
 def test_a_golden_file_is_written_beside_its_case(tmp_path: Path) -> None:
     """write_golden makes what load_corpus then finds."""
-    (case,) = load_corpus(corpus_with(tmp_path, a_rb="# Says it.\np 1\n"))
+    (case,) = load_corpus(folder_with(tmp_path, {"a.b.txt": "p 1\n"}))
 
     write_golden(case, Outcome(b"1\r\n", b"", exited(0)))
 
-    assert (tmp_path / "a.golden").read_bytes() == b'ending = "exited(0)"\nstdout = "1\\r\\n"\nstderr = ""\n'
+    written = (tmp_path / "a.b.golden").read_bytes()
+    assert written == b'ending = "exited(0)"\nstdout = "1\\r\\n"\nstderr = ""\n'
     assert load_corpus(tmp_path)[0].golden == Outcome(b"1\r\n", b"", exited(0))
 
 
-REWRITE = "Correct it, or delete the file and write it again from a run."
-
-
 @pytest.mark.parametrize(
-    ("golden", "message"),
+    ("sidecar", "message"),
     [
+        ("arg = []", 'cases/a.toml:1: a case has no "arg"; did you mean args?'),
+        ("\nargs = 'x'", 'cases/a.toml:2: args is a string; write args = ["--verbose", "file"].'),
+        ("args = [1]", "cases/a.toml:1: an element of args is an integer; write"),
+        ('args = ["\\u0000"]', "cases/a.toml: argument 1, '\\x00', holds a NUL, where WASI ends a text"),
+        ("env = { A = 1 }", 'cases/a.toml:1: A is an integer; write env = { NAME = "value" }.'),
+        ('env = { "A=B" = "1" }', "cases/a.toml: 'A=B' is no name of a variable"),
+        ('files = { "/d" = "gone" }', 'cases/a.toml:1: "gone" is no folder beside it; create it'),
+        ('files = { "/d" = "." }', 'cases/a.toml:1: "." holds this case itself; give a folder of its own.'),
+        ('files = { "/d" = 1 }', "cases/a.toml:1: /d is an integer; write the name of a folder beside it"),
+        ('stdin = "x"\nstdin_hex = "00"', "cases/a.toml:2: stdin is given twice, by stdin and stdin_hex"),
+        ('stdin_hex = "0g"', 'cases/a.toml:1: stdin_hex is not hexadecimal; write pairs of digits: "00ff".'),
         (
-            'stdout = ""\nstderr = ""',
-            f"ending is None, not exited(N), trapped, timed_out, out_of_memory. {REWRITE}",
+            'stdin_file = "gone"',
+            'cases/a.toml:1: "gone" is no file beside it; create it, or correct its name.',
         ),
-        (
-            '\nending = "exited(-1)"\nstdout = ""\nstderr = ""',
-            f"ending is 'exited(-1)', not exited(N), trapped, timed_out, out_of_memory. {REWRITE}",
-        ),
-        ('ending = "host_failed"\nstdout = ""\nstderr = ""', "ending is 'host_failed'"),
-        ('ending = "trapped"\nstdout = ""\n', f"stderr is missing. {REWRITE}"),
-        ('ending = "trapped"\nstderr = ""\nstdout = 1\n', "stdout must be one string, stdout or stdout_hex"),
-        ('ending = "trapped"\nstdout = ""\nstderr = ""\nstderr_hex = ""\n', "stderr must be one string"),
-        ('ending = "trapped"\nstdout_hex = "0g"\nstderr = ""\n', "stdout_hex is not hexadecimal"),
-        ('ending = "trapped"\nstdout = ""\nstderr = ""\nstatus = 1', "unknown key status"),
-        ('ending = "trapped"\nstdout = """', "not TOML: "),
-        (b'ending = "trapped"\nstdout = "\xff"', "byte 0xff is not UTF-8; save the file as UTF-8."),
+        ("timeout_s = 0", "cases/a.toml:1: timeout_s is 0; write a time limit in seconds, such as 60."),
+        ("timeout_s = true", "cases/a.toml:1: timeout_s is True; write a time limit"),
+        ("memory_mib = 0", "cases/a.toml:1: memory_mib is 0; write 1 to 4096 mebibytes."),
+        ("compare = []", "cases/a.toml:1: compare is empty; name some of stdout, stderr, ending, files."),
+        ('compare = ["stdot"]', 'cases/a.toml:1: compare has no "stdot"; did you mean stdout?'),
+        ('masks = ["elapse"]', 'cases/a.toml:1: there is no mask "elapse"; did you mean elapsed?'),
+        ("mask = { a = '(' }", "cases/a.toml:1: mask a is no regular expression: missing ), unterminated"),
+        ("[mask]\na = 'x*'", "cases/a.toml:2: mask a, 'x*', matches the empty text, which is everywhere"),
+        ('sorted_lines = ["files"]', 'cases/a.toml:1: sorted_lines has no "files"; write one of: stdout'),
+        ("not_for = { deno = 1 }", 'cases/a.toml:1: deno is an integer; write [not_for], and RUNTIME = "the'),
+        ("a = 1\na = 2", "cases/a.toml:2: this key is given twice; delete one of the two."),
+        ("x", "cases/a.toml:1: this is not TOML: "),
     ],
 )
-def test_a_broken_golden_file(tmp_path: Path, golden: str | bytes, message: str) -> None:
-    """File and fault are named, and what to do."""
-    error = error_of(corpus_with(tmp_path, a_rb="# Says it.\n", a_golden=golden))
+def test_a_broken_sidecar(tmp_path: Path, sidecar: str, message: str) -> None:
+    """File, line, what is wrong and what to do, in one sentence."""
+    error = error_of(folder_with(tmp_path, {"a.toml": sidecar}))
 
-    assert error.startswith("corpus/a.golden")
-    assert message in error
-
-
-@pytest.mark.parametrize(
-    ("golden", "place"),
-    [
-        ('\nending = "gone"\nstdout = ""\nstderr = ""', "corpus/a.golden, line 2: ending"),
-        ('ending = "trapped"\nstdout_hex = "0g"\nstderr = ""\n', "corpus/a.golden, line 2: stdout_hex"),
-        ('ending = "trapped"\nstdout = ""\nstderr = ""\nstatus = 1', "corpus/a.golden, line 4: unknown"),
-        ('ending = "trapped"\nstdout = oops', "corpus/a.golden: not TOML: Invalid value (at line 2,"),
-        (b'ending = "trapped"\nstdout = "\xff"', "corpus/a.golden:2: byte 0xff is not UTF-8"),
-    ],
-)  # fmt: skip
-def test_the_line_of_the_fault_is_named(tmp_path: Path, golden: str | bytes, place: str) -> None:
-    """The message leads to the line."""
-    assert error_of(corpus_with(tmp_path, a_rb="# Says it.\n", a_golden=golden)).startswith(place)
-
-
-NO_HEADER = "no header. Begin the case with one sentence: `# What it shows.`"
-NO_LIMIT = "is no time limit. Write it in seconds: `# timeout_s: 60`."
+    assert error.startswith(message)
+    assert "\n" not in error
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("files", "message"),
     [
-        ("", f"line 1: {NO_HEADER}"),
-        ("p 1\n# Late.\n", f"line 1: {NO_HEADER}"),
-        ("# timeout_s: 5\np 1", f"line 2: {NO_HEADER}"),
-        ("# Says it.\n# timeout_s: 1m\n", f"line 2: `timeout_s: 1m` {NO_LIMIT}"),
-        ("# Says it.\n# timeout_s: 0\n", f"line 2: `timeout_s: 0` {NO_LIMIT}"),
-        ("# Says it.\n#\n# timeout: 5\n", f"line 3: `timeout: 5` {NO_LIMIT}"),
+        (
+            {"a.txt": "", "a.rb": ""},
+            "cases/a.rb and cases/a.txt would both be the case a; rename one of them.",
+        ),
+        (
+            {"a.txt": "x", "a.toml": 'stdin = "x"'},
+            "cases/a.toml:1: stdin is given twice, by the file a.txt and stdin; keep one of them.",
+        ),
+        (
+            {"a.txt": "", "b.golden": GOLDEN},
+            "cases/b.golden is a golden file that belongs to no case. Delete or rename it.",
+        ),
+        ({"a.toml": b"\xff"}, "cases/a.toml:1: byte 0xff is not UTF-8; save the file as UTF-8."),
+        ({"a.txt": "", "a.golden": "x"}, "cases/a.golden:1: this is not TOML: "),
+        ({"README.md": ""}, "the folder of cases cases holds no case: a case is an input file of any kind"),
     ],
 )
-def test_a_broken_header(tmp_path: Path, source: str, message: str) -> None:
-    """File, line and remedy are named; a misspelt time limit is not taken for a comment."""
-    assert error_of(corpus_with(tmp_path, a_rb=source)) == f"corpus/a.rb, {message}"
+def test_a_broken_folder(tmp_path: Path, files: dict[str, str | bytes], message: str) -> None:
+    """What would be run twice, never or by mistake is an error before anything starts."""
+    assert error_of(folder_with(tmp_path, files)).startswith(message)
 
 
-def test_a_golden_file_without_case(tmp_path: Path) -> None:
-    """A golden file left behind by a renamed case is not overlooked."""
-    error = error_of(corpus_with(tmp_path, a_rb="# Says it.\n", b_golden=""))
+def test_a_missing_folder(tmp_path: Path) -> None:
+    """Nothing run is not all passed."""
+    message = "the folder of cases cases does not exist. Correct the path."
 
-    assert error == "corpus/b.golden has no case b.rb beside it. Delete or rename it."
+    assert error_of(tmp_path / "gone") == message
 
 
-def test_a_corpus_without_cases(tmp_path: Path) -> None:
-    """An empty or missing corpus is an error: nothing run is not all passed."""
-    assert error_of(tmp_path) == "corpus corpus holds no case: a case is a *.rb file in it. Correct the path."
-    assert error_of(tmp_path / "gone") == (
-        "corpus corpus is not a folder: a case is a *.rb file in it. Correct the path."
-    )
+def test_a_golden_file_may_be_left_over_while_golden_files_are_written(tmp_path: Path) -> None:
+    """Then it is listed, not an error."""
+    files: dict[str, str | bytes] = {"a.txt": "", "b.golden": GOLDEN}
+
+    assert [case.name for case in load_corpus(folder_with(tmp_path, files), orphans=True)] == ["a"]
+
+
+def test_the_schema_describes_what_is_read() -> None:
+    """Editors complete and check exactly the keys that are read, and the masks that there are."""
+    schema = json.loads((ROOT / "docs/case.schema.json").read_text())
+
+    assert tuple(schema["properties"]) == KEYS
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["masks"]["items"]["anyOf"][0]["enum"] == list(MASKS)
+
+
+def test_the_bundled_cases_say_what_they_show() -> None:
+    """Each has a sentence in its first lines."""
+    for case in load_corpus(ROOT / "fixtures/ruby"):
+        head = b"\n".join(case.stdin.removeprefix(b"\xef\xbb\xbf").splitlines()[:3])
+        assert case.topic == "inputs" or re.search(rb"(?m)^\s*#.*\w\W+\w+\W+\w", head), case.name

@@ -1,0 +1,70 @@
+"""The user's own cases, of --wasm-cases and --wasm-corpus: the same answer on every runtime, whatever the guest is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from pytest_wasmedge.drivers.pool import explain
+from pytest_wasmedge.errors import RuntimeUnavailableError, UnsupportedError
+from pytest_wasmedge.model import Host, Limits, Outcome
+from pytest_wasmedge.plugin import stash
+from pytest_wasmedge.plugin.session import WasmSession
+from pytest_wasmedge.portability import checking
+from pytest_wasmedge.portability.corpus import Case
+from pytest_wasmedge.portability.reference import Reference
+from pytest_wasmedge.reports import record
+
+
+@pytest.fixture
+def case_host(wasm_case: Case, wasm_host: Host, wasm_session: WasmSession) -> Iterator[Host]:
+    """The host, or another one with the memory limit of the case; skips what the case is not for."""
+    runtime = wasm_host.runtime
+    if reason := wasm_case.not_for.get(runtime.name):
+        pytest.skip(f"not for {runtime.name}: {reason}")
+    if wasm_case.memory_mib is None:
+        yield wasm_host
+        return
+    if "memory_limit" not in runtime.capabilities:
+        pytest.skip(f"{runtime.name} has no memory limit")
+    pool = wasm_session.pool_with(replace(Limits(), memory_bytes=wasm_case.memory_mib << 20))
+    try:
+        host = pool.acquire(runtime)
+    except RuntimeUnavailableError:
+        pytest.skip(explain(runtime, pool.availability(runtime)))
+    yield host
+    pool.release(runtime)
+
+
+@pytest.mark.wasm_cases(given=True)
+def test_case(
+    wasm_case: Case,
+    case_host: Host,
+    wasm_session: WasmSession,
+    wasm_reference: Reference,
+    note_answer: Callable[[Case, Outcome], None],
+    request: pytest.FixtureRequest,
+) -> None:
+    """A case gives what its golden file says; without one, what the reference runtime gives."""
+    needs_folder = None in wasm_case.folders.values()
+    invocation = wasm_case.invocation(request.getfixturevalue("tmp_path") if needs_folder else None)
+    try:
+        outcome = case_host.invoke(invocation)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    if wasm_session.updates(wasm_case):
+        note_answer(wasm_case, outcome)
+        return
+    expected = wasm_reference.of_given(wasm_case, invocation)
+    if not wasm_reference.asked[wasm_case.name] and outcome.ending.kind != "host_failed":
+        # All runtimes have to agree; once they have answered, the run says which of them does not.
+        for each in (expected, outcome):
+            answer = [wasm_case.name, each.runtime, checking.digest_of(wasm_case, each)]
+            stash.add_fact(request.config, record.ANSWERS, answer)
+        for leak in checking.suspicious(wasm_case, outcome):
+            stash.add_fact(request.config, record.HAZARDS, f"{wasm_case.name}: {leak}")
+    if wasm_case.declared is not None and outcome.stdout != wasm_case.declared:
+        stash.add_fact(request.config, record.UNDECLARED, wasm_case.name)
+    checking.check(wasm_case, case_host, outcome, expected, invocation)

@@ -1,0 +1,52 @@
+"""What a project says in its pyproject.toml, ``[tool.pytest-wasmedge]``; the command line comes before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT
+from pytest_wasmedge.errors import WasmEdgeError
+from pytest_wasmedge.portability.corpus import mask_of
+from pytest_wasmedge.portability.document import parse_document
+from pytest_wasmedge.portability.encodings import read_utf8
+from pytest_wasmedge.portability.masks import MASKS, Mask
+
+#: What stands in the table itself; the tables below it are read by own_glue.py.
+KEYS = ("artifact", "cases", "masks")
+
+
+class ProjectError(WasmEdgeError):
+    """A pyproject.toml has a value that cannot be used; the text names the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """``artifact`` is a name or an absolute path, empty if none is named; ``masks`` include those of the plugin."""
+
+    artifact: str = ""
+    cases: tuple[Path, ...] = ()
+    masks: Mapping[str, Mask] = field(default_factory=lambda: dict(MASKS))
+
+
+def read(rootdir: Path) -> Project:
+    """Return what the project in this folder says. Raises ProjectError."""
+    path = rootdir / "pyproject.toml"
+    if not path.exists():
+        return Project()
+    whole = parse_document(read_utf8(path, ProjectError), path, ProjectError)
+    tool = whole.get("tool", {})
+    table = (tool if isinstance(tool.value, dict) else whole).get("pytest-wasmedge", {})
+    if not isinstance(table.value, dict):
+        return Project()
+    artifact = (
+        table.get("artifact", "").require(str, 'write the path of a .wasm file: "dist/guest.wasm".').value
+    )
+    cases = table.get("cases", []).require(list, 'write cases = ["cases"].')
+    masks = table.get("masks", {}).require(dict, 'write [tool.pytest-wasmedge.masks], and NAME = "pattern".')
+    return Project(
+        artifact if artifact in ("", BUILTIN_ARTIFACT) else str(rootdir / artifact),
+        tuple(rootdir / item.require(str, 'write cases = ["cases"].').value for item in cases),
+        dict(MASKS) | {item.key: mask_of(item) for item in masks},
+    )
