@@ -9,7 +9,7 @@ from pytest_wasmedge.portability.compare import compare, describe
 from pytest_wasmedge.portability.corpus import Case, find_orphans, write_golden
 from pytest_wasmedge.portability.golden import parse_golden
 from pytest_wasmedge.portability.leaks import find_leaks
-from pytest_wasmedge.reports.record import RunRecord
+from pytest_wasmedge.reports.record import VARIES, RunRecord
 
 #: More lines of one kind are counted, not shown: a changed artifact can change thousands of golden files.
 _SHOWN = 20
@@ -23,13 +23,18 @@ def list_disagreements(record: RunRecord) -> None:
         # What the contract knows to differ is no vote.
         voting = {name: each for name, each in answers.items() if record.cases.get((case, name)) != "known"}
         groups = _groups(voting)
-        if len(groups) > 1:
+        if len(groups) > 1 and VARIES not in answers.values():
             lines.append(f"{case}: {_sides(groups)}")
-    _add(record, lines, "cases on which runtimes disagree", "bad")
-    if record.undeclared:
-        count = len(record.undeclared)
-        text = f"{count} case{'' if count == 1 else 's'} print something else than their authors declare, on a runtime"
-        record.closing.append((f"{text}: a question to the artifact, not to its hosts", "warn"))
+    count = len(lines)
+    _add(record, lines, f"{count} case{'' if count == 1 else 's'} on which runtimes disagree", "bad")
+    if count := len(record.undeclared):
+        what = (
+            "case prints something else than its author declares"
+            if count == 1
+            else ("cases print something else than their authors declare")
+        )
+        text = f"{count} {what}, on a runtime: a question to the artifact, not to its hosts"
+        record.closing.append((text, "warn"))
 
 
 def write_goldens(session: WasmSession, record: RunRecord) -> None:
@@ -120,7 +125,7 @@ def _change(case: Case, diff: str) -> Iterator[str]:
 def _add(record: RunRecord, lines: Iterable[str], title: str, mood: str) -> None:
     found = list(lines)
     if found:
-        record.closing.append((f"{len(found)} {title}:", mood))
+        record.closing.append((f"{title}:", mood))
         record.closing += [(f"  {line}", mood) for line in found[:_SHOWN]]
         if len(found) > _SHOWN:
             record.closing.append((f"  … {len(found) - _SHOWN} more", mood))

@@ -46,9 +46,10 @@ class Options:
         "version that is fetched, such as deno@2.7; `pytest-wasmedge doctor` lists them",
     )
     artifact: str = _option(
-        BUILTIN_ARTIFACT,
+        "",
         metavar="PATH|NAME",
-        help="the .wasm file under test (default: ruby-worker, the built-in Ruby)",
+        help=f"the .wasm file under test (default: `artifact` of [tool.pytest-wasmedge], else {BUILTIN_ARTIFACT}, the "
+        "built-in Ruby)",
     )
     require: str = _option(
         "", metavar="all|NAME[,NAME…]", help="runtimes that must run: one that cannot is an error, not a skip"

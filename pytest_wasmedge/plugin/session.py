@@ -60,9 +60,8 @@ class WasmSession:
     def artifact(self) -> Artifact:
         """The artifact under test. Raises ArtifactError."""
         # The path that a project gives is absolute.
-        given = self.options.artifact
-        named = self.project.artifact if given == BUILTIN_ARTIFACT else ""
-        return open_artifact(named or given, self.options.started_in)
+        named = self.options.artifact or self.project.artifact or BUILTIN_ARTIFACT
+        return open_artifact(named, self.options.started_in)
 
     @cached_property
     def baseline(self) -> Artifact | None:

@@ -34,6 +34,8 @@ HAZARDS = "hazards"
 #: What runtimes answered to a case without a golden file (case, runtime, digest), and to one whose golden file is to
 #: be written (case, runtime, its text, empty if the runtime cannot tell); cases that do not print what they declare.
 ANSWERS, GOLDENS, UNDECLARED = "answers", "goldens", "undeclared"
+#: The digest of a guest whose answers vary.
+VARIES = "varies"
 
 _FROM_BEST = ("skipped", "passed", "known", "failed")
 # A deployed edge decides itself whether an invocation is cold or warm.

@@ -33,13 +33,9 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
     if not ran:
         lines.append(("no test ran on any runtime: this run proves nothing", "bad"))
     if record.references:
-        runtime = record.reference if record.references != {"golden"} else ""
-        also = (
-            "golden files"
-            if "golden" in record.references and not record.reference.startswith("golden")
-            else ""
-        )
-        lines.append((f"reference: {', else '.join(filter(None, (also, runtime)))}", "plain"))
+        told = ["golden files"] if "golden" in record.references else []
+        told += [record.reference] if record.references != {"golden"} else []
+        lines.append((f"reference: {', else '.join(dict.fromkeys(told))}", "plain"))
     if record.references == {"itself"}:
         only = ", ".join(row.name for row in ran)
         text = f"nothing was compared with anything: {only} alone is its own reference; select another runtime too"
