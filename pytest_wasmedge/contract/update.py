@@ -119,7 +119,8 @@ def _changes(
         rounded_ms = round_up(Decimal(each.value_ns) * headroom / _NS_PER_MS)
         new: list[Limit] = [Duration(round(rounded_ms * _NS_PER_MS))]
         if each.floor_ns:
-            factor = round_up(max(Decimal(each.value_ns) * headroom / each.floor_ns, Decimal(1)))
+            # An artifact that does next to nothing starts like the floor, a little above or below it.
+            factor = round_up(max(Decimal(each.value_ns) / each.floor_ns, Decimal(1)) * headroom)
             new.append(FloorMultiple(float(factor)))
         limits = found.setdefault(place, {})
         for limit in new:

@@ -9,7 +9,7 @@ from pytest_wasmedge.portability.compare import compare, describe
 from pytest_wasmedge.portability.corpus import Case, find_orphans, write_golden
 from pytest_wasmedge.portability.golden import parse_golden
 from pytest_wasmedge.portability.leaks import find_leaks
-from pytest_wasmedge.reports.record import VARIES, RunRecord
+from pytest_wasmedge.reports.record import GOLDEN_FILE, VARIES, RunRecord
 
 #: More lines of one kind are counted, not shown: a changed artifact can change thousands of golden files.
 _SHOWN = 20
@@ -17,16 +17,23 @@ _DIFF_LINES = 12
 
 
 def list_disagreements(record: RunRecord) -> None:
-    """Say for each case without a golden file, on which runtimes disagree, which one stands alone."""
+    """Say for each case on which runtimes and its golden file do not all agree, who stands alone."""
     lines = []
     for case, answers in sorted(record.answers.items()):
         # What the contract knows to differ is no vote.
         voting = {name: each for name, each in answers.items() if record.cases.get((case, name)) != "known"}
         groups = _groups(voting)
-        if len(groups) > 1 and VARIES not in answers.values():
-            lines.append(f"{case}: {_sides(groups)}")
+        # One runtime that differs from its golden file has been told already.
+        if (
+            len(groups) > 1
+            and VARIES not in answers.values()
+            and set(voting) - {GOLDEN_FILE} != set(groups[-1])
+        ):
+            changed = groups[1:] == [[GOLDEN_FILE]]
+            hint = ": the guest has changed; --wasm-update-golden accepts that" if changed else ""
+            lines.append(f"{case}: {_sides(groups)}{hint}")
     count = len(lines)
-    _add(record, lines, f"{count} case{'' if count == 1 else 's'} on which runtimes disagree", "bad")
+    _add(record, lines, f"{count} case{'' if count == 1 else 's'} without agreement", "bad")
     if count := len(record.undeclared):
         what = (
             "case prints something else than its author declares"

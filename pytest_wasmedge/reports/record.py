@@ -31,11 +31,11 @@ DENSITY_BYTES = "density_bytes"
 #: Why a test was skipped, and what its outcomes were compared with.
 SKIPPED, REFERENCE = "skipped", "reference"
 HAZARDS = "hazards"
-#: What runtimes answered to a case without a golden file (case, runtime, digest), and to one whose golden file is to
-#: be written (case, runtime, its text, empty if the runtime cannot tell); cases that do not print what they declare.
+#: What runtimes answered to a case (case, runtime, digest), and to one whose golden file is to be written (case,
+#: runtime, its text, empty if the runtime cannot tell); cases that do not print what they declare.
 ANSWERS, GOLDENS, UNDECLARED = "answers", "goldens", "undeclared"
-#: The digest of a guest whose answers vary.
-VARIES = "varies"
+#: The digest of a guest whose answers vary, and what is called a runtime where a golden file has answered.
+VARIES, GOLDEN_FILE = "varies", "the golden file"
 
 _FROM_BEST = ("skipped", "passed", "known", "failed")
 # A deployed edge decides itself whether an invocation is cold or warm.

@@ -435,8 +435,8 @@ def test_a_case_is_asked_for_by_one_test(project: pytest.Pytester) -> None:
     """Each test has a reference of its own to ask: what one asked for is not held against the next."""
     project.makepyfile(
         "SEEN = []\n"
-        "def test_first(host, reference):\n    reference.asked.add('mine')\n    SEEN.append(reference)\n"
-        "def test_second(host, reference):\n    assert reference.asked == set() and reference not in SEEN\n"
+        "def test_first(host, reference):\n    reference.asked['mine'] = True\n    SEEN.append(reference)\n"
+        "def test_second(host, reference):\n    assert reference.asked == {} and reference not in SEEN\n"
     )
 
     run(project).assert_outcomes(passed=4)

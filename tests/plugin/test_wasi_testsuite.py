@@ -378,12 +378,12 @@ def test_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("programs", "--wasm-corpus=programs: give format and folder, such as wasi-testsuite:PATH; *"),
+        ("programs", "--wasm-corpus=programs: give kind and folder, such as wasi-testsuite:PATH.*"),
         (
             "ruby:programs",
-            "--wasm-corpus=ruby:programs: give format and folder, such as wasi-testsuite:PATH; *",
+            "--wasm-corpus=ruby:programs: give kind and folder, such as wasi-testsuite:PATH.*",
         ),
-        ("wasi-testsuite:", "--wasm-corpus=wasi-testsuite:: give format and folder, *"),
+        ("wasi-testsuite:", "--wasm-corpus=wasi-testsuite:: give kind and folder, *"),
         (
             "wasi-testsuite:programs",
             "wasi-testsuite corpus *programs holds no program: a program is a *.wasm file*",
