@@ -51,7 +51,7 @@ def new_record(session: WasmSession) -> RunRecord:
 
             if isinstance(runtime, Remote) and (missing := runtime.cannot_check()):
                 record.closing.append((f"{runtime.name}: {missing}", "warn"))
-    record.closing += [(note, "warn") for note in session.selection.resolver.notes]
+    record.closing += [(note, "warn") for note in (*session.selection.resolver.notes, *session.notes)]
     return record
 
 

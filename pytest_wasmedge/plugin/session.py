@@ -52,6 +52,8 @@ class WasmSession:
         self.held = Held(options, self.selection.known, contract_in)
         self._pools: list[HostPool] = []
         self._readers: list[HostPool] = []
+        #: What could not be read whole, for the closing lines.
+        self.notes: list[str] = []
         self._narrow_pools: dict[tuple[str, Limits], HostPool] = {}
         self._corpora = tuple(corpora)
         self._speaks: bool | None = None
@@ -108,7 +110,7 @@ class WasmSession:
         from pytest_wasmedge.portability import foreign, testsuite
 
         return [
-            foreign.read(kind, self.options.started_in / path, self._reader)
+            foreign.read(kind, self.options.started_in / path, self._reader, self.notes)
             for kind, path in map(foreign.split, self.options.corpus)
             if kind != testsuite.FORMAT
         ]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pytest_wasmedge.errors import CorpusError
 from pytest_wasmedge.model import Host, Invocation
 from pytest_wasmedge.portability.corpus import Case
 
@@ -14,33 +13,36 @@ from pytest_wasmedge.portability.corpus import Case
 _TIMEOUT_S = 120.0
 
 # The files of bootstraptest are programs that call assertions with sources, so a Ruby runs them to read them. Each line
-# that this prints has words in hex: the source, what it declares to print (or -), and the message (or -).
+# that this prints has words in hex: the program as bootstraptest's runner wraps it, what it declares to print (or -), and
+# the message (or -).
 _READER = r"""
-def self.told(src, expected = nil, message = nil)
-  puts [src, expected, message].map { |text| text ? "+" + text.to_s.b.unpack1("H*") : "-" }.join(" ")
+def __told(src, expected = nil, message = nil, frozen_string_literal: nil, **)
+  head = frozen_string_literal.nil? ? "" : "# frozen_string_literal: #{frozen_string_literal}\n"
+  words = [head + "print(begin; #{src}; end)\n", expected, message]
+  puts words.map { |text| text ? "+" + text.to_s.b.unpack1("H*") : "-" }.join(" ")
 end
-def assert_equal(expected, src, message = "", *, **) = told(src, expected, message)
-def assert_valid_syntax(src, message = "", *, **) = told(src, nil, message)
-def assert_normal_exit(src, *rest, **) = told(src, nil, rest.first)
-def assert_check(src, message = "", *, **) = told(src, nil, message)
-def assert_match(_pattern, src, message = "", *, **) = told(src, nil, message)
-def assert_not_match(_pattern, src, message = "", *, **) = told(src, nil, message)
-def assert_finish(_seconds, src, message = "", *, **) = told(src, nil, message)
-def assert_fail(src, message = "", *, **) = told(src, nil, message)
-def assert_warning(_pattern, src, message = "", *, **) = told(src, nil, message)
-def show_limit(src, *, **) = nil
+def assert_equal(expected, src, message = "", *, **opts) = __told(src, expected, message, **opts)
+def assert_valid_syntax(src, message = "", *, **opts) = __told(src, nil, message, **opts)
+def assert_normal_exit(src, message = "", *, **opts) = __told(src, nil, message, **opts)
+def assert_check(src, message = "", *, **opts) = __told(src, nil, message, **opts)
+def assert_match(_pattern, src, message = "", *, **opts) = __told(src, nil, message, **opts)
+def assert_not_match(_pattern, src, message = "", *, **opts) = __told(src, nil, message, **opts)
+def assert_finish(_seconds, src, message = "", *, **opts) = __told(src, nil, message, **opts)
+def assert_fail(src, message = "", *, **opts) = __told(src, nil, message, **opts)
+def assert_warning(_pattern, src, message = "", *, **opts) = __told(src, nil, message, **opts)
+def show_limit(*, **) = nil
 def flunk(*) = nil
 module BT; def self.method_missing(*) = nil; end
 begin
   eval(DATA.read.force_encoding("UTF-8"), TOPLEVEL_BINDING, "FILE", 1)
 rescue Exception => error
-  puts "!" + "#{error.class}: #{error.message}".lines.first.b.unpack1("H*")
+  puts "!" + "#{error.class}: #{error.message}".lines.first.to_s.strip.b.unpack1("H*")
 end
 __END__
 """
 
 
-def prism_errors(root: Path, _: object) -> Iterator[Case]:
+def prism_errors(root: Path, _reader: object, _notes: object) -> Iterator[Case]:
     """Yield the sources of Prism's fixtures of errors, without the lines that point at them."""
     for path in sorted(root.rglob("*.txt")):
         lines = path.read_bytes().splitlines(keepends=True)
@@ -49,30 +51,28 @@ def prism_errors(root: Path, _: object) -> Iterator[Case]:
         yield Case(f"prism-errors/{name}", path, source, kind="prism-errors")
 
 
-def bootstraptest(root: Path, ruby: Callable[[], Host]) -> Iterator[Case]:
-    """Yield the sources that the assertions of CRuby's bootstraptest are about, as its runner wraps them."""
+def bootstraptest(root: Path, reader: Callable[[], Host], notes: list[str]) -> Iterator[Case]:
+    """Yield the sources that the assertions of CRuby's bootstraptest are about, as its runner wraps them.
+
+    A file that ends in an exception is read up to there, and noted.
+    """
     for path in sorted(root.rglob("test_*.rb")):
-        source = path.read_bytes()
-        outcome = ruby().invoke(Invocation(_READER.encode() + source, timeout_s=_TIMEOUT_S))
+        invocation = Invocation(_READER.encode() + path.read_bytes(), timeout_s=_TIMEOUT_S)
+        outcome = reader().invoke(invocation)
         lines = outcome.stdout.decode("ascii", "replace").splitlines()
-        if not outcome.ending.ok or any(line.startswith("!") for line in lines):
-            raised = next((_text(line[1:]) for line in lines if line.startswith("!")), b"")
-            why = raised.decode("utf-8", "replace") or f"{outcome.ending} {outcome.stderr_text[:200]}"
-            raise CorpusError(
-                f"{path} cannot be read as a file of bootstraptest: {why}. Leave it out of the folder."
-            )
-        for number, line in enumerate(lines, 1):
-            src, declared, message = (_text(word[1:]) if word != "-" else None for word in line.split(" "))
+        told = [line.split(" ") for line in lines if re.fullmatch(r"([+][0-9a-f]*|-)( ([+][0-9a-f]*|-)){2}", line)]
+        raised = [bytes.fromhex(line[1:]).decode("utf-8", "replace") for line in lines if line.startswith("!")]
+        if raised or not outcome.ending.ok:
+            why = raised[0] if raised else f"{outcome.ending} {outcome.stderr_text[:200]}"
+            notes.append(f"{path}: read up to its case {len(told)}, where it ended: {why}")
+        for number, words in enumerate(told, 1):
+            src, declared, message = (bytes.fromhex(word[1:]) if word != "-" else None for word in words)
             yield Case(
                 f"bootstraptest/{path.stem.removeprefix('test_')}/{number:03}",
                 path,
-                b"print(begin; %b; end)\n" % (src or b""),
+                src or b"",
                 (message or b"").decode("utf-8", "replace").partition("\n")[0],
                 timeout_s=_TIMEOUT_S,
                 declared=declared,
                 kind="bootstraptest",
             )
-
-
-def _text(digits: str) -> bytes:
-    return bytes.fromhex(digits)

@@ -28,20 +28,21 @@ def split(spec: str) -> tuple[str, str]:
     return kind, path
 
 
-def read(kind: str, root: Path, reader: Callable[[], Host]) -> tuple[Case, ...]:
-    """Return the cases of a corpus of this kind, their names after that of the kind; ``reader`` starts a host of the
-    built-in artifact, for corpora that are programs.
+def read(kind: str, root: Path, reader: Callable[[], Host], notes: list[str]) -> tuple[Case, ...]:
+    """Return the cases of a corpus of this kind, whose name their names begin with; ``reader`` starts a host of the
+    built-in artifact, for corpora that are programs. What could not be read whole is added to ``notes``.
 
     Raises CorpusError for a folder without any case.
     """
-    cases = tuple(_KINDS[kind](root, reader))
+    cases = tuple(_KINDS[kind](root, reader, notes))
     if not cases:
         what = f"holds none of its cases: {_HOLDS[kind]}" if root.is_dir() else "is not a folder"
-        raise CorpusError(f"--wasm-corpus={kind}:{root} {what}. Correct the path.")
+        read = "".join(f" {note}." for note in notes)
+        raise CorpusError(f"--wasm-corpus={kind}:{root} {what}.{read} Correct the path.")
     return cases
 
 
-def _in_out(root: Path, _: object) -> Iterator[Case]:
+def _in_out(root: Path, _reader: object, _notes: object) -> Iterator[Case]:
     """Yield ``NAME.in`` with ``NAME.out``, and ``NAME.err`` if there is one."""
     for path in sorted(root.rglob("*.in")):
         out, err = path.with_suffix(".out"), path.with_suffix(".err")
@@ -60,7 +61,7 @@ def _in_out(root: Path, _: object) -> Iterator[Case]:
         )
 
 
-_KINDS: Mapping[str, Callable[[Path, Callable[[], Host]], Iterator[Case]]] = {
+_KINDS: Mapping[str, Callable[[Path, Callable[[], Host], list[str]], Iterator[Case]]] = {
     "in-out": _in_out,
     "bootstraptest": bootstraptest.bootstraptest,
     "prism-errors": bootstraptest.prism_errors,

@@ -416,7 +416,9 @@ assert_equal '15', %q{ (1..5).sum }, 'adds'
 assert_normal_exit %q{
   puts "é"
 }, '[ruby-dev:1]'
-assert_equal 'never', 'p 2', frozen_string_literal: true
+assert_equal 'true', '"x".frozen?', frozen_string_literal: true
+assert_equal 'never', 'p 2'
+raise "the rest cannot be read"
 """
 PRISM = """\
 def f
@@ -441,12 +443,13 @@ def test_corpora_for_ruby(project: pytest.Pytester) -> None:
         "-v",
     )
 
-    result.assert_outcomes(passed=16)
+    result.assert_outcomes(passed=18)
     result.stdout.fnmatch_lines(
         [
             "*?wasmtime-bootstraptest/it/001? PASSED*",
-            "*?wasmtime-bootstraptest/it/005? PASSED*",
+            "*?wasmtime-bootstraptest/it/006? PASSED*",
             "*?wasmtime-prism-errors/a/b? PASSED*",
+            "*boot/test_it.rb: read up to its case 6, where it ended: RuntimeError: the rest cannot be read",
             "1 case prints something else than its author declares, on a runtime: *",
         ]
     )
@@ -456,7 +459,7 @@ def test_a_corpus_that_is_something_else(project: pytest.Pytester) -> None:
     """A file that is no such test, a folder without any, a kind that is none: one sentence each."""
     write(project.path, {"boot/test_it.rb": "raise 'no test'", "empty/x": ""})
     for spec, message in {
-        "bootstraptest:boot": "boot/test_it.rb cannot be read as a file of bootstraptest: RuntimeError: no test*",
+        "bootstraptest:boot": "boot/test_it.rb: read up to its case 0, where it ended: RuntimeError: no test. *",
         "prism-errors:empty": "--wasm-corpus=prism-errors:*empty holds none of its cases: *.txt*",
         "in-out:gone": "--wasm-corpus=in-out:*gone is not a folder. Correct the path.",
         "in-ot:empty": "--wasm-corpus=in-ot:empty: give kind and folder*Did you mean in-out? Kinds: wasi-testsuite*",
