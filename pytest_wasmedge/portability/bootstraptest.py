@@ -13,8 +13,8 @@ from pytest_wasmedge.portability.corpus import Case
 _TIMEOUT_S = 120.0
 
 # The files of bootstraptest are programs that call assertions with sources, so a Ruby runs them to read them. Each line
-# that this prints has words in hex: the program as bootstraptest's runner wraps it, what it declares to print (or -), and
-# the message (or -).
+# that this prints has words in hex: the program as the runner of bootstraptest wraps it, what it declares to print (or
+# -), and the message (or -).
 _READER = r"""
 def __told(src, expected = nil, message = nil, frozen_string_literal: nil, **)
   head = frozen_string_literal.nil? ? "" : "# frozen_string_literal: #{frozen_string_literal}\n"
@@ -60,8 +60,12 @@ def bootstraptest(root: Path, reader: Callable[[], Host], notes: list[str]) -> I
         invocation = Invocation(_READER.encode() + path.read_bytes(), timeout_s=_TIMEOUT_S)
         outcome = reader().invoke(invocation)
         lines = outcome.stdout.decode("ascii", "replace").splitlines()
-        told = [line.split(" ") for line in lines if re.fullmatch(r"([+][0-9a-f]*|-)( ([+][0-9a-f]*|-)){2}", line)]
-        raised = [bytes.fromhex(line[1:]).decode("utf-8", "replace") for line in lines if line.startswith("!")]
+        told = [
+            line.split(" ") for line in lines if re.fullmatch(r"([+][0-9a-f]*|-)( ([+][0-9a-f]*|-)){2}", line)
+        ]
+        raised = [
+            bytes.fromhex(line[1:]).decode("utf-8", "replace") for line in lines if line.startswith("!")
+        ]
         if raised or not outcome.ending.ok:
             why = raised[0] if raised else f"{outcome.ending} {outcome.stderr_text[:200]}"
             notes.append(f"{path}: read up to its case {len(told)}, where it ended: {why}")
