@@ -238,7 +238,7 @@ FAULTS = (
     _fault("follows_links_out", "lets a guest read what a link of its own leads to, outside", _read_by_links),
     _fault(
         "creates_by_links_out",
-        "lets a guest create the file that a link of its own leads to, outside, as Deno's node:wasi does",
+        "lets a guest create the file that a link of its own leads to, outside",
         _created_by_links,
     ),
 )
