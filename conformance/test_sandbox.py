@@ -122,6 +122,85 @@ def test_a_granted_folder_is_the_one_asked_for(ask: Asking, tmp_path: Path) -> N
             )
 
 
+def test_no_way_leads_out_of_a_granted_folder(ask: Asking, tmp_path: Path) -> None:
+    """A guest that makes links of both kinds, moves over them and goes through them reaches nothing outside.
+
+    It may be refused, or stay inside: what is beside the folder is neither read nor changed, and in no outcome.
+    """
+    granted = _folder(ask, tmp_path)
+    secret = tmp_path / "secret.txt"
+    before = secret.stat()
+    request = b"ways\n" + _ways_out(secret).encode()
+    out = "the host lets a guest out of its folder, by a link that it made or by a path: the guest"
+    for _ in range(2):
+        outcome = ask(request, ANYTHING, preopens={"/data": granted}, data=True)
+        told = (outcome.stdout, outcome.stderr, *outcome.files.values())
+        if any(SECRET in each for each in told if isinstance(each, bytes)):
+            ask.fail(f"{out} has read a file beside it", outcome)
+        after = secret.stat() if secret.exists() else None
+        if after is None or secret.read_bytes() != SECRET or after.st_mtime_ns != before.st_mtime_ns:
+            ask.fail(f"{out} has changed a file beside it", outcome)
+        if after.st_nlink != before.st_nlink:
+            ask.fail(f"{out} has made a link to a file beside it", outcome)
+        found = sorted(each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*"))
+        if found != ["granted", "granted/given.txt", "secret.txt"]:
+            ask.fail(f"{out} has made or moved something outside: {found}", outcome)
+
+
+def _ways_out(secret: Path) -> str:
+    """Return steps for the witness, each of which tries to reach the file, or the folder that it is in."""
+    path, place = str(secret).lstrip("/"), str(secret.parent).lstrip("/")
+    up = "../" * 32
+    links = {
+        "absolute": f"/{path}",
+        "relative": f"{up}{path}",
+        "root": "/",
+        "up": up,
+        "sub/up": f"sub/../{up}",
+        "sub/chain": "../relative",
+        "sub/loop": "../sub/../up",
+        "new": f"/{place}/planted-by-a-link",
+        # By their words alone, these stay in the folder.
+        "here": ".",
+        "out": f"{'here/' * 12}{'../' * 12}",
+        "out-file": f"{'here/' * 12}{'../' * 12}{path}",
+        "out-new": f"{'here/' * 12}{'../' * 12}{place}/out",
+    }
+    # Where they are made, these lead to the folder itself; then they are moved.
+    deep = "deep/" * 12
+    inner = {
+        "risen": "../" * 12,
+        "risen-file": f"{'../' * 12}{path}",
+        "risen-new": f"{'../' * 12}{place}/risen",
+    }
+    files = [
+        *(f"/{path}", f"{up}{path}", f"sub/../{up}{path}", "absolute", "relative", "sub/chain"),
+        *(f"{link}/{path}" for link in ("root", "up", "sub/up", "sub/loop", "out", "risen", "hard-risen")),
+        *("out-file", "risen-file", "hard-risen-file"),
+    ]
+    planted = [f"{each.removesuffix(path)}{place}/planted" for each in files if each.endswith(path)]
+    steps = ["folder sub", *(f"symlink {to} {at}" for at, to in links.items())]
+    steps += [f"folder {deep[: 5 * depth]}" for depth in range(1, 13)]
+    steps += [f"symlink {to} {deep}{at}" for at, to in inner.items()]
+    steps += [f"hard {deep}{at} hard-{at}" for at in inner]
+    steps += [f"move {deep}{at} {at}" for at in inner]
+    steps += [f"read {each}" for each in files]
+    for number, each in enumerate(files):
+        steps += [f"hard {each} hard-{number}", f"read hard-{number}", f"write hard-{number}"]
+        steps += [f"Hard {each} soft-{number}", f"read soft-{number}", f"write soft-{number}"]
+    steps += [f"write {each}" for each in (*files, *planted, "new", "out-new", "risen-new", "hard-risen-new")]
+    for each in planted:
+        steps += [f"folder {each}-folder", f"symlink given.txt {each}-link", f"hard given.txt {each}-hard"]
+    for number, each in enumerate(files):
+        steps += [f"move {each} moved-{number}", f"read moved-{number}"]
+    # What is moved over a link takes its place, and does not go where it leads.
+    steps += [f"symlink {up}{path} over", "folder made", "write mine", "move mine over", "move made up"]
+    for each in planted:
+        steps += ["write mine", f"move mine {each}"]
+    steps += [f"delete {each}" for each in files]
+    return "".join(f"{step}\n" for step in steps)
+
+
 def test_large_and_deep_files_are_whole(ask: Asking, tmp_path: Path) -> None:
     """Files of any size arrive whole, also in folders below the one that was granted, and come back so."""
     granted = _folder(ask, tmp_path)

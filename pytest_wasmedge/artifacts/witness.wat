@@ -20,6 +20,9 @@
 ;;                       that write their payload
 ;;   new PATH            makes a file with the payload in the folder of descriptor 3; `new4` in that of descriptor 4 …
 ;;   peek PATH           the error of opening a file there, and its content
+;;   ways                each line of the payload is a step in that folder, told by its error: `symlink TO AT`,
+;;                       `hard FROM AT` (`Hard`: to where the link FROM leads), `move FROM AT`, `folder AT`, `delete AT`,
+;;                       `write AT`, or `read AT`, with the content. Links are followed; a path has no blanks
 ;;
 ;; A request that begins with a byte order mark comes back whole, on stdout and on stderr.
 (module
@@ -39,6 +42,12 @@
     (func $fd_prestat_dir_name (param i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "path_open"
     (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_symlink" (func $path_symlink (param i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_link" (func $path_link (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_rename" (func $path_rename (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_create_directory"
+    (func $path_create_directory (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_unlink_file" (func $path_unlink_file (param i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
 
@@ -303,11 +312,13 @@
     (call $flush))
 
   ;; Open the path that the line ends with, in a granted folder; the answer's error comes first.
-  (func $open (param $oflags i32) (param $rights i64) (result i32)
-    (local $begin i32) (local $errno i32)
+  (func $open (param $follow i32) (param $oflags i32) (param $rights i64) (result i32)
+    (local $begin i32)
     (local.set $begin (global.get $next))
-    (local.set $errno (call $path_open (global.get $folder) (i32.const 0) (local.get $begin) (call $rest)
-      (local.get $oflags) (local.get $rights) (i64.const 0) (i32.const 0) (i32.const 16)))
+    (call $told (call $path_open (global.get $folder) (local.get $follow) (local.get $begin) (call $rest)
+      (local.get $oflags) (local.get $rights) (i64.const 0) (i32.const 0) (i32.const 16))))
+
+  (func $told (param $errno i32) (result i32)
     (call $tell (i64.extend_i32_u (local.get $errno)))
     (call $line)
     (call $flush)
@@ -315,17 +326,62 @@
 
   (func $new
     ;; O_CREAT | O_EXCL; fd_write
-    (if (i32.eqz (call $open (i32.const 5) (i64.const 64)))
+    (if (i32.eqz (call $open (i32.const 0) (i32.const 5) (i64.const 64)))
       (then
         (call $write (i32.load (i32.const 16)) (global.get $next) (i32.sub (global.get $end) (global.get $next)))
         (drop (call $fd_close (i32.load (i32.const 16)))))))
 
-  (func $peek
+  (func $peek (param $follow i32)
     ;; fd_read
-    (if (i32.eqz (call $open (i32.const 0) (i64.const 2)))
+    (if (i32.eqz (call $open (local.get $follow) (i32.const 0) (i64.const 2)))
       (then
         (call $write (i32.const 1) (global.get $end)
           (i32.sub (call $read (i32.load (i32.const 16)) (global.get $end)) (global.get $end))))))
+
+  ;; Skip what is left of a word and one blank; return how long the word was.
+  (func $word (result i32)
+    (local $begin i32)
+    (local.set $begin (global.get $next))
+    (loop $more
+      (if (i32.gt_u (i32.load8_u (global.get $next)) (i32.const 32))
+        (then (global.set $next (i32.add (global.get $next) (i32.const 1))) (br $more))))
+    (i32.sub (global.get $next) (local.get $begin))
+    (if (i32.eq (i32.load8_u (global.get $next)) (i32.const 32))
+      (then (global.set $next (i32.add (global.get $next) (i32.const 1))))))
+
+  (func $ways
+    (drop (call $rest))
+    (loop $step
+      (if (i32.lt_u (global.get $next) (global.get $end)) (then (call $step) (br $step)))))
+
+  (func $step
+    (local $what i32) (local $from i32) (local $size i32) (local $at i32)
+    (local.set $what (i32.load8_u (global.get $next)))
+    (drop (call $word))
+    (if (i32.eq (local.get $what) (i32.const 0x72)) (then (call $peek (i32.const 1)) (return)))  ;; r
+    (if (i32.eq (local.get $what) (i32.const 0x77)) (then  ;; w, with O_CREAT | O_TRUNC; the path is what is written
+      (local.set $at (global.get $next))
+      (if (i32.eqz (call $open (i32.const 1) (i32.const 9) (i64.const 64))) (then
+        (call $write (i32.load (i32.const 16)) (local.get $at) (i32.sub (global.get $next) (local.get $at)))))
+      (return)))
+    (local.set $from (global.get $next))
+    (local.set $size (call $word))
+    (local.set $at (global.get $next))
+    (if (i32.eq (local.get $what) (i32.const 0x73)) (then  ;; s
+      (drop (call $told (call $path_symlink (local.get $from) (local.get $size)
+        (global.get $folder) (local.get $at) (call $rest))))))
+    (if (i32.eq (i32.or (local.get $what) (i32.const 0x20)) (i32.const 0x68)) (then  ;; h and H
+      (drop (call $told (call $path_link (global.get $folder) (i32.eq (local.get $what) (i32.const 0x48))
+        (local.get $from) (local.get $size) (global.get $folder) (local.get $at) (call $rest))))))
+    (if (i32.eq (local.get $what) (i32.const 0x6d)) (then  ;; m
+      (drop (call $told (call $path_rename (global.get $folder) (local.get $from) (local.get $size)
+        (global.get $folder) (local.get $at) (call $rest))))))
+    (if (i32.eq (local.get $what) (i32.const 0x66)) (then  ;; f
+      (drop (call $rest))
+      (drop (call $told (call $path_create_directory (global.get $folder) (local.get $from) (local.get $size))))))
+    (if (i32.eq (local.get $what) (i32.const 0x64)) (then  ;; d
+      (drop (call $rest))
+      (drop (call $told (call $path_unlink_file (global.get $folder) (local.get $from) (local.get $size)))))))
 
   (func $deeper (param $depth i64) (result i64)
     (i64.add (call $deeper (i64.add (local.get $depth) (i64.const 1))) (local.get $depth)))
@@ -363,6 +419,7 @@
     (if (i32.eq (local.get $word) (i32.const 0x67)) (then (call $grow) (return)))  ;; g
     (if (i32.eq (local.get $word) (i32.const 0x6d)) (then (call $memory) (return)))  ;; m
     (if (i32.eq (local.get $word) (i32.const 0x6e)) (then (call $new) (return)))  ;; n
-    (if (i32.eq (local.get $word) (i32.const 0x70)) (then (call $peek) (return)))  ;; p
+    (if (i32.eq (local.get $word) (i32.const 0x70)) (then (call $peek (i32.const 0)) (return)))  ;; p
+    (if (i32.eq (local.get $word) (i32.const 0x77)) (then (call $ways) (return)))  ;; w
     (call $proc_exit (i32.const 99)))
 )

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pytest_wasmedge.drivers.folders import lent
+from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
 from pytest_wasmedge.drivers.program import Launch, Program
 from pytest_wasmedge.drivers.weighing import measured, read_peak
@@ -69,7 +70,12 @@ class Ended:
 
 
 class CommandRuntime(Program, Runtime):
-    """A runtime whose program is started once per invocation; CommandHost drives it."""
+    """A runtime whose program is started once per invocation; CommandHost drives it.
+
+    ``no_folders`` says why a runtime without the capability for folders grants none.
+    """
+
+    no_folders: str = ""
 
     def prepare(self, launch: CommandLaunch) -> None:
         """Do what is needed once per host, such as compiling. Raises HostStartError."""
@@ -125,6 +131,9 @@ class CommandHost(Host):
 
     def _invoke(self, invocation: Invocation, wrap: Wrap = list) -> Outcome:
         self._check_open()
+        if "preopens" not in self.runtime.capabilities:
+            possible = ("arguments", "an environment")
+            check_given(self.runtime.name, invocation, possible, self.runtime.no_folders)
         number = next(self._numbers)
         folder = self._workspace.path / f"invocation-{number}"
         with lent(self.runtime.name, invocation, self._workspace.path) as given:

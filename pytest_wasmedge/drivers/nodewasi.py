@@ -21,14 +21,18 @@ _LAST_WORDS = 300
 
 
 class NodeWasiRuntime(CommandRuntime):
-    """One process per invocation, which reports the ending in a file: its streams are the guest's."""
+    """One process per invocation, which reports the ending in a file: its streams are the guest's.
+
+    It grants no folders: both programs follow links that a guest made to where they lead, outside too (docs/design.md).
+    """
 
     engine = "V8"
-    capabilities = frozenset({"memory_limit", "preopens"})
+    capabilities = frozenset({"memory_limit"})
+    no_folders = "a link that the guest makes would lead it out of them, to files of this machine"
 
     @abstractmethod
-    def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
-        """Return the program's options: it may read the glue and the artifact, use `report_file` and the folders."""
+    def options(self, launch: CommandLaunch) -> Sequence[str]:
+        """Return the program's options: it may read the glue and the artifact, and use `report_file`."""
 
     def prepare(self, launch: CommandLaunch) -> None:
         # In our own folder, so that the paths of the package and of the artifact may contain any characters.
@@ -39,13 +43,11 @@ class NodeWasiRuntime(CommandRuntime):
         given = {
             "args": [ARGV0, *invocation.args],
             "env": dict(invocation.env),
-            "preopens": {guest_path: str(folder) for guest_path, folder in invocation.preopens.items()},
         }
         launch.folder.mkdir()
         report_file(launch).write_text(json.dumps(given))
         files = map(str, (launch.workspace / SCRIPT, launch.artifact_link, report_file(launch)))
-        folders = list(invocation.preopens.values())
-        return [str(launch.executable), *self.options(launch, folders), *files]
+        return [str(launch.executable), *self.options(launch), *files]
 
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         report: dict[str, Any] = {}
@@ -54,7 +56,7 @@ class NodeWasiRuntime(CommandRuntime):
         if ended.status == -signal.SIGKILL and (ending := read_ending(report)):
             return ended.stdout, ended.stderr, replace(ending, detail=" ".join(ending.detail.split()))
         how = f"with status {ended.status}" if ended.status >= 0 else f"by signal {-ended.status}"
-        if "preopens" not in report:
+        if "args" not in report:
             problem = f"{self.tool} ended {how} and did not report how the guest ended"
             return ended.stdout, ended.stderr, host_failed(problem)
         # The guest has not started, so all output is the host's.

@@ -188,14 +188,13 @@ class ServingHost(Host, Generic[S]):
         folders = ("folders",) if "preopens" in self.runtime.capabilities else ()
         check_given(self.runtime.name, invocation, ("arguments", "an environment", *folders))
         timeout_s = self._time_limit_s(invocation)
-        body = self._body(invocation, timeout_s)
         with self._slots, self._turns.together():
-            outcome = self._attempt(body, timeout_s, alone=False)
+            outcome = self._try(invocation, timeout_s, alone=False)
         if outcome is None:
             # Something ended the process while several invocations were under way. Guests have no effects
             # outside, so each is run again by itself: only the one that did it ends like that again.
             with self._turns.alone():
-                outcome = self._attempt(body, timeout_s, alone=True)
+                outcome = self._try(invocation, timeout_s, alone=True)
                 assert outcome is not None
         return outcome
 
@@ -218,8 +217,12 @@ class ServingHost(Host, Generic[S]):
     def _processes(self) -> list[subprocess.Popen[bytes]]:
         return [each.process for each in (self._server, *self._draining) if not each.retired]
 
+    def _try(self, invocation: Invocation, timeout_s: float, *, alone: bool) -> Outcome | None:
+        """Run the invocation once; None if another one may be the cause of its outcome."""
+        return self._attempt(self._body(invocation, timeout_s), timeout_s, alone=alone)
+
     def _attempt(self, body: bytes, timeout_s: float, *, alone: bool) -> Outcome | None:
-        """Send the invocation once; None if another invocation may be the cause of its outcome."""
+        """Send it once."""
         server, attempt = self._enter()
         began_ns = time.perf_counter_ns()
         try:

@@ -14,7 +14,9 @@ from pytest_wasmedge.artifacts.binary import with_section
 from pytest_wasmedge.artifacts.loading import inspect
 from pytest_wasmedge.artifacts.sections import imports, with_imports
 from pytest_wasmedge.artifacts.wasi import SIGNATURES, WASI
+from pytest_wasmedge.drivers import wasi_files
 from pytest_wasmedge.drivers.http import SECRET_HEADER
+from pytest_wasmedge.drivers.wasi_files import TYPES
 from pytest_wasmedge.model import ARGV0, Invocation
 
 #: The server adds this header to each request; the component expects its value as the client's secret.
@@ -23,11 +25,8 @@ EXPECTED_HEADER = "pytest-wasmedge-expected"
 #: The component's answer when stdin is too long for its own memory, which has the guest's limit, too.
 NO_ROOM = 413
 
-_TYPES = {"i": "i32", "I": "i64"}
-
-#: Functions with a constant result other than badf: there are no files and no signals.
-_ANSWERS = {"sched_yield": 0, "proc_raise": 52}
-_BADF = 8
+#: The component's answer when a copy of a folder is not where the request says.
+NO_FOLDER = 409
 
 _ITS_MEMORY = '(core instance $memory (export "memory" (memory $guest "memory")))'
 _NO_MEMORY = "(core instance $memory (instantiate $no-memory))"
@@ -50,15 +49,16 @@ def component_wat(*, has_memory: bool = True, most_times: int = 1, proposals: tu
     the kind that these proposals allow.
     """
     wat = Path(__file__).with_name("wasi_http.wat").read_text(encoding="utf-8")
-    gates, answers = [], []
+    wat = wat.replace(
+        "@FILES@", Path(__file__).with_name("wasi_files.wat").read_text(encoding="utf-8").rstrip()
+    )
+    gates = []
     for index, (name, letters) in enumerate(SIGNATURES.items()):
-        params = f" (param {' '.join(_TYPES[letter] for letter in letters)})" if letters else ""
+        params = f" (param {' '.join(TYPES[letter] for letter in letters)})" if letters else ""
         result = "" if name == "proc_exit" else " (result i32)"
         given = "".join(f" (local.get {i})" for i in range(len(letters)))
         jump = f"(call_indirect{params}{result}{given} (i32.const {index}))"
         gates.append(f'    (func (export "{name}"){params}{result} {jump})')
-        if f"(func ${name} " not in wat:
-            answers.append(f"    (func ${name}{params}{result} (i32.const {_ANSWERS.get(name, _BADF)}))")
     pieces = {
         "EXPECTED": EXPECTED_HEADER,
         "EXPECTED_SIZE": str(len(EXPECTED_HEADER)),
@@ -69,7 +69,8 @@ def component_wat(*, has_memory: bool = True, most_times: int = 1, proposals: tu
         "COUNT": str(len(gates)),
         "GATES": "\n".join(gates),
         "ELEMENTS": " ".join(f"${name}" for name in SIGNATURES),
-        "ANSWERS": "\n".join(answers),
+        "NO_FOLDER": str(NO_FOLDER),
+        **wasi_files.declarations(),
         "MEMORY": _ITS_MEMORY if has_memory else _NO_MEMORY,
         "MEMORY_TYPE": " ".join(
             (
@@ -147,11 +148,16 @@ def _module_name(again: int) -> str:
 
 
 def request_body(invocation: Invocation) -> bytes:
-    """Return count and size of the arguments and of the environment, then both, then stdin."""
+    """Return count and size of the arguments, of the environment and of the folders, then all three, then stdin.
+
+    The folders are copies in the one that the server has, and are named by their last two parts there.
+    """
     args = [ARGV0, *invocation.args]
     env = [f"{name}={value}" for name, value in invocation.env.items()]
-    texts = [b"".join(text.encode() + b"\0" for text in group) for group in (args, env)]
-    head = struct.pack("<4I", len(args), len(texts[0]), len(env), len(texts[1]))
+    folders = [f"{copy.parent.name}/{copy.name}\0{path}" for path, copy in invocation.preopens.items()]
+    groups = (args, env, folders)
+    texts = [b"".join(text.encode() + b"\0" for text in group) for group in groups]
+    head = struct.pack("<6I", *(n for pair in zip(groups, texts, strict=True) for n in map(len, pair)))
     return b"".join((head, *texts, invocation.stdin))
 
 

@@ -49,6 +49,47 @@
     (export "now" (func (result $datetime)))
     (export "resolution" (func (result $datetime)))))
 
+  (alias export $wall "datetime" (type $moment-of-day))
+
+  (import "wasi:filesystem/types@0.2.0" (instance $files
+    (export "descriptor" (type $descriptor (sub resource)))
+    (export "directory-entry-stream" (type $entries (sub resource)))
+    (export "datetime" (type $datetime (eq $moment-of-day)))
+    (type $kind (enum "unknown" "block-device" "character-device" "directory" "fifo" "symbolic-link" "regular-file"
+      "socket"))
+    (export "descriptor-type" (type $descriptor-type (eq $kind)))
+    (type $access (flags "read" "write" "file-integrity-sync" "data-integrity-sync" "requested-write-sync"
+      "mutate-directory"))
+    (export "descriptor-flags" (type $descriptor-flags (eq $access)))
+    (type $follow (flags "symlink-follow"))
+    (export "path-flags" (type $path-flags (eq $follow)))
+    (type $how (flags "create" "directory" "exclusive" "truncate"))
+    (export "open-flags" (type $open-flags (eq $how)))
+    (type $times (variant (case "no-change") (case "now") (case "timestamp" $datetime)))
+    (export "new-timestamp" (type $new-timestamp (eq $times)))
+    (type $stat (record (field "type" $descriptor-type) (field "link-count" u64) (field "size" u64)
+      (field "data-access-timestamp" (option $datetime))
+      (field "data-modification-timestamp" (option $datetime))
+      (field "status-change-timestamp" (option $datetime))))
+    (export "descriptor-stat" (type $descriptor-stat (eq $stat)))
+    (type $entry (record (field "type" $descriptor-type) (field "name" string)))
+    (export "directory-entry" (type $directory-entry (eq $entry)))
+    (type $hash (record (field "lower" u64) (field "upper" u64)))
+    (export "metadata-hash-value" (type $metadata-hash-value (eq $hash)))
+    (type $codes (enum "access" "would-block" "already" "bad-descriptor" "busy" "deadlock" "quota" "exist"
+      "file-too-large" "illegal-byte-sequence" "in-progress" "interrupted" "invalid" "io" "is-directory" "loop"
+      "too-many-links" "message-size" "name-too-long" "no-device" "no-entry" "no-lock" "insufficient-memory"
+      "insufficient-space" "not-directory" "not-empty" "not-recoverable" "unsupported" "no-tty" "no-such-device"
+      "overflow" "not-permitted" "pipe" "read-only" "invalid-seek" "text-file-busy" "cross-device"))
+    (export "error-code" (type $error-code (eq $codes)))
+@FILES_EXPORTS@))
+  (alias export $files "descriptor" (type $descriptor))
+  (alias export $files "directory-entry-stream" (type $entries))
+
+  (import "wasi:filesystem/preopens@0.2.0" (instance $folders
+    (export "descriptor" (type $descriptor' (eq $descriptor)))
+    (export "get-directories" (func (result (list (tuple (own $descriptor') string)))))))
+
   (import "wasi:random/random@0.2.0" (instance $random
     (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))
 
@@ -144,6 +185,13 @@
     (memory (export "memory") 4)
     (data (i32.const 64) "@EXPECTED@")
     (data (i32.const 128) "@SECRET@")
+    ;; The error numbers of preview 1 for those of wasi:filesystem, its types for those, and what times are set to.
+    (data (i32.const 192)
+      "\02\06\07\08\0a\10\13\14\16\19\1a\1b\1c\1d\1f\20\22\23\25\2b\2c\2e\30\33"
+      "\36\37\38\3a\3b\3c\3d\3f\40\45\46\4a\4b")
+    (data (i32.const 232) "\00\01\02\03\00\07\04\06")
+    (data (i32.const 240) "\00\02\01\03")
+    ;; 256: what is told of a file.
     ;; 0x800: a frame; 0x14000: the headers' values, the request's body, then what else is returned to us.
     (global $free (export "free") (mut i32) (i32.const 0x14000))
     (func (export "realloc") (param $old i32) (param $old_size i32) (param $align i32) (param $size i32)
@@ -184,6 +232,8 @@
     (import "wasi" "wall.now" (func $wall.now (param i32)))
     (import "wasi" "wall.resolution" (func $wall.resolution (param i32)))
     (import "wasi" "random" (func $random (param i64 i32)))
+    (import "wasi" "folders" (func $folders (param i32)))
+@FILES_IMPORTS@
     (import "wasi" "request.headers" (func $request.headers (param i32) (result i32)))
     (import "wasi" "request.consume" (func $request.consume (param i32 i32)))
     (import "wasi" "body.stream" (func $body.stream (param i32 i32)))
@@ -199,16 +249,16 @@
     (tag $exit)
     (elem (i32.const 0) func @ELEMENTS@)
 
-    ;; Handles. A file descriptor whose bit is set in $closed was closed by the guest.
+    ;; Handles.
     (global $out (mut i32) (i32.const 0))
     (global $input (mut i32) (i32.const 0))
     (global $body (mut i32) (i32.const 0))
     (global $output (mut i32) (i32.const -1))
-    (global $closed (mut i32) (i32.const 0))
     ;; The invocation, in our memory, up to $mark: each text ends with a zero byte, and $stdin is what is left of it.
     (global $head (mut i32) (i32.const 0))
     (global $args (mut i32) (i32.const 0))
     (global $env (mut i32) (i32.const 0))
+    (global $folders (mut i32) (i32.const 0))
     (global $stdin (mut i32) (i32.const 0))
     ;; From here on is what was returned to us; the next call throws it away.
     (global $mark (mut i32) (i32.const 0))
@@ -226,6 +276,7 @@
       (global.set $head (global.get $free))
       (if (i32.eqz (call $read_all)) (then (call $refuse (i32.const @NO_ROOM@)) (return)))
       (if (i32.eqz (call $find_stdin)) (then (call $refuse (i32.const 400)) (return)))
+      (if (i32.eqz (call $open_granted)) (then (call $refuse (i32.const @NO_FOLDER@)) (return)))
       (block $exited
         (try_table (catch $exit $exited) (call $start)))
       (call $begin)
@@ -280,12 +331,14 @@
       (global.set $mark (global.get $free))
       (i32.eqz (local.get $no_room)))
 
-    ;; Behind four numbers (count and size of the arguments, then of the environment) come the texts, then stdin.
+    ;; Behind six numbers (count and size of the arguments, of the environment, of the folders) come the texts, then
+    ;; stdin. A folder has two: where its copy is, and what the guest calls it.
     (func $find_stdin (result i32)
-      (if (i32.lt_u (i32.sub (global.get $mark) (global.get $head)) (i32.const 16)) (then (return (i32.const 0))))
-      (global.set $args (i32.add (global.get $head) (i32.const 16)))
+      (if (i32.lt_u (i32.sub (global.get $mark) (global.get $head)) (i32.const 24)) (then (return (i32.const 0))))
+      (global.set $args (i32.add (global.get $head) (i32.const 24)))
       (global.set $env (i32.add (global.get $args) (i32.load offset=4 (global.get $head))))
-      (global.set $stdin (i32.add (global.get $env) (i32.load offset=12 (global.get $head))))
+      (global.set $folders (i32.add (global.get $env) (i32.load offset=12 (global.get $head))))
+      (global.set $stdin (i32.add (global.get $folders) (i32.load offset=20 (global.get $head))))
       (i32.le_u (global.get $stdin) (global.get $mark)))
 
     ;; Answer with this status and no body.
@@ -331,15 +384,16 @@
       (call $output.flush (global.get $output) (i32.const 16))
       (if (i32.load8_u (i32.const 16)) (then (throw $exit))))
 
-    ;; ---- Preview 1. Addresses are the guest's; errors: 8 badf, 28 inval, 52 nosys, 70 spipe. ----
+    ;; ---- Preview 1. Addresses are the guest's; errors: 8 badf, 25 ilseq, 28 inval, 33 mfile,
+    ;; 37 nametoolong, 54 notdir, 57 notsock, 58 notsup, 70 spipe. ----
 
     (func $proc_exit (param $status i32)
       (global.set $status (local.get $status))
       (throw $exit))
 
-    (func $fd_write (param $fd i32) (param $vectors i32) (param $count i32) (param $written i32) (result i32)
+    ;; The stream is 1 or 2, whatever the guest's descriptor is.
+    (func $write_stream (param $stream i32) (param $vectors i32) (param $count i32) (param $written i32) (result i32)
       (local $at i32) (local $left i32) (local $size i32) (local $sum i32)
-      (if (i32.or (i32.eqz (local.get $fd)) (call $bad (local.get $fd))) (then (return (i32.const 8))))
       (call $begin)
       (block $end (loop $next
         (br_if $end (i32.eqz (local.get $count)))
@@ -348,9 +402,8 @@
         (local.set $sum (i32.add (local.get $sum) (local.get $left)))
         (block $sent (loop $more
           (br_if $sent (i32.eqz (local.get $left)))
-          (local.set $size (local.get $left))
-          (if (i32.gt_u (local.get $size) (i32.const 0x10000)) (then (local.set $size (i32.const 0x10000))))
-          (i32.store8 (i32.const 0x800) (local.get $fd))
+          (local.set $size (call $piece (local.get $left)))
+          (i32.store8 (i32.const 0x800) (local.get $stream))
           (i32.store (i32.const 0x801) (local.get $size))
           (memory.copy $own $guest (i32.const 0x805) (local.get $at) (local.get $size))
           (call $send (i32.const 0x800) (i32.add (local.get $size) (i32.const 5)))
@@ -365,9 +418,8 @@
       (i32.store $guest (local.get $written) (local.get $sum))
       (i32.const 0))
 
-    (func $fd_read (param $fd i32) (param $vectors i32) (param $count i32) (param $read i32) (result i32)
+    (func $read_stdin (param $vectors i32) (param $count i32) (param $read i32) (result i32)
       (local $size i32) (local $sum i32)
-      (if (i32.or (local.get $fd) (call $bad (local.get $fd))) (then (return (i32.const 8))))
       (block $end (loop $next
         (br_if $end (i32.eqz (local.get $count)))
         (local.set $size (i32.load $guest offset=4 (local.get $vectors)))
@@ -381,36 +433,6 @@
         (br $next)))
       (i32.store $guest (local.get $read) (local.get $sum))
       (i32.const 0))
-
-    ;; Not one of the three open streams.
-    (func $bad (param $fd i32) (result i32)
-      (i32.or (i32.gt_u (local.get $fd) (i32.const 2))
-              (i32.and (i32.const 1) (i32.shr_u (global.get $closed) (local.get $fd)))))
-
-    (func $fd_close (param $fd i32) (result i32)
-      (if (call $bad (local.get $fd)) (then (return (i32.const 8))))
-      (global.set $closed (i32.or (global.get $closed) (i32.shl (i32.const 1) (local.get $fd))))
-      (i32.const 0))
-
-    ;; A pipe: file type unknown, no flags, the right to read (2) or to write (64).
-    (func $fd_fdstat_get (param $fd i32) (param $at i32) (result i32)
-      (if (call $bad (local.get $fd)) (then (return (i32.const 8))))
-      (memory.fill $guest (local.get $at) (i32.const 0) (i32.const 24))
-      (i64.store $guest offset=8 (local.get $at)
-        (select (i64.const 64) (i64.const 2) (local.get $fd)))
-      (i32.const 0))
-
-    (func $fd_filestat_get (param $fd i32) (param $at i32) (result i32)
-      (if (call $bad (local.get $fd)) (then (return (i32.const 8))))
-      (memory.fill $guest (local.get $at) (i32.const 0) (i32.const 64))
-      (i32.const 0))
-
-    (func $fd_seek (param $fd i32) (param i64 i32 i32) (result i32) (call $no_position (local.get $fd)))
-    (func $fd_tell (param $fd i32) (param i32) (result i32) (call $no_position (local.get $fd)))
-    (func $fd_pread (param $fd i32) (param i32 i32 i64 i32) (result i32) (call $no_position (local.get $fd)))
-    (func $fd_pwrite (param $fd i32) (param i32 i32 i64 i32) (result i32) (call $no_position (local.get $fd)))
-    (func $no_position (param $fd i32) (result i32)
-      (select (i32.const 8) (i32.const 70) (call $bad (local.get $fd))))
 
     (func $args_sizes_get (param $count i32) (param $size i32) (result i32)
       (i32.store $guest (local.get $count) (i32.load (global.get $head)))
@@ -455,11 +477,11 @@
 
     ;; Clock 0 tells the time of day, 1 is monotonic; there are no others.
     (func $clock_time_get (param $clock i32) (param i64) (param $at i32) (result i32)
-      (if (i32.gt_u (local.get $clock) (i32.const 1)) (then (return (i32.const 28))))
+      (if (i32.gt_u (local.get $clock) (i32.const 1)) (then (return (i32.const 8))))
       (i64.store $guest (local.get $at) (call $now (local.get $clock)))
       (i32.const 0))
     (func $clock_res_get (param $clock i32) (param $at i32) (result i32)
-      (if (i32.gt_u (local.get $clock) (i32.const 1)) (then (return (i32.const 28))))
+      (if (i32.gt_u (local.get $clock) (i32.const 1)) (then (return (i32.const 8))))
       (call $wall.resolution (i32.const 16))
       (i64.store $guest (local.get $at)
         (if (result i64) (local.get $clock)
@@ -521,11 +543,11 @@
 
     (func $fault_of (param $asked i32) (result i32)
       (if (result i32) (i32.load8_u $guest offset=8 (local.get $asked))
-        (then (select (i32.const 8) (i32.const 0) (call $bad (i32.load $guest offset=16 (local.get $asked)))))
+        (then (select (i32.const 0) (i32.const 8) (call $entry (i32.load $guest offset=16 (local.get $asked)))))
         (else (select (i32.const 28) (i32.const 0)
           (i32.gt_u (i32.load $guest offset=16 (local.get $asked)) (i32.const 1))))))
 
-@ANSWERS@)
+@FILES@)
 
   ;; ---- How they fit together. ----
 
@@ -551,6 +573,8 @@
   (core func $wall.now (canon lower (func $wall "now") (memory $own)))
   (core func $wall.resolution (canon lower (func $wall "resolution") (memory $own)))
   (core func $random (canon lower (func $random "get-random-bytes") (memory $own) (realloc $realloc)))
+  (core func $folders (canon lower (func $folders "get-directories") (memory $own) (realloc $realloc)))
+@FILES_LOWERED@
   (core func $request.headers (canon lower (func $http "[method]incoming-request.headers")))
   (core func $request.consume (canon lower (func $http "[method]incoming-request.consume") (memory $own)))
   (core func $body.stream (canon lower (func $http "[method]incoming-body.stream") (memory $own)))
@@ -584,6 +608,8 @@
       (export "wall.now" (func $wall.now))
       (export "wall.resolution" (func $wall.resolution))
       (export "random" (func $random))
+      (export "folders" (func $folders))
+@FILES_GIVEN@
       (export "request.headers" (func $request.headers))
       (export "request.consume" (func $request.consume))
       (export "body.stream" (func $body.stream))

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 from pytest_wasmedge.drivers.command import CommandHost, CommandLaunch, CommandRuntime, Ended, Wrap
-from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Outcome
 
 #: The built-in artifact's name for the program on its stdin; Ruby's messages contain it.
@@ -41,15 +40,13 @@ class NativeRuby(CommandRuntime):
     # ``3.1.2`` and ``ruby 3.1.2``; other engines print their own name and version.
     version_words = r"(\d+\.\d+\.\d+\S*)\n(\w+ \d.*)"
     yardstick = True
+    no_folders = "a program sees all folders anyway"
     wrapped = "runs no artifact: the machine's own Ruby runs the program"
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         return NativeRubyHost(self, artifact, limits)
 
     def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
-        check_given(
-            self.name, invocation, ("arguments", "an environment"), "a program sees all folders anyway"
-        )
         launch.folder.mkdir()
         (launch.folder / _SCRIPT).symlink_to("/dev/stdin")
         ruby = [str(launch.executable), *_OPTIONS, "-C", str(launch.folder), _SCRIPT, *invocation.args]

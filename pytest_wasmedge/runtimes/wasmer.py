@@ -29,8 +29,9 @@ _CODE = "cache-v1/compiled/{machine}-{system}-unix/cranelift/cranelift-opts-rkyv
 class Wasmer(ServerRuntime):
     """``python sdk_server.py serve``, with the SDK in our cache, not in the user's environment.
 
-    Wasmer does not limit memory. Every guest sees its standard streams as terminals, and gets an empty folder ``/``. It
-    answers at the time limit, but a guest that only calculates runs on.
+    Wasmer does not limit memory. Every guest sees its standard streams as terminals. It gets an empty folder ``/`` and
+    can be granted no other: the SDK has no mounts, and reads back what was written to ``/workspace`` alone. It answers
+    at the time limit, but a guest that only calculates runs on.
     """
 
     name = "wasmer"

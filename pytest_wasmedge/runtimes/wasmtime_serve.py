@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers import wasi_http
 from pytest_wasmedge.drivers.compiled import KeepsCode, RefusedError, renewing, run_compiler
+from pytest_wasmedge.drivers.folders import lent
 from pytest_wasmedge.drivers.http import Answer, Framed, Timed, pieces
 from pytest_wasmedge.drivers.process import Announcement
-from pytest_wasmedge.drivers.server import Server, ServerRuntime, ServingLaunch
+from pytest_wasmedge.drivers.server import Server, ServerHost, ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
@@ -19,6 +20,7 @@ from pytest_wasmedge.model import (
     Host,
     Invocation,
     Limits,
+    Outcome,
     exited,
     host_failed,
     out_of_memory,
@@ -32,8 +34,8 @@ _MOST_MEMORY_BYTES = 1 << 32
 
 _MOST_MEMORIES = 16
 
-#: The compiled component in the workspace.
-_CODE = "component.cwasm"
+#: In the workspace: the compiled component, and the copies of the folders that guests are granted.
+_CODE, _COPIES = "component.cwasm", "copies"
 
 
 class Wire(Framed):
@@ -81,13 +83,22 @@ class Wire(Framed):
         return elapsed_ns, Answer(ending, stdout, stderr, number, runs_on=heard.too_much, by_log=by_log)
 
 
+class WasmtimeServeHost(ServerHost):
+    """A server whose guests' folders are copies on disk."""
+
+    def _try(self, invocation: Invocation, timeout_s: float, *, alone: bool) -> Outcome | None:
+        with lent(self.runtime.name, invocation, self._workspace.path / _COPIES) as given:
+            outcome = super()._try(given.invocation, timeout_s, alone=alone)
+            return outcome and given.outcome(outcome, self.limits.output_bytes)
+
+
 class WasmtimeServe(KeepsCode, ServerRuntime):
     """``wasmtime serve``. It has no time limit per request: a guest that does not end is killed with the process."""
 
     name = "wasmtime-serve"
     engine = "Cranelift"
     flags_at = 2
-    capabilities = frozenset({"memory_limit", "concurrent"})
+    capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     cache_state = "code-cache"
     tool = "wasmtime"
     tools = ("wasmtime",)
@@ -103,11 +114,9 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
     version_words = r"wasmtime(?:-cli)? (\d+\.\d+\.\d+\S*)(?: .*)?"
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:
-        start = super().start
-
         def run() -> Host:
             try:
-                return start(artifact, limits)
+                return WasmtimeServeHost(self, self.executable(), artifact, limits)
             except HostStartError as error:
                 # The log names the code if it is damaged, or was compiled for another processor.
                 if _CODE in str(error):
@@ -120,6 +129,8 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
         headers = launch.workspace / "headers"
         headers.touch(mode=0o600)
         headers.write_text(f"{wasi_http.EXPECTED_HEADER}: {launch.secret}\n", encoding="ascii")
+        copies = launch.workspace / _COPIES
+        copies.mkdir(mode=0o700, exist_ok=True)
         component = launch.workspace / _CODE
         component.unlink(missing_ok=True)
         component.symlink_to(self.code_of(launch.executable, launch.artifact))
@@ -128,6 +139,9 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
             "serve",
             "--addr=127.0.0.1:0",
             "--allow-precompiled",
+            # Our component opens the copies in it that a request names; the artifact gets those and nothing else.
+            "-Scli=y",
+            f"--dir={copies}::/",
             f"--header=@{headers}",
             f"-Wmax-memory-size={launch.limits.memory_bytes}",
             *_proposal_flags(launch.artifact),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,6 +133,42 @@ def _read_only(host: Host) -> Invoke:
     return invoke
 
 
+def _out(invocation: Invocation) -> Iterator[tuple[int, str, Path]]:
+    """Yield number, verb and goal of each step of `ways` by an absolute link to a file that lies beside the folder."""
+    word, *steps = invocation.stdin.decode("utf-8", "replace").splitlines() or [""]
+    beside = {folder.parent for folder in invocation.preopens.values()}
+    links = {}
+    for number, (verb, *paths) in enumerate(step.split(" ") for step in steps if word == "ways"):
+        if verb == "symlink" and Path(paths[0]).is_absolute():
+            links[paths[1]] = Path(paths[0])
+        goal = links.get(paths[0])
+        if goal and goal.parent in beside and goal.name not in ("", ".."):
+            yield number, verb, goal
+
+
+def _read_by_links(host: Host) -> Invoke:
+    def invoke(invocation: Invocation) -> Outcome:
+        outcome = host.invoke(invocation)
+        lines = outcome.stdout.splitlines(keepends=True)
+        for number, verb, goal in _out(invocation):
+            if verb == "read" and goal.is_file():
+                lines[number] = b"0 \n" + goal.read_bytes()
+        return replace(outcome, stdout=b"".join(lines))
+
+    return invoke
+
+
+def _created_by_links(host: Host) -> Invoke:
+    def invoke(invocation: Invocation) -> Outcome:
+        outcome = host.invoke(invocation)
+        for _, verb, goal in _out(invocation):
+            if verb == "write" and not goal.exists():
+                goal.write_bytes(b"from a guest")
+        return outcome
+
+    return invoke
+
+
 def _values_reversed(folders: Folders) -> Folders:
     return dict(zip(folders, [*folders.values()][::-1], strict=True))
 
@@ -198,5 +234,11 @@ FAULTS = (
         "writes_through",
         "lets a guest write into the granted folder itself, in the place of a copy",
         _written_through,
+    ),
+    _fault("follows_links_out", "lets a guest read what a link of its own leads to, outside", _read_by_links),
+    _fault(
+        "creates_by_links_out",
+        "lets a guest create the file that a link of its own leads to, outside",
+        _created_by_links,
     ),
 )

@@ -337,3 +337,12 @@ def test_more_than_a_program_can_be_given(args: tuple[str, ...]) -> None:
         outcome = host.run(args=("x" * 100_000,))
 
     assert outcome.stdout == b"2\n"
+
+
+def test_folders_that_cannot_be_given(tmp_path: Path) -> None:
+    """Who does not say that it grants folders is not run without them, as if none had been asked for."""
+    with (
+        start("print('ran')") as host,
+        pytest.raises(UnsupportedError, match="script cannot give folders to a guest"),
+    ):
+        host.invoke(Invocation(preopens={"/data": tmp_path}))

@@ -1,4 +1,4 @@
-"""WASI preview 1, call by call: our glue answers as wasmtime does. The answers are written down here.
+"""WASI preview 1, call by call: our glue and our component answer as wasmtime does. The answers are written down here.
 
 Each guest makes some calls and tells their error numbers: 8 is a descriptor that is not open, or not for that; 28 an
 invalid argument, 57 not a socket, 58 not supported, 70 a stream, which has no position.
@@ -19,8 +19,8 @@ from tests.preview1 import FUNCTIONS, OUT, Event, Script, events, subscription
 from tests.runtimes import wasi_table
 
 RUNTIMES = {each.name: each for each in builtin_runtimes()}
-NAMES = ("wasmtime", "node", "deno", "bun", "workerd")
-GLUE = NAMES[1:]
+NAMES = ("wasmtime", "wasmtime-serve", "node", "deno", "bun", "workerd")
+GLUE = NAMES[2:]
 
 Ask = Callable[..., list[int | bytes]]
 
@@ -303,17 +303,19 @@ def within(ask: Ask, folder: Path) -> Callable[[Script], list[int | bytes]]:
 Within = Callable[[Script], list[int | bytes]]
 
 
-def test_paths(within: Within) -> None:
+def test_paths(within: Within, runtime: str) -> None:
     """A path does not leave its folder; what else can be wrong with it has one error for all calls."""
+    expected = dict(ERRORS_OF_PATHS)
+    if runtime == "wasmtime-serve":
+        # wasmtime 49 tells of a file behind whose name a slash stands: seen with its own command, too.
+        expected |= dict.fromkeys((b"file/", b"file/.", b"link/"), (54, 54, 0, 54))
     script = Script()
     for path in ERRORS_OF_PATHS:
         script.call("path_open", 3, 0, path, 0, 0, 0, 0, OUT).call("path_open", 3, 1, path, 0, 0, 0, 0, OUT)
         script.call("path_filestat_get", 3, 0, path, OUT).call("path_readlink", 3, path, OUT, 9, 8)
 
     told = within(script)
-    assert {
-        path: tuple(told[4 * at : 4 * at + 4]) for at, path in enumerate(ERRORS_OF_PATHS)
-    } == ERRORS_OF_PATHS
+    assert {path: tuple(told[4 * at : 4 * at + 4]) for at, path in enumerate(expected)} == expected
 
 
 @pytest.mark.parametrize("flags", ERRORS_OF_FLAGS)
@@ -568,7 +570,7 @@ def test_times(within: Within) -> None:
 
 
 @pytest.mark.parametrize(
-    "runtime", ["wasmtime", "wasmtime-cli", "node", "deno", "bun", "workerd"], indirect=True
+    "runtime", ["wasmtime", "wasmtime-cli", "wasmtime-serve", "node", "deno", "bun", "workerd"], indirect=True
 )
 def test_what_comes_of_a_folder(runtime: str, folder: Path, tmp_path: Path) -> None:
     """The outcome has what the guest left; the folder itself is as it was, and the next guest gets it so."""

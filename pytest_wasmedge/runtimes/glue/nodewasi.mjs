@@ -1,6 +1,6 @@
 // One guest under the own node:wasi of Node or Deno: a process for one invocation.
 //
-// The arguments are the paths of the artifact and of a file {"args":[],"env":{},"preopens":{}}. We empty that file just
+// The arguments are the paths of the artifact and of a file {"args":[],"env":{}}. We empty that file just
 // before the guest starts, and at the end write to it how the guest ended, {"kind":…,"status":…,"detail":…}: the
 // standard streams belong to the guest, and Node itself may end with any status that this process could end with.
 
