@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers depths wasi-table clean
+.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers depths examples wasi-table clean
 
 ## help: this list
 help:
@@ -114,6 +114,16 @@ format: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The toolchains come with it. Each example is a project of its own, with an artifact and cases.
+## examples: guests in C, Rust, AssemblyScript, WAT and a CPython, built and run on every runtime
+examples: setup
+	scripts/system-packages rust
+	$(BIN)/python -m examples.build $(if $(CI),--strict)
+	@failed=; for artifact in examples/build/*.wasm; do \
+	  name=$$(basename $$artifact .wasm); echo "examples/$$name"; \
+	  (cd examples/$$name && ../../$(BIN)/pytest -q --runtimes=$(ALL) --wasm-require=$(REQUIRE) -n 2) || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "red:$$failed" >&2; exit 1; }
+
 # How the pins stand: newest versions, and whether the pinned ones can still be fetched. UPDATE=1 moves all of them,
 # UPDATE="deno node" these.
 ## pins: hold the pins against the registries (UPDATE=1, or UPDATE="deno node": move them)
@@ -158,5 +168,5 @@ depths: setup
 
 ## clean: remove the environment and what tools left
 clean:
-	rm -rf .venv $(LOWEST) build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(LOWEST) build examples/build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

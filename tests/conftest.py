@@ -60,6 +60,7 @@ NEEDS_RUNTIMES = (
     "test_adding_a_runtime.py",
     "test_benchmarks.py",
     "test_echo.py",
+    "test_examples.py::test_what_is_built_greets",
     "test_lifecycle.py",
     "test_neighbours.py",
     "test_readme.py",
