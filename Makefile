@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers depths examples wasi-table clean
+.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers bench-languages depths examples wasi-table clean
 
 ## help: this list
 help:
@@ -160,6 +160,12 @@ bench-clock: setup
 ## bench-workers: measurements with and without workers of pytest-xdist
 bench-workers: setup
 	$(BIN)/python -m benchmarks.workers
+
+# A minute, and what the first one compiles; ROUNDS=200 for narrower intervals.
+## bench-languages: docs/languages.md, Hello World and HTML, native and in WebAssembly
+bench-languages: setup
+	scripts/system-packages rust
+	$(BIN)/python -m benchmarks.languages $(if $(ROUNDS),--rounds $(ROUNDS))
 
 # The table of docs/artifacts.md: where the host's stack ends, or memory, or 20 seconds.
 ## depths: how deep programs of the built-in Ruby may go on each runtime
