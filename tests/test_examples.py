@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,8 @@ from examples import build
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.errors import ArtifactError
 from pytest_wasmedge.model import Limits, exited
+from pytest_wasmedge.plugin.project import read
+from pytest_wasmedge.portability.corpus import load_corpus
 from pytest_wasmedge.runtimes.wasmtime import Wasmtime
 
 FOLDERS = sorted(path.parent for path in build.HERE.glob("*/pyproject.toml"))
@@ -23,15 +24,11 @@ def test_each_has_a_recipe() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_each_is_a_project(folder: Path) -> None:
-    """Its settings name the artifact that is built for it, and its cases say what they show."""
-    settings = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
-        "pytest-wasmedge"
-    ]
-    assert (folder / settings["artifact"]).resolve() == build.BUILT / f"{folder.name}.wasm"
-    (cases,) = settings["cases"]
-    sidecars = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (folder / cases).glob("*.toml")]
-    assert sidecars
-    assert all(sidecar["summary"].endswith(".") for sidecar in sidecars)
+    """Its settings name the artifact that is built for it; each case says what it shows, and has a golden outcome."""
+    project = read(folder)
+    assert Path(project.artifact).resolve() == build.BUILT / f"{folder.name}.wasm"
+    cases = [case for place in project.cases for case in load_corpus(place)]
+    assert all(case.summary.endswith(".") and case.golden for case in cases)
 
 
 def test_what_is_built_greets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
