@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers depths wasi-table clean
+.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers bench-languages depths examples wasi-table clean
 
 ## help: this list
 help:
@@ -114,6 +114,16 @@ format: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The toolchains come with it. Each example is a project of its own, with an artifact and cases. Two run side by side,
+# which takes less than workers would: each asks every runtime for its version.
+## examples: guests in C, Rust, AssemblyScript, WAT and a CPython, built and run on every runtime
+examples: setup
+	scripts/system-packages rust
+	$(BIN)/python -m examples.build $(if $(CI),--strict)
+	@basename -s .wasm examples/build/*.wasm | xargs -P 2 -I NAME sh -c 'cd examples/NAME && \
+	  said=$$(../../$(BIN)/pytest -q --runtimes=$(ALL) --wasm-require=$(REQUIRE) 2>&1); red=$$?; echo "examples/NAME"; \
+	  echo "$$said"; exit $$red'
+
 # How the pins stand: newest versions, and whether the pinned ones can still be fetched. UPDATE=1 moves all of them,
 # UPDATE="deno node" these.
 ## pins: hold the pins against the registries (UPDATE=1, or UPDATE="deno node": move them)
@@ -151,6 +161,12 @@ bench-clock: setup
 bench-workers: setup
 	$(BIN)/python -m benchmarks.workers
 
+# A minute, and what the first one compiles; ROUNDS=200 for narrower intervals.
+## bench-languages: docs/languages.md, Hello World and HTML, native and in WebAssembly
+bench-languages: setup
+	scripts/system-packages rust
+	$(BIN)/python -m benchmarks.languages $(if $(ROUNDS),--rounds $(ROUNDS))
+
 # The table of docs/artifacts.md: where the host's stack ends, or memory, or 20 seconds.
 ## depths: how deep programs of the built-in Ruby may go on each runtime
 depths: setup
@@ -158,5 +174,5 @@ depths: setup
 
 ## clean: remove the environment and what tools left
 clean:
-	rm -rf .venv $(LOWEST) build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(LOWEST) build examples/build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -60,6 +60,8 @@ NEEDS_RUNTIMES = (
     "test_adding_a_runtime.py",
     "test_benchmarks.py",
     "test_echo.py",
+    "test_examples.py::test_what_is_built_greets",
+    "test_languages.py::test_ruby_counts_what_c_counts",
     "test_lifecycle.py",
     "test_neighbours.py",
     "test_readme.py",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.build import TOOLS as EXAMPLE_TOOLS
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import find, pins
 from pytest_wasmedge.runtimes import builtin_runtimes
@@ -77,8 +78,9 @@ def test_what_a_tool_needs_comes_first() -> None:
 
 
 def test_every_runtime_needs_only_pinned_tools() -> None:
-    """What the built-in runtimes and the build need is pinned."""
+    """What the built-in runtimes, the build and the examples need is pinned, and nothing else."""
     needed = {tool for runtime in builtin_runtimes() for tool in runtime.tools} | set(pins.BUILD_TOOLS)
+    needed |= set(EXAMPLE_TOOLS)
 
     assert needed == set(pins.tool_names())
 

@@ -1,0 +1,6 @@
+def divide(number, by):
+    return number / by
+
+
+print("before")
+divide(1, 0)
