@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from examples.build import compile_c
 
 PAGE = (Path(__file__).parents[1] / "docs" / "new-project.md").read_text()

@@ -111,7 +111,8 @@ def load_corpus(root: Path, masks: Mapping[str, Mask] = MASKS, *, orphans: bool 
             raise CorpusError(f"{other} and {path} would both be the case {path.stem}; rename one of them.")
     if not inputs and not tables:
         what = "holds no case: a case is an input file of any kind, or a NAME.toml" if root.is_dir() else ""
-        raise CorpusError(f"the folder of cases {root} {what or 'does not exist'}. Correct the path.")
+        wrong = "is not a folder" if root.exists() else "does not exist"
+        raise CorpusError(f"the folder of cases {root} {what or wrong}. Correct the path.")
     stems = inputs.keys() | tables.keys()
     cases = [_load(root, stem, inputs.get(stem), tables.get(stem), masks) for stem in stems]
     if not orphans and (lost := find_orphans(root, cases)):
@@ -212,6 +213,8 @@ def _load(
     root: Path, stem: Path, path: Path | None, table: TomlValue | None, masks: Mapping[str, Mask]
 ) -> Case:
     name = stem.relative_to(root).as_posix()
+    if not name.isprintable():
+        raise CorpusError(f"{str(stem)!a} has a name that cannot be printed. Rename it.")
     told = _told(table, path, masks) if table else {}
     if path:
         try:

@@ -367,6 +367,19 @@ def test_a_memory_limit_of_its_own(project: pytest.Pytester) -> None:
     assert few != many
 
 
+def test_a_guest_that_is_stopped(project: pytest.Pytester) -> None:
+    """What it wrote until then is no expectation: runtimes agree on the time limit alone."""
+    wat.write(project.path / "echo.wasm", wat.WRITES_AND_SPINS)
+    write(project.path, {"cases/hello.toml": "timeout_s = 0.5\n"})
+    run(project, "--runtimes=wasmtime,wasmtime-cli", "-k", "hello", "--wasm-update-golden").assert_outcomes(
+        passed=2
+    )
+
+    golden = (project.path / "cases/hello.golden").read_text()
+    assert golden == 'ending = "timed_out"\nstdout = ""\nstderr = ""\n'
+    run(project, "--runtimes=wasmtime", "-k", "hello").assert_outcomes(passed=1)
+
+
 def test_with_xdist(project: pytest.Pytester) -> None:
     """Workers compare, and the controller says who disagrees and writes the golden files."""
     result = run(project, "--runtimes=one,two,odd", "-n2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -190,6 +191,21 @@ def test_a_missing_folder(tmp_path: Path) -> None:
     message = "the folder of cases cases does not exist. Correct the path."
 
     assert error_of(tmp_path / "gone") == message
+
+
+def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
+    """Cases are folders, also if there is only one."""
+    (tmp_path / "a.txt").write_text("")
+
+    assert error_of(tmp_path / "a.txt") == "the folder of cases cases is not a folder. Correct the path."
+
+
+@pytest.mark.parametrize("name", [b"a\xff.txt", b"a\nb.txt", b"a\x1b[1m.txt"])
+def test_a_name_that_cannot_be_printed(tmp_path: Path, name: bytes) -> None:
+    """Names stand in reports and on command lines."""
+    (tmp_path / os.fsdecode(name)).write_text("")
+
+    assert error_of(tmp_path).endswith("has a name that cannot be printed. Rename it.")
 
 
 def test_a_golden_file_may_be_left_over_while_golden_files_are_written(tmp_path: Path) -> None:
