@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,22 @@ class Project:
     artifact: str = ""
     cases: tuple[Path, ...] = ()
     masks: Mapping[str, Mask] = field(default_factory=lambda: dict(MASKS))
+
+
+def find(started_in: Path, rootdir: Path) -> Path:
+    """Return the folder of the project that pytest was started in: the nearest one with a table of ours.
+
+    pytest takes a folder further up for its root if only that one has a table for pytest.
+    """
+    inside = [each for each in (started_in, *started_in.parents) if each.is_relative_to(rootdir)]
+    return next((each for each in inside if _has_table(each / "pyproject.toml")), rootdir)
+
+
+def _has_table(path: Path) -> bool:
+    try:
+        return bool(re.search(rb"(?m)^\s*\[tool\.pytest-wasmedge\b", path.read_bytes()))
+    except OSError:
+        return False
 
 
 def read(rootdir: Path) -> Project:

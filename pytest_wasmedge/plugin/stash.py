@@ -54,20 +54,21 @@ def session(config: pytest.Config) -> WasmSession:
         known = {runtime.name: runtime for runtime in builtin}
         more = config.hook.pytest_wasmedge_runtimes(config=config, runtimes=known)
         added = [runtime for runtimes in more for runtime in runtimes]
-        merged = merge(builtin, [*own_glue.runtimes(config.rootpath, builtin), *added])
+        place = project.find(given.started_in, config.rootpath)
+        merged = merge(builtin, [*own_glue.runtimes(place, builtin), *added])
         edges = []
         if given.remote:
             from pytest_wasmedge.runtimes.remote import DEFAULT_HEADER, remotes
 
             header = given.remote_header or DEFAULT_HEADER
             edges = remotes(given.remote, invocation_header=header, taken=merged)
-        ours = project.read(config.rootpath)
+        ours = project.read(place)
         from_controller = getattr(config, "workerinput", {})
         config.stash[_SESSION] = WasmSession(
             given,
             merged,
             [root for roots in config.hook.pytest_wasmedge_corpora(config=config) for root in roots],
-            contract_in=config.rootpath,
+            contract_in=place,
             resolver=Resolver(from_controller.get(VERSIONS), partial(_say, config)),
             edges=edges,
             promised=from_controller.get(PROMISED, ()),

@@ -92,6 +92,27 @@ def test_cases_of_the_command_line(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*::test_mine?one? PASSED*", "*?one-a? PASSED*", "*?one-b? PASSED*"])
 
 
+def test_a_project_below_another(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest's root may be a folder further up; the nearest table of ours counts, and its folder's contract."""
+    (project.path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    write(
+        project.path / "below",
+        {
+            "pyproject.toml": '[tool.pytest-wasmedge]\nartifact = "../echo.wasm"\ncases = ["mine"]\n',
+            "portability.toml": "ceilings = 1\n",
+            "mine/a.txt": "a",
+        },
+    )
+    (project.path / "below" / "deeper").mkdir()
+    monkeypatch.chdir(project.path / "below" / "deeper")
+    result = run(project, "--runtimes=one")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "portability.toml:1: ceilings is an integer" in result.stderr.str()
+
+    (project.path / "below" / "portability.toml").unlink()
+    run(project, "--runtimes=one").assert_outcomes(passed=1)
+
+
 def test_a_named_test_runs_alone(project: pytest.Pytester) -> None:
     """Who names a file of tests does not get the project's cases, but those of the command line."""
     project.makepyfile(test_mine="def test_mine(host):\n    pass\n")
