@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers bench-languages depths examples wasi-table clean
+.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers bench-languages bench-cases depths examples wasi-table clean
 
 ## help: this list
 help:
@@ -160,6 +160,10 @@ bench-clock: setup
 ## bench-workers: measurements with and without workers of pytest-xdist
 bench-workers: setup
 	$(BIN)/python -m benchmarks.workers
+
+## bench-cases: 2,000 cases on six runtimes: collected, run, memory, lines
+bench-cases: setup
+	$(BIN)/python -m benchmarks.cases
 
 # A minute, and what the first one compiles; ROUNDS=200 for narrower intervals.
 ## bench-languages: docs/languages.md, Hello World and HTML, native and in WebAssembly
