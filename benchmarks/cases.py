@@ -65,7 +65,8 @@ def main() -> None:
         sys.stdout.write(f"{lines[-1].strip()}: {collected_s:.1f} s with the start of Python\n")
         for workers in ("0", "2"):
             took_s, peak, lines = timed([*argv, "-n", workers], place)
-            sys.stdout.write(f"-n {workers}: {lines[-1]}; {took_s:.0f} s, at most {peak} MiB a process, {len(lines)} lines\n")
+            told = f"{lines[-1]}; {took_s:.0f} s, at most {peak} MiB a process, {len(lines)} lines"
+            sys.stdout.write(f"-n {workers}: {told}\n")
 
 
 if __name__ == "__main__":

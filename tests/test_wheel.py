@@ -52,7 +52,9 @@ def test_wheel_is_complete(wheel: Path) -> None:
     ):
         assert name in names
     for folder in ("conformance", "fixtures/ruby"):
-        here = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".rb", ".toml", ".golden")]
+        here = [
+            path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".rb", ".toml", ".golden")
+        ]
         shipped = [name for name in names if name.startswith(f"pytest_wasmedge/bundled/{folder}/")]
         assert len(shipped) == len(here)
 
