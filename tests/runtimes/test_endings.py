@@ -12,11 +12,11 @@ import pytest
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.model import Limits
-from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
+from pytest_wasmedge.runtimes import builtin_runtimes, merge, select
 from tests import wat
 
 PAGE = Path(__file__).parents[2] / "docs" / "endings.md"
-NAMES = sorted(name for name in builtin_names() if name != "native-ruby")
+NAMES = sorted(each.name for each in select("all", merge(builtin_runtimes(), [])))
 TIMEOUT_S = 0.5
 
 
