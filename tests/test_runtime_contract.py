@@ -84,6 +84,8 @@ BENT: dict[tuple[str, str], object] = {
     ("wasmedge", "stack"): host_failed(),
     # Its interpreter keeps the stack on the heap, without a limit: it grows by a gigabyte a second.
     ("wasmedge-interpreter", "stack"): timed_out(),
+    # wazero copies all memory whenever it grows: 4 GiB take longer than the time limit.
+    ("wazero", "grows"): timed_out(),
     # Both node:wasi ask the system what their streams are: Node calls a pipe a socket, Deno all three terminals.
     ("node-wasi", "descriptors"): b"\x06\x06\x06" + NONE * 7,
     ("deno-wasi", "descriptors"): b"\x02\x02\x02" + NONE * 7,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pytest_wasmedge.drivers.command import CommandLaunch, CommandRuntime, Ended
-from pytest_wasmedge.errors import UnsupportedError
+from pytest_wasmedge.drivers.grants import check_colons
 from pytest_wasmedge.model import Artifact, Ending, Invocation, host_failed, out_of_memory, trapped
 from pytest_wasmedge.provision import Found, find, install_command
 
@@ -73,11 +73,7 @@ class WasmEdgeRuntime(CommandRuntime):
         for name, value in invocation.env.items():
             options += ["--env", f"{name}={value}"]
         for guest_path, folder in invocation.preopens.items():
-            if ":" in guest_path or ":" in str(folder):
-                raise UnsupportedError(
-                    f"{self.name}: cannot grant {folder} as {guest_path}: both are one argument, "
-                    "separated by a colon. Use a folder and a guest path without colons."
-                )
+            check_colons(self.name, folder, guest_path)
             options += ["--dir", f"{guest_path}:{folder}"]
         return [str(launch.executable), "run", *options, "--", str(launch.artifact_link), *invocation.args]
 

@@ -47,13 +47,6 @@ class WasmEdge(CompiledRuntime, WasmEdgeRuntime):
         settings = " ".join((_CODE, *_settings(artifact)))
         return f"wasmedge {self.versions(executable).version}", settings
 
-    def code_of(self, executable: Path, artifact: Artifact) -> Path:
-        code = super().code_of(executable, artifact)
-        if not _is_whole(code):
-            self.discard_code(executable, artifact)
-            code = super().code_of(executable, artifact)
-        return code
-
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
         began_s = time.time()
         argv = [str(executable), "compile", *_settings(artifact), str(artifact.path.absolute()), _CODE]
@@ -65,6 +58,18 @@ class WasmEdge(CompiledRuntime, WasmEdgeRuntime):
             lambda stdout, stderr: wording(self.split(stdout, began_s)[1]),
         )
         shutil.copyfile(workspace / _CODE, path)
+
+    def is_whole(self, code: Path) -> bool:
+        # Part of a library would be mapped, and kill who runs it.
+        with code.open("rb") as file:
+            header = file.read(64)
+        if not header.startswith(b"\x7fELF"):
+            return True
+        # Its table of sections is at the end.
+        begins, size, count = (
+            int.from_bytes(header[a:b], "little") for a, b in ((40, 48), (58, 60), (60, 62))
+        )
+        return begins + size * count == code.stat().st_size
 
     def mode(self, launch: CommandLaunch) -> Sequence[str]:
         has_modes = numbers(self.versions(launch.executable).version) >= _RUN_MODES
@@ -82,18 +87,6 @@ def _settings(artifact: Artifact) -> tuple[str, ...]:
     # Generic, since people copy their cache folder to other machines.
     optimise = () if artifact.size_bytes <= OPTIMISED_BYTES else ("--optimize", "0")
     return ("--generic-binary", *optimise, *proposal_flags(artifact))
-
-
-def _is_whole(code: Path) -> bool:
-    """Return whether the file is as long as its header says: part of a library is mapped, and kills who runs it."""
-    with code.open("rb") as file:
-        header = file.read(64)
-    if not header.startswith(b"\x7fELF"):
-        # The engine itself refuses what it cannot read.
-        return True
-    # The table of sections is at the end.
-    begins, size, count = (int.from_bytes(header[a:b], "little") for a, b in ((40, 48), (58, 60), (60, 62)))
-    return begins + size * count == code.stat().st_size
 
 
 RUNTIME = WasmEdge
