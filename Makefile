@@ -9,10 +9,7 @@ help:
 	@sed -n 's/^## \([a-z-]*\): \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-16s %s\n", $$1, $$2 }'
 
 # In CI a runtime that cannot run fails the run; elsewhere it is left out, loudly: not everybody can install a browser.
-# Where none may be missing the interpreter, which takes longest, begins.
 REQUIRE ?= $(if $(CI),all)
-comma := ,
-ALL := $(if $(filter all,$(REQUIRE)),wasmedge$(comma))all
 
 # The locked environment, the pinned runtimes in the user's cache, the system's browsers. What is there stays; a tool that
 # cannot be had today is left out, and the run says so. In CI that is an error.
@@ -64,7 +61,7 @@ lock: .venv/.installed
 # ceilings have so much room that a quarter of a minute decides them, but on a browser that takes three seconds to start.
 ## conformance: the built-in Ruby on every runtime (setup first)
 conformance: setup
-	$(BIN)/pytest --runtimes=$(ALL) --wasm-require=$(REQUIRE) --wasm-latency-budget=15 -n 2
+	$(BIN)/pytest --runtimes=all --wasm-require=$(REQUIRE) --wasm-latency-budget=15 -n 2
 
 ## test-unit: those of our own tests that start no real runtime; needs the Python environment alone
 test-unit: .venv/.installed

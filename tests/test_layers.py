@@ -61,6 +61,8 @@ MAY_NAME = {
     # What an entry with versions looks like.
     "contract.entries": {"deno"},
     "contract.read": {"deno"},
+    # What the runtimes that are this command share.
+    "drivers.wasmtime_run": {"wasmtime", "wasmtime-cli"},
     # What a runtime's own warning looks like.
     "testing.leaks": {"node"},
     # The clients of npm and of its scripts.

@@ -176,7 +176,7 @@ def _summarise(results: Sequence[Result], console: Console) -> None:
     show(table(("tool", "version", "state", "size"), rows), console)
     absent = {result.tool for result in results if result.reason}
     here = len(results) - len(absent)
-    without = [runtime.name for runtime in builtin_runtimes() if absent & set(runtime.tools)]
+    without = [each.name for each in builtin_runtimes() if each.in_all and absent & set(each.tools)]
     console.print(
         f"{here} of {len(results)} tools are here"
         + (f"; without the others, runs leave out: {', '.join(without)}" if without else ""),

@@ -157,7 +157,15 @@ class KeepsCode(Program, ABC):
             with Workspace() as workspace:
                 self.compile_to(path, executable, artifact, workspace.path)
 
+        code = compiled(artifact, *self.code_key(executable, artifact), compile_to)
+        if self.is_whole(code):
+            return code
+        self.discard_code(executable, artifact)
         return compiled(artifact, *self.code_key(executable, artifact), compile_to)
+
+    def is_whole(self, code: Path) -> bool:
+        """Return whether this may be run; where the engine itself refuses code that is cut off, it may."""
+        return True
 
     def discard_code(self, executable: Path, artifact: Artifact) -> None:
         """Remove the compiled code, so that the next start compiles anew."""

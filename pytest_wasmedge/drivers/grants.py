@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from pytest_wasmedge.errors import UnsupportedError
 from pytest_wasmedge.model import Invocation
@@ -23,4 +24,13 @@ def check_given(runtime: str, invocation: Invocation, possible: Collection[str] 
         raise UnsupportedError(
             f"{runtime} cannot give {' or '.join(refused)} to a guest{why and f': {why}'}; "
             "mark the test with runtimes(...) to run it where they can be given."
+        )
+
+
+def check_colons(runtime: str, folder: Path, guest_path: str) -> None:
+    """Raise UnsupportedError for a colon, where a colon separates folder and guest path on the command line."""
+    if ":" in guest_path or ":" in str(folder):
+        raise UnsupportedError(
+            f"{runtime}: cannot grant {folder} as {guest_path}: both are one argument, separated by a colon. "
+            "Use a folder and a guest path without colons."
         )

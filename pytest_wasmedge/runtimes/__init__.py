@@ -37,8 +37,8 @@ def merge(builtin: Iterable[Runtime], others: Iterable[Runtime]) -> dict[str, Ru
 def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = None) -> list[Runtime]:
     """Return the runtimes that ``all`` or ``NAME[@VERSION][,NAME[@VERSION]…]`` asks for, each once, in that order.
 
-    ``all`` leaves out yardsticks and exact versions; those have to be named. The resolver finds and installs a version
-    from its beginning.
+    ``all`` leaves out yardsticks, exact versions, and runtimes that are not `in_all`; those have to be named. The
+    resolver finds and installs a version from its beginning.
 
     Raises UnknownRuntimeError with the known names and the nearest one, UnsupportedError for a runtime that has no
     versions, ProvisionError for a version that cannot be installed.
@@ -53,7 +53,7 @@ def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = 
         if name != "all" and name not in known and base not in known:
             hint = did_you_mean(base, known, name.removeprefix(base))
             raise UnknownRuntimeError(f"unknown runtime {name!r}.{hint} Known: {', '.join(known)}, or all.")
-    usual = [each for each in known.values() if not each.yardstick and not each.version]
+    usual = [each for each in known.values() if each.in_all and not each.yardstick and not each.version]
     named: list[Runtime] = []
     for name in names:
         if name == "all":

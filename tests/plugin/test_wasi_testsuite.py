@@ -156,7 +156,14 @@ def test_who_gives_folders() -> None:
     glue = {"node", "deno", "bun", "workerd", "cloudflare", "edge-runtime", "chromium", "firefox"}
     assert {each.name for each in builtin_runtimes() if "preopens" in each.capabilities} == {
         *BOTH,
-        *("wasmtime-serve", "wasmedge"),
+        *(
+            "wasmtime-serve",
+            "wasmedge",
+            "wasmedge-interpreter",
+            "wasmtime-winch",
+            "wasmtime-pulley",
+            "wazero",
+        ),
         *glue,
     }
 

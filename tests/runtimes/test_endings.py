@@ -12,11 +12,11 @@ import pytest
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.model import Limits
-from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
+from pytest_wasmedge.runtimes import builtin_runtimes, merge, select
 from tests import wat
 
 PAGE = Path(__file__).parents[2] / "docs" / "endings.md"
-NAMES = sorted(name for name in builtin_names() if name != "native-ruby")
+NAMES = sorted(each.name for each in select("all", merge(builtin_runtimes(), [])))
 TIMEOUT_S = 0.5
 
 
@@ -91,7 +91,7 @@ OTHERWISE: dict[tuple[str, str], str] = {
     **{
         (f"proc_exit({status})", name): _REFUSES
         for status in ("255", "256", "257", "-1", "1 << 31")
-        for name in ("wasmtime", "wasmtime-cli")
+        for name in ("wasmtime", "wasmtime-cli", "wasmtime-winch", "wasmtime-pulley")
     },
     # A process passes on 8 bits of its status.
     **{("proc_exit(256)", name): "exited(0)" for name in ("wasmedge", "wasmer")},

@@ -100,7 +100,13 @@ def test_damaged_code(name: str, damage: str, echo: Artifact) -> None:
 
 @pytest.mark.parametrize(
     ("name", "donor"),
-    [("wasmtime", "wasmtime-cli"), ("wasmtime-cli", "wasmtime"), ("wasmtime-serve", "wasmtime")],
+    [
+        ("wasmtime", "wasmtime-cli"),
+        ("wasmtime-cli", "wasmtime"),
+        ("wasmtime-serve", "wasmtime"),
+        ("wasmtime-winch", "wasmtime"),
+        ("wasmtime-pulley", "wasmtime-cli"),
+    ],
 )
 def test_code_of_another_version(name: str, donor: str, echo: Artifact) -> None:
     """Whole code that another version of the same engine compiled, with other settings, is compiled anew."""

@@ -18,6 +18,11 @@ RUNTIMES = {runtime.name: runtime for runtime in builtin_runtimes()}
 LACKS = {
     "wasmedge": {"wide arithmetic", "custom page sizes", LEGACY.name},
     "wasmtime-cli": {LEGACY.name},
+    "wasmtime-winch": {
+        *("garbage collection", "typed function references", "tail calls", "threads", "relaxed SIMD"),
+        LEGACY.name,
+    },
+    "wasmtime-pulley": {"threads", LEGACY.name},
     "node": {"wide arithmetic", "custom page sizes"},
     "wasmtime-serve": {LEGACY.name},
     "bun": {"64-bit memory", "custom page sizes"},

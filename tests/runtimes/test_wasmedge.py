@@ -1,7 +1,9 @@
-"""WasmEdge: its log among the guest's stdout, code compiled ahead for small programs, and a command that is broken."""
+"""WasmEdge: its log among the guest's stdout, code compiled ahead, its interpreter, and a command that is broken."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import re
 import subprocess
@@ -10,9 +12,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_wasmedge.drivers.command import CommandHost
+from pytest_wasmedge.drivers.compiled import run_compiler
 from pytest_wasmedge.drivers.program import Versions
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import (
@@ -26,8 +31,8 @@ from pytest_wasmedge.model import (
     trapped,
 )
 from pytest_wasmedge.provision import find
-from pytest_wasmedge.runtimes import wasmedge
-from pytest_wasmedge.runtimes.wasmedge import WasmEdge, WasmEdgeHost
+from pytest_wasmedge.runtimes import builtin_runtimes, select, wasmedge
+from pytest_wasmedge.runtimes.wasmedge import WasmEdge
 from tests import wat
 from tests.runtimes.conftest import Start
 
@@ -63,14 +68,10 @@ def real_command(monkeypatch: pytest.MonkeyPatch) -> Path:
     return found.path
 
 
-@pytest.fixture(params=["interpreted", "compiled"])
-def either(
-    request: pytest.FixtureRequest, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Host]:
-    """Start a program in both ways, whatever its size."""
-    limit_bytes = 0 if request.param == "interpreted" else 1 << 20
-    monkeypatch.setattr(wasmedge, "COMPILED_BYTES", limit_bytes)
-    return lambda program, **limits: start("wasmedge", program, **limits)
+@pytest.fixture(params=["wasmedge", "wasmedge-interpreter"])
+def either(request: pytest.FixtureRequest, start: Start) -> Callable[..., Host]:
+    """Start a program in both ways."""
+    return functools.partial(start, request.param)
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_time_limit(either: Callable[..., Host], program: str) -> None:
 
 def test_waiting_for_a_processor_is_no_time_of_the_guest(start: Start) -> None:
     """More guests than processors wait for each other, and none of them is stopped for it."""
-    host = start("wasmedge", wat.sleeps(0.4))
+    host = start("wasmedge-interpreter", wat.sleeps(0.4))
     with ThreadPoolExecutor(16) as threads:
         outcomes = list(threads.map(lambda _: host.run(timeout_s=3), range(8 * (os.cpu_count() or 2))))
 
@@ -178,22 +179,20 @@ def test_waiting_for_a_processor_is_no_time_of_the_guest(start: Start) -> None:
     assert len({outcome.invocation for outcome in outcomes}) == len(outcomes)
 
 
-def test_a_module_that_is_wrong(either: Callable[..., Host]) -> None:
+def test_a_module_that_is_wrong(start: Start) -> None:
     """An unsound function is told by the compiler at the start, by the interpreter when it runs: never an exit."""
     body = wat.assemble(wat.command("(drop (i32.const 1))"))
     broken = body.replace(b"\x41\x01\x1a\x0b", b"\x41\x01\x6a\x0b")
     assert broken != body
 
-    if wasmedge.COMPILED_BYTES:
-        with pytest.raises(
-            HostStartError, match=r"cannot compile program: .*failed: .*A validator takes the file"
-        ):
-            either(broken)
-    else:
-        outcome = either(broken).run()
-        assert outcome.ending == host_failed()
-        assert "validation failed" in outcome.ending.detail
-        assert outcome.stdout == b""
+    with pytest.raises(
+        HostStartError, match=r"cannot compile program: .*failed: .*A validator takes the file"
+    ):
+        start("wasmedge", broken)
+    outcome = start("wasmedge-interpreter", broken).run()
+    assert outcome.ending == host_failed()
+    assert "validation failed" in outcome.ending.detail
+    assert outcome.stdout == b""
 
 
 def test_colons_cannot_be_granted(start: Start, tmp_path: Path) -> None:
@@ -228,17 +227,40 @@ def test_compile_is_a_phase_of_the_first_start(start: Start) -> None:
     assert second.run(b"same").stdout == b"same"
 
 
-def test_large_artifacts_are_interpreted(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to the bound an artifact is compiled; one byte more, and it is interpreted and keeps no code."""
-    size_bytes = len(wat.assemble(wat.ECHO))
-    monkeypatch.setattr(wasmedge, "COMPILED_BYTES", size_bytes - 1)
-    host = start("wasmedge", wat.ECHO)
+def test_large_artifacts_are_compiled_without_optimisation(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the bound an artifact is optimised; one byte more, and it is not. Its code has another name then."""
+    size_bytes = len(wat.assemble(WRITES_AND_TRAPS))
+    asked: list[Sequence[str]] = []
+
+    def run(argv: Sequence[str], *others: Any) -> None:
+        asked.append(argv)
+        run_compiler(argv, *others)
+
+    monkeypatch.setattr("pytest_wasmedge.runtimes.wasmedge.run_compiler", run)
+    kept = []
+    for limit_bytes in (size_bytes, size_bytes - 1):
+        monkeypatch.setattr(wasmedge, "OPTIMISED_BYTES", limit_bytes)
+        host = start("wasmedge", WRITES_AND_TRAPS)
+        assert host.run().stdout == b"before"
+        kept.append(host.runtime.kept_code(host.artifact))
+
+    assert len(set(kept)) == 2
+    assert ["--optimize" in argv for argv in asked] == [False, True]
+
+
+def test_the_interpreter_compiles_nothing(start: Start) -> None:
+    """It keeps no code, names no such phase, and has to be asked for by name."""
+    host = start("wasmedge-interpreter", wat.ECHO)
+
     assert dict(host.start_phases_ns) == {}
     assert host.runtime.kept_code(host.artifact) is None
+    assert host.runtime.cache_state == "no-cache"
     assert host.run(b"same").stdout == b"same"
-
-    monkeypatch.setattr(wasmedge, "COMPILED_BYTES", size_bytes)
-    assert "compile" in start("wasmedge", wat.ECHO).start_phases_ns
+    assert "wasmedge-interpreter" not in [
+        each.name for each in select("all", {each.name: each for each in builtin_runtimes()})
+    ]
 
 
 def test_code_of_another_version_is_not_used(
@@ -259,19 +281,29 @@ def test_code_of_another_version_is_not_used(
     assert old.exists()
 
 
-def test_code_of_another_build_is_noticed(start: Start) -> None:
-    """Kept code of another format is not run: the engine interprets, and says so in no stream of the guest."""
+def _place_of(name: str, library: Path) -> int:
+    """Return where in this file the constant is that the library exports under this name."""
+    loaded = ctypes.addressof(ctypes.c_uint32.in_dll(ctypes.CDLL(str(library)), name))
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return loaded - min(int(line.partition("-")[0], 16) for line in maps if line.endswith(str(library)))
+
+
+def test_code_of_another_build_is_compiled_anew(start: Start) -> None:
+    """Kept code of another format is not run, and what the engine says of it is in no stream of the guest."""
     host = start("wasmedge", wat.ECHO)
     kept = host.runtime.kept_code(host.artifact)
     assert kept
     code = kept.read_bytes()
-    at = code.index(b"\x08wasmedge") + 9  # behind the name of its section: the format's version
+    at = _place_of("version", kept)
+    # Another file: this one is mapped.
+    kept.unlink()
     kept.write_bytes(code[:at] + bytes([code[at] + 1]) + code[at + 1 :])
     outcome = host.run(b"same")
 
     assert outcome.stdout == b"same"
     assert outcome.stderr == b""
     assert outcome.ending == exited(0)
+    assert kept.read_bytes() == code
 
 
 # -- the command
@@ -289,7 +321,7 @@ def test_versions_are_the_program_s_own(real_command: Path) -> None:
 
 def test_missing_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a wasmedge command the probe gives the command that installs one, and a start says the same."""
-    monkeypatch.setattr("pytest_wasmedge.drivers.program.find", lambda name, version: None)
+    monkeypatch.setattr("pytest_wasmedge.drivers.wasmedge.find", lambda name: None)
     availability = WasmEdge().probe()
 
     assert not availability.available
@@ -361,9 +393,10 @@ def test_variable_that_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         WasmEdge().start(wat.artifact(tmp_path, wat.ECHO), Limits())
 
 
-def test_compiled_code_is_what_runs(start: Start, tmp_path: Path) -> None:
-    """A small program runs compiled in every version: only the interpreter names the instruction that trapped."""
-    host = start("wasmedge", WRITES_AND_TRAPS)
+@pytest.mark.parametrize(("name", "interprets"), [("wasmedge", False), ("wasmedge-interpreter", True)])
+def test_compiled_code_is_what_runs(start: Start, tmp_path: Path, name: str, interprets: bool) -> None:
+    """A program runs compiled in every version: only the interpreter names the instruction that trapped."""
+    host = start(name, WRITES_AND_TRAPS)
     lines: list[bytes] = []
 
     def wrap(argv: Sequence[str]) -> Sequence[str]:
@@ -371,11 +404,11 @@ def test_compiled_code_is_what_runs(start: Start, tmp_path: Path) -> None:
         lines.extend(done.stdout.splitlines())
         return argv
 
-    assert isinstance(host, WasmEdgeHost)
+    assert isinstance(host, CommandHost)
     host._invoke(Invocation(), wrap)
 
     assert any(b"execution failed: unreachable" in line for line in lines)
-    assert not any(b"In instruction:" in line for line in lines)
+    assert any(b"In instruction:" in line for line in lines) is interprets
 
 
 @pytest.mark.parametrize(
@@ -386,7 +419,7 @@ def test_how_compiled_code_is_asked_for(
 ) -> None:
     """The option came with 0.17, which interprets without it; older versions do not know it."""
     host = start("wasmedge", WRITES_AND_TRAPS)
-    assert isinstance(host, WasmEdgeHost)
+    assert isinstance(host, CommandHost)
     monkeypatch.setattr(WasmEdge, "versions", lambda self, executable: Versions(version))
     seen: list[Sequence[str]] = []
 

@@ -152,3 +152,18 @@ def test_no_folder_is_left(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(RuntimeUnavailableError):
         WasmtimeCli().start(host.artifact, Limits())
     assert not list(places.iterdir())
+
+
+def test_what_makes_the_code(start: Start) -> None:
+    """The same program is compiled by each compiler, and Pulley's code is for no processor that there is."""
+    codes = []
+    for name in ("wasmtime-cli", "wasmtime-winch", "wasmtime-pulley"):
+        host = start(name, wat.ECHO)
+        assert host.run(b"same").stdout == b"same"
+        kept = host.runtime.kept_code(host.artifact)
+        assert kept
+        codes.append(kept.read_bytes())
+
+    assert len(set(codes)) == 3
+    optimised, baseline, portable = (code[18:20] for code in codes)  # the machine in the ELF header
+    assert optimised == baseline != portable

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Host, Limits, Runtime
-from pytest_wasmedge.runtimes import builtin_runtimes
+from pytest_wasmedge.runtimes import builtin_runtimes, merge, select
 from tests.preview1 import FUNCTIONS, OUT, Script, subscription
 
 PAGE = Path(__file__).parents[2] / "docs" / "wasi.md"
@@ -266,7 +266,7 @@ def _cell(reference: str, answer: str) -> str:
 
 def main() -> None:
     """Write the page; every runtime has to be installed."""
-    runtimes = [each for each in builtin_runtimes() if not each.yardstick and not each.deployed]
+    runtimes = select("all", merge(builtin_runtimes(), []))
     runtimes.sort(key=lambda each: each.name)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         told = list(pool.map(answers_of, runtimes))
