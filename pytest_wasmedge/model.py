@@ -338,11 +338,10 @@ class Runtime(ABC):
 
     - ``name``: what ``--runtimes`` takes; ``engine``: the WebAssembly engine inside.
     - ``cache_state``: the one that its hosts start in; ``capabilities``: what it can do beyond the plain contract.
-    - ``unchecked``: the parts of an outcome that it cannot report; ``statuses``: which exit statuses it changes;
-      ``highest_status``: the last one that it does not refuse.
+    - ``unchecked``: what of an outcome it cannot report; ``statuses``: which it changes, the ``highest_status``.
     - ``flags``: what a user adds to its program's command line; ``flags_at``: their index there, None if none go there.
     - ``deployed``: it is an edge, which we do not start. ``yardstick``: it runs the same programs without the artifact,
-      to compare with, and is never part of ``all``. ``in_all``: whether any other is.
+      to compare with, and is never part of ``all``; ``in_all``: any other is. ``groups``: what selects it, too.
     - ``wrapped``: how it runs the artifact inside another module, if it does; that never has changed bytes of it.
     - ``tools``: the pinned tools (provision/pins.toml) that it needs; ``tool``: the one that is its program, if exact
       versions of it can be installed. It finds the program with ``find(self.tool, self.version)``.
@@ -358,6 +357,7 @@ class Runtime(ABC):
     tool: str = ""
     yardstick: bool = False
     in_all: bool = True
+    groups: frozenset[str] = frozenset()
     wrapped: str = ""
     unchecked: frozenset[OutcomeField] = frozenset()
     statuses: str = ""

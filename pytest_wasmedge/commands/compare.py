@@ -24,7 +24,7 @@ from pytest_wasmedge.model import Artifact, Availability, Runtime
 from pytest_wasmedge.provision import Progress, build_tools
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.files import whole
-from pytest_wasmedge.runtimes import builtin_runtimes, select
+from pytest_wasmedge.runtimes import builtin_runtimes, groups_of, select
 
 #: The default variants; stdlib is another artifact, not another way to build this one.
 COMPARED = tuple(name for name in recipe.variants() if name != "stdlib")
@@ -77,10 +77,11 @@ def runtimes_for(spec: str, known: Sequence[Runtime]) -> tuple[list[Runtime], di
 
     Raises RuntimeUnavailableError if one that is named cannot run here, or if none of all can.
     """
-    asked = select(spec, {runtime.name: runtime for runtime in known})
+    by_name = {runtime.name: runtime for runtime in known}
+    asked = select(spec, by_name)
     availability = {runtime.name: probe(runtime) for runtime in asked}
     here = [runtime for runtime in asked if availability[runtime.name].available]
-    named = "all" not in [name.strip() for name in spec.split(",")]
+    named = groups_of(by_name).keys().isdisjoint(name.strip() for name in spec.split(","))
     if not here or (named and len(here) < len(asked)):
         missing = [explain(runtime, availability[runtime.name]) for runtime in asked if runtime not in here]
         raise RuntimeUnavailableError("cannot run here, but asked for:\n  " + "\n  ".join(missing))

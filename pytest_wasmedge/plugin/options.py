@@ -41,9 +41,10 @@ class Options:
 
     runtimes: str = _option(
         "",
-        metavar="all|NAME[,NAME…]",
+        metavar="GROUP|NAME[,NAME…]",
         help="runtimes to run the tests of `host` on (default: wasmtime, in this process): the installed one, or a "
-        "version that is fetched, such as deno@2.7; `pytest-wasmedge doctor` lists them",
+        "version that is fetched, such as deno@2.7; `pytest-wasmedge doctor` lists them. Groups: all, fast, edge, "
+        "browsers, engines, and those of [tool.pytest-wasmedge.groups]",
     )
     artifact: str = _option(
         "",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.portability.corpus import mask_of
-from pytest_wasmedge.portability.document import parse_document
+from pytest_wasmedge.portability.document import TomlValue, parse_document
 from pytest_wasmedge.portability.encodings import read_utf8
 from pytest_wasmedge.portability.masks import MASKS, Mask
 
 #: What stands in the table itself; the tables below it are read by own_glue.py.
-KEYS = ("artifact", "cases", "masks")
+KEYS = ("artifact", "cases", "groups", "masks")
 
 
 class ProjectError(WasmEdgeError):
@@ -28,6 +28,7 @@ class Project:
 
     artifact: str = ""
     cases: tuple[Path, ...] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     masks: Mapping[str, Mask] = field(default_factory=lambda: dict(MASKS))
 
 
@@ -62,8 +63,19 @@ def read(rootdir: Path) -> Project:
     )
     cases = table.get("cases", []).require(list, 'write cases = ["cases"].')
     masks = table.get("masks", {}).require(dict, 'write [tool.pytest-wasmedge.masks], and NAME = "pattern".')
+    groups = table.get("groups", {}).require(
+        dict, 'write [tool.pytest-wasmedge.groups], and NAME = ["deno"].'
+    )
     return Project(
         artifact if artifact in ("", BUILTIN_ARTIFACT) else str(rootdir / artifact),
         tuple(rootdir / item.require(str, 'write cases = ["cases"].').value for item in cases),
+        {group.key: _names(group) for group in groups},
         dict(MASKS) | {item.key: mask_of(item) for item in masks},
     )
+
+
+def _names(group: TomlValue) -> list[str]:
+    example = f'write {group.key} = ["wasmtime", "deno"].'
+    if "@" in group.key or "," in group.key or group.key == "all":
+        raise group.error(f'"{group.key}" cannot be the name of a group', "give it another one.")
+    return [each.require(str, example).value for each in group.require(list, example)]

@@ -11,7 +11,7 @@ from pytest_wasmedge.errors import UnknownRuntimeError, WasmEdgeError
 from pytest_wasmedge.model import Runtime, base_name
 from pytest_wasmedge.plugin.options import Options
 from pytest_wasmedge.provision.versions import Resolver, newest
-from pytest_wasmedge.runtimes import DEFAULT, select
+from pytest_wasmedge.runtimes import DEFAULT, groups_of, select
 
 
 class Selection:
@@ -23,8 +23,9 @@ class Selection:
         known: Mapping[str, Runtime],
         resolver: Resolver | None = None,
         edges: Sequence[Runtime] = (),
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self._options, self._edges = options, edges
+        self._options, self._edges, self._groups = options, edges, groups
         #: By name; a version of one is added when it is selected.
         self.known = dict(known) | {edge.name: edge for edge in edges}
         self.resolver = resolver or Resolver()
@@ -49,16 +50,17 @@ class Selection:
 
     def select(self, spec: str) -> list[Runtime]:
         """Return the runtimes of a list of names; installs versions. Raises WasmEdgeError."""
-        found = select(spec, self.known, self.resolver)
+        found = select(spec, self.known, self.resolver, self._groups)
         self.known |= {runtime.name: runtime for runtime in found}
         return found
 
     def named(self) -> list[Runtime]:
-        """Return those of the selected that ``--runtimes`` names: all of them, unless ``all`` is one of the names."""
-        names = [name.strip() for name in self._options.runtimes.split(",")]
-        if "all" not in names:
+        """Return those of the selected that ``--runtimes`` names itself, not by a group."""
+        if not self._options.runtimes:
             return list(self.selected)
-        spec = ",".join(name for name in names if name not in ("", "all"))
+        groups = groups_of(self.known, self._groups)
+        names = [name.strip() for name in self._options.runtimes.split(",")]
+        spec = ",".join(name for name in names if name and name not in groups)
         return self.select(spec) if spec else []
 
     def marked(self, names: Sequence[str]) -> list[Runtime]:
@@ -67,7 +69,9 @@ class Selection:
         ``deno`` means every selected version of it, ``deno@2.7`` every selected 2.7. A mark installs nothing.
         """
         self._check_known(names)
-        return [runtime for runtime in self.selected if any(_means(name, runtime) for name in names)]
+        groups = groups_of(self.known, self._groups)
+        meant = [each for name in names for each in groups.get(name, [name])]
+        return [runtime for runtime in self.selected if any(_means(name, runtime) for name in meant)]
 
     def find(self, name: str) -> Runtime:
         """Return the runtime of exactly this name. Raises UnknownRuntimeError."""
@@ -87,13 +91,15 @@ class Selection:
         return self.selected[0]
 
     def _check_known(self, names: Sequence[str]) -> None:
-        select(",".join(name if name in self.known else base_name(name) for name in names), self.known)
+        groups = groups_of(self.known, self._groups)
+        asked = (name if name in self.known or name in groups else base_name(name) for name in names)
+        select(",".join(asked), self.known, own=self._groups)
 
 
 def _means(name: str, runtime: Runtime) -> bool:
     """True if this name in a mark means this runtime."""
     base, _, version = name.partition("@")
-    if name in ("all", runtime.name):
+    if name == runtime.name:
         return True
     return base == base_name(runtime.name) and (not version or newest(version, [runtime.version]) is not None)
 

@@ -48,7 +48,7 @@ class WasmSession:
         self.project = project or Project()
         #: The names of the runtimes that could run when this run began: one that is gone later is an error.
         self.promised = set(promised)
-        self.selection = Selection(options, known, resolver, edges)
+        self.selection = Selection(options, known, resolver, edges, self.project.groups)
         self.held = Held(options, self.selection.known, contract_in)
         self._pools: list[HostPool] = []
         self._readers: list[HostPool] = []

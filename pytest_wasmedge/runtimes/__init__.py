@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 # This module is imported at every pytest start, so it imports the rest only where that is needed.
@@ -34,31 +34,50 @@ def merge(builtin: Iterable[Runtime], others: Iterable[Runtime]) -> dict[str, Ru
     return {runtime.name: runtime for runtime in (*builtin, *others)}
 
 
-def select(spec: str, known: Mapping[str, Runtime], resolver: Resolver | None = None) -> list[Runtime]:
-    """Return the runtimes that ``all`` or ``NAME[@VERSION][,NAME[@VERSION]…]`` asks for, each once, in that order.
+def groups_of(
+    known: Mapping[str, Runtime], own: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, list[str]]:
+    """Return the names of the runtimes in each group: ``all``, those that runtimes say, and the project's ``own``.
 
-    ``all`` leaves out yardsticks, exact versions, and runtimes that are not `in_all`; those have to be named. The
-    resolver finds and installs a version from its beginning.
+    ``all`` leaves out yardsticks, exact versions, and runtimes that are not `in_all`; those have to be named.
+    """
+    usual = [each for each in known.values() if not each.yardstick and not each.version]
+    found: dict[str, list[str]] = {"all": [each.name for each in usual if each.in_all]}
+    for runtime in usual:
+        for group in sorted(runtime.groups):
+            found.setdefault(group, []).append(runtime.name)
+    return found | {group: list(names) for group, names in (own or {}).items()}
+
+
+def select(
+    spec: str,
+    known: Mapping[str, Runtime],
+    resolver: Resolver | None = None,
+    own: Mapping[str, Sequence[str]] | None = None,
+) -> list[Runtime]:
+    """Return the runtimes that ``GROUP`` or ``NAME[@VERSION][,NAME[@VERSION]…]`` asks for, each once, in that order.
+
+    ``own`` are the groups of the project. The resolver finds and installs a version from its beginning.
 
     Raises UnknownRuntimeError with the known names and the nearest one, UnsupportedError for a runtime that has no
     versions, ProvisionError for a version that cannot be installed.
     """
     from pytest_wasmedge.errors import UnknownRuntimeError, did_you_mean
 
-    names = [name.strip() for name in spec.split(",") if name.strip()]
-    if not names:
-        raise UnknownRuntimeError(f"no runtime is named in {spec!r}; known: {', '.join(known)}, or all.")
+    groups = groups_of(known, own)
+    asked = [name.strip() for name in spec.split(",") if name.strip()]
+    names = [name for each in asked for name in groups.get(each, [each])]
+    told = f"{', '.join(known)}, or {', '.join(groups)}"
+    if not asked:
+        raise UnknownRuntimeError(f"no runtime is named in {spec!r}; known: {told}.")
     for name in names:
         base = name.partition("@")[0]
-        if name != "all" and name not in known and base not in known:
-            hint = did_you_mean(base, known, name.removeprefix(base))
-            raise UnknownRuntimeError(f"unknown runtime {name!r}.{hint} Known: {', '.join(known)}, or all.")
-    usual = [each for each in known.values() if each.in_all and not each.yardstick and not each.version]
+        if name not in known and base not in known:
+            hint = did_you_mean(base, [*known, *groups], name.removeprefix(base))
+            raise UnknownRuntimeError(f"unknown runtime {name!r}.{hint} Known: {told}.")
     named: list[Runtime] = []
     for name in names:
-        if name == "all":
-            named += usual
-        elif name in known:
+        if name in known:
             named.append(known[name])
         else:
             runtime, version = known[name.partition("@")[0]], name.partition("@")[2]

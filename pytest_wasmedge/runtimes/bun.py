@@ -16,6 +16,7 @@ class Bun(ServerRuntime):
 
     name = "bun"
     engine = "JavaScriptCore"
+    groups = frozenset({"engines", "fast"})
     flags_at = 1
     capabilities = frozenset({"preopens", "concurrent"})
     tool = "bun"

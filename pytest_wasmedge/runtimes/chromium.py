@@ -56,6 +56,7 @@ class Chromium(BrowserRuntime):
 
     name = "chromium"
     engine = "V8"
+    groups = frozenset({"browsers"})
     flags_at = 4
     capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     tools = ("shim",)

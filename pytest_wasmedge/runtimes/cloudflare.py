@@ -22,6 +22,7 @@ class Cloudflare(ServerRuntime):
 
     name = "cloudflare"
     engine = "V8"
+    groups = frozenset({"edge"})
     capabilities = frozenset({"memory_limit", "preopens"})
     tool = "wrangler"
     tools = ("node", "shim", "wrangler")

@@ -15,6 +15,7 @@ class Deno(ServerRuntime):
 
     name = "deno"
     engine = "V8"
+    groups = frozenset({"edge", "fast"})
     flags_at = 2
     capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     tool = "deno"

@@ -18,6 +18,7 @@ class EdgeRuntime(ServerRuntime):
 
     name = "edge-runtime"
     engine = "V8"
+    groups = frozenset({"edge"})
     flags_at = 1
     capabilities = frozenset({"memory_limit", "preopens"})
     tool = "edge-runtime"

@@ -64,6 +64,7 @@ class Firefox(BrowserRuntime):
 
     name = "firefox"
     engine = "SpiderMonkey"
+    groups = frozenset({"browsers", "engines"})
     flags_at = 1
     capabilities = frozenset({"preopens", "concurrent"})
     tools = ("shim",)

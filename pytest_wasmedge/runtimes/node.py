@@ -14,6 +14,7 @@ class Node(ServerRuntime):
 
     name = "node"
     engine = "V8"
+    groups = frozenset({"engines", "fast"})
     flags_at = 1
     capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     tool = "node"

@@ -30,6 +30,7 @@ class WasmEdge(CompiledRuntime, WasmEdgeRuntime):
     """``wasmedge run`` with code that ``wasmedge compile`` made, but for an artifact that its compiler cannot take."""
 
     name = "wasmedge"
+    groups = frozenset({"engines", "fast"})
     cache_state = "code-cache"
 
     def start(self, artifact: Artifact, limits: Limits) -> Host:

@@ -36,6 +36,7 @@ class Wasmer(ServerRuntime):
 
     name = "wasmer"
     engine = "Cranelift"
+    groups = frozenset({"engines"})
     capabilities = frozenset({"concurrent"})
     cache_state = "code-cache"
     statuses = "it passes on only the low 8 bits of an exit status: its 0 may be a 256"

@@ -52,6 +52,7 @@ class Wasmtime(Runtime):
 
     name = "wasmtime"
     engine = "Cranelift"
+    groups = frozenset({"engines", "fast"})
     statuses = "it refuses an exit status above 125: a guest that ends with one has failed there"
     highest_status = 125
     capabilities = frozenset({"memory_limit", "preopens", "concurrent"})

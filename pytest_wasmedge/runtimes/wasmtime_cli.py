@@ -10,6 +10,7 @@ class WasmtimeCli(WasmtimeRuntime):
 
     name = "wasmtime-cli"
     engine = "Cranelift"
+    groups = frozenset({"fast"})
 
 
 RUNTIME = WasmtimeCli

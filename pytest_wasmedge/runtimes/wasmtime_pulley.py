@@ -10,6 +10,7 @@ class WasmtimePulley(WasmtimeRuntime):
 
     name = "wasmtime-pulley"
     engine = "Pulley"
+    groups = frozenset({"engines"})
     generator = ("--target", "pulley64")
     lacking = ("threads", "stack-switching")
 

@@ -97,6 +97,7 @@ class WasmtimeServe(KeepsCode, ServerRuntime):
 
     name = "wasmtime-serve"
     engine = "Cranelift"
+    groups = frozenset({"edge"})
     flags_at = 2
     capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
     cache_state = "code-cache"

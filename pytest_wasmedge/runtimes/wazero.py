@@ -29,6 +29,7 @@ class Wazero(CompiledRuntime):
 
     name = "wazero"
     engine = "wazero"
+    groups = frozenset({"engines"})
     flags_at = 2
     capabilities = frozenset({"preopens"})
     cache_state = "code-cache"

@@ -24,6 +24,7 @@ class Workerd(ServerRuntime):
 
     name = "workerd"
     engine = "V8"
+    groups = frozenset({"edge", "fast"})
     flags_at = 2
     capabilities = frozenset({"memory_limit", "preopens"})
     tool = "workerd"

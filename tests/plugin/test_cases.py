@@ -340,6 +340,14 @@ def test_what_a_case_is_not_for(project: pytest.Pytester) -> None:
         ("cases = ['gone']", "the folder of cases gone does not exist. Correct the path."),
         ("artifact = 1", "pyproject.toml:2: artifact is an integer; write the path of a .wasm file"),
         ("[tool.pytest-wasmedge.masks]\nx = '('", "pyproject.toml:3: mask x is no regular expression"),
+        (
+            "groups = { mine = 'x' }",
+            'pyproject.toml:2: mine is a string; write mine = \\["wasmtime", "deno"\\].',
+        ),
+        (
+            "groups = { all = ['x'] }",
+            'pyproject.toml:2: "all" cannot be the name of a group; give it another one.',
+        ),
         ("case = ['x']", "has the unknown key case. Did you mean cases?"),
     ],
 )
@@ -350,6 +358,18 @@ def test_a_wrong_table_of_the_project(project: pytest.Pytester, table: str, mess
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.re_match_lines([f"ERROR: .*{message}"])
+
+
+def test_a_group_of_the_project(project: pytest.Pytester) -> None:
+    """It selects as a list of names does, but what cannot run is listed as under `all`; a mark may name it, too."""
+    with (project.path / "pyproject.toml").open("a") as file:
+        file.write("\n[tool.pytest-wasmedge.groups]\nmine = ['one', 'odd']\nworse = ['one', 'gone']\n")
+    test = "import pytest\n@pytest.mark.runtimes('mine')\ndef test_it(host):\n    assert host.runtime.name != 'two'\n"
+    project.makepyfile(test_mine=test)
+    run(project, "--runtimes=mine,two", "test_mine.py").assert_outcomes(passed=2)
+    result = run(project, "--runtimes=worse", "test_mine.py")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: unknown runtime 'gone'.*or all, *mine, worse."])
 
 
 def test_two_folders_with_the_same_case(project: pytest.Pytester) -> None:

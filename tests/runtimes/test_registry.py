@@ -12,7 +12,7 @@ import pytest
 import pytest_wasmedge.runtimes
 from pytest_wasmedge.errors import UnknownRuntimeError
 from pytest_wasmedge.model import Capability
-from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes, merge, select
+from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes, groups_of, merge, select
 from pytest_wasmedge.testing import FakeRuntime
 
 KNOWN = merge([FakeRuntime("alpha"), FakeRuntime("beta")], [FakeRuntime("gamma")])
@@ -88,6 +88,39 @@ def test_unknown_name(spec: str, message: str) -> None:
     with pytest.raises(UnknownRuntimeError) as caught:
         select(spec, KNOWN)
     assert str(caught.value) == message
+
+
+def test_groups() -> None:
+    """A runtime says which groups it is in; a project makes its own, of versions too, and may rename ours."""
+    quick, slow = FakeRuntime("quick"), FakeRuntime("slow")
+    quick.groups, slow.in_all = frozenset({"fast"}), False
+    known = {"quick": quick, "slow": slow}
+    own = {"night": ["slow", "quick"], "none": []}
+
+    def names(spec: str) -> list[str]:
+        return [runtime.name for runtime in select(spec, known, own=own)]
+
+    assert (names("all"), names("fast"), names("night"), names("fast,night")) == (
+        ["quick"],
+        ["quick"],
+        ["slow", "quick"],
+        ["quick", "slow"],
+    )
+    assert groups_of(known, {"fast": ["slow"]})["fast"] == ["slow"]
+    with pytest.raises(
+        UnknownRuntimeError, match=r"Did you mean fast\? Known: quick, slow, or all, fast, night"
+    ):
+        names("fats")
+
+
+def test_groups_of_the_built_in_runtimes() -> None:
+    """The groups that README names hold at least one runtime, and each code generator is among the engines."""
+    groups = groups_of({runtime.name: runtime for runtime in builtin_runtimes()})
+
+    assert set(groups) == {"all", "fast", "edge", "browsers", "engines"}
+    engines = {runtime.engine for runtime in builtin_runtimes() if not runtime.yardstick}
+    among = {runtime.engine for runtime in builtin_runtimes() if runtime.name in groups["engines"]}
+    assert engines - among == set()
 
 
 def test_merge_lets_the_later_take_the_place() -> None:
