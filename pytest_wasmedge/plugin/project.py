@@ -64,7 +64,7 @@ def read(rootdir: Path) -> Project:
     cases = table.get("cases", []).require(list, 'write cases = ["cases"].')
     masks = table.get("masks", {}).require(dict, 'write [tool.pytest-wasmedge.masks], and NAME = "pattern".')
     groups = table.get("groups", {}).require(
-        dict, 'write [tool.pytest-wasmedge.groups], and NAME = ["deno"].'
+        dict, 'write [tool.pytest-wasmedge.groups], and NAME = ["RUNTIME", …].'
     )
     return Project(
         artifact if artifact in ("", BUILTIN_ARTIFACT) else str(rootdir / artifact),
@@ -75,7 +75,7 @@ def read(rootdir: Path) -> Project:
 
 
 def _names(group: TomlValue) -> list[str]:
-    example = f'write {group.key} = ["wasmtime", "deno"].'
+    example = f'write {group.key} = ["RUNTIME", …].'
     if "@" in group.key or "," in group.key or group.key == "all":
         raise group.error(f'"{group.key}" cannot be the name of a group', "give it another one.")
     return [each.require(str, example).value for each in group.require(list, example)]
