@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 
-from pytest_wasmedge.drivers.pool import explain
+from pytest_wasmedge.drivers.pool import HostPool, explain
 from pytest_wasmedge.errors import RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import Host, Limits, Outcome
 from pytest_wasmedge.plugin import stash
@@ -19,29 +18,39 @@ from pytest_wasmedge.reports import record
 
 
 @pytest.fixture
-def case_host(wasm_case: Case, wasm_host: Host, wasm_session: WasmSession) -> Iterator[Host]:
-    """The host, or another one with the memory limit of the case; skips what the case is not for."""
+def case_pool(wasm_case: Case, wasm_session: WasmSession) -> HostPool:
+    """The started hosts that the case runs on: those of all, or others with its memory limit."""
+    if wasm_case.memory_mib is None:
+        return wasm_session.pool
+    return wasm_session.pool_with(Limits(memory_bytes=wasm_case.memory_mib << 20))
+
+
+@pytest.fixture
+def case_host(
+    wasm_case: Case, wasm_host: Host, case_pool: HostPool, wasm_session: WasmSession
+) -> Iterator[Host]:
+    """The host of the case; skips what the case is not for."""
     runtime = wasm_host.runtime
     if reason := wasm_case.not_for.get(runtime.name):
         pytest.skip(f"not for {runtime.name}: {reason}")
-    if wasm_case.memory_mib is None:
+    if case_pool is wasm_session.pool:
         yield wasm_host
         return
     if "memory_limit" not in runtime.capabilities:
         pytest.skip(f"{runtime.name} has no memory limit")
-    pool = wasm_session.pool_with(replace(Limits(), memory_bytes=wasm_case.memory_mib << 20))
     try:
-        host = pool.acquire(runtime)
+        host = case_pool.acquire(runtime)
     except RuntimeUnavailableError:
-        pytest.skip(explain(runtime, pool.availability(runtime)))
+        pytest.skip(explain(runtime, case_pool.availability(runtime)))
     yield host
-    pool.release(runtime)
+    case_pool.release(runtime)
 
 
 @pytest.mark.wasm_cases(given=True)
 def test_case(
     wasm_case: Case,
     case_host: Host,
+    case_pool: HostPool,
     wasm_session: WasmSession,
     wasm_reference: Reference,
     note_answer: Callable[[Case, Outcome], None],
@@ -59,7 +68,7 @@ def test_case(
         checking.check(wasm_case, case_host, case_host.invoke(invocation), outcome, invocation)
         note_answer(wasm_case, outcome)
         return
-    expected = wasm_reference.of_given(wasm_case, invocation)
+    expected = wasm_reference.of_given(wasm_case, invocation, case_pool)
     if outcome.ending.kind != "host_failed" and not case_host.runtime.unchecked:
         # Once all runtimes have answered, the run says which of them stands alone.
         for each in (expected, outcome):

@@ -43,7 +43,7 @@ class Reference:
         self.runtime = runtime
         self._golden = golden
         self._chosen = chosen
-        self._hosts: list[Host] = []
+        self._hosts: dict[HostPool, Host] = {}
         self._outcomes = _Recent()
         #: The names of the cases that a test compared, "" for an invocation of its own, and whether with a golden file.
         self.asked: dict[str, bool] = {}
@@ -68,11 +68,14 @@ class Reference:
         self.asked[case.name] = self._golden
         return case.golden if self._golden else self._of_runtime(case.invocation())
 
-    def of_given(self, case: Case, invocation: Invocation) -> Outcome:
-        """Return the expected outcome of a case of the user: of its golden file, else of the reference runtime."""
+    def of_given(self, case: Case, invocation: Invocation, pool: HostPool) -> Outcome:
+        """Return the expected outcome of a case of the user: of its golden file, else of the reference runtime.
+
+        The ``pool`` holds the hosts with the case's own limits.
+        """
         golden = None if self._chosen else case.golden
         self.asked[case.name] = golden is not None
-        return golden or self._of_runtime(invocation)
+        return golden or self._of_runtime(invocation, pool)
 
     def of_invocation(self, invocation: Invocation) -> Outcome:
         """Return the outcome of the reference runtime, also for golden files, which have cases only.
@@ -82,16 +85,18 @@ class Reference:
         self.asked[""] = False
         return self._of_runtime(invocation)
 
-    def _of_runtime(self, invocation: Invocation) -> Outcome:
+    def _of_runtime(self, invocation: Invocation, pool: HostPool | None = None) -> Outcome:
+        pool = pool or self._pool
         key = (
+            pool,
             invocation.stdin,
             invocation.args,
             tuple(invocation.env.items()),
             tuple(invocation.preopens.items()),
         )
         if key not in self._outcomes:
-            if not self._hosts:
+            if pool not in self._hosts:
                 # Kept until the pool closes: the next case needs it again.
-                self._hosts.append(self._pool.acquire(self.runtime))
-            self._outcomes.keep(key, self._hosts[0].invoke(invocation))
+                self._hosts[pool] = pool.acquire(self.runtime)
+            self._outcomes.keep(key, self._hosts[pool].invoke(invocation))
         return self._outcomes[key]

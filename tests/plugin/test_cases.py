@@ -401,6 +401,8 @@ def test_a_memory_limit_of_its_own(project: pytest.Pytester) -> None:
     grows = wat.GROWS.replace("(i32.const 7)", "(i32.lt_u (memory.size) (i32.const 64))")
     wat.write(project.path / "echo.wasm", grows)
     write(project.path, {"cases/hello.toml": "memory_mib = 1\n"})
+    run(project, "--runtimes=wasmtime").assert_outcomes(passed=2)
+    run(project, "--runtimes=wasmtime,wasmtime-cli", "-k", "hello").assert_outcomes(passed=2)
     result = run(project, "--runtimes=wasmtime", "--wasm-update-golden")
 
     result.assert_outcomes(passed=2)
