@@ -25,6 +25,7 @@ LAYERS = (
     ("artifacts",),
     ("drivers",),
     ("runtimes",),
+    ("work",),
     ("portability",),
     ("latency",),
     ("reports",),
@@ -65,6 +66,8 @@ MAY_NAME = {
     "drivers.wasmtime_run": {"wasmtime", "wasmtime-cli"},
     # What a runtime's own warning looks like.
     "testing.leaks": {"node"},
+    # The unit of fuel is its.
+    "work": {"wasmtime"},
     # The clients of npm and of its scripts.
     "provision": {"deno", "node"},
 }
@@ -218,9 +221,9 @@ def test_heavy_packages_are_used_where_they_belong() -> None:
     """Engines run guests in their runtimes alone, HTTP is for drivers and installs, a terminal for the script."""
     # The recipe, the component and the witness are text, which the engine's tool translates to WebAssembly; which
     # proposals a module needs, its validator knows.
-    # The component's answers arrive as a stream.
+    # The component's answers arrive as a stream. Work is what that engine counts.
     homes = {
-        "wasmtime": r"runtimes\.wasmtime|drivers\.wasi_http|artifacts\.(?:recipe|proposals|witness)",
+        "wasmtime": r"runtimes\.wasmtime|work|drivers\.wasi_http|artifacts\.(?:recipe|proposals|witness)",
         "httpx": r"drivers|provision|runtimes\.wasmtime_serve",
         "rich": "commands",
     }

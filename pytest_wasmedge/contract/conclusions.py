@@ -109,8 +109,10 @@ def drafts(
     return [draft.only(runtimes, draft.fields) for draft, runtimes in runtimes_of.items()]
 
 
-def write_contract(record: RunRecord, path: Path, new: Sequence[KnownDraft]) -> None:
-    """Write every measured latency as a ceiling with head-room, and the drafts. Raises ContractError."""
+def write_contract(
+    record: RunRecord, path: Path, new: Sequence[KnownDraft], work: Mapping[str, int | str] | None = None
+) -> None:
+    """Write every measured latency as a ceiling with head-room, the drafts, and ``work``. Raises ContractError."""
     floors = {
         (each.runtime, each.kind.replace("floor/", "cold/")): each.median_ns
         for each in record.latencies
@@ -123,7 +125,7 @@ def write_contract(record: RunRecord, path: Path, new: Sequence[KnownDraft]) -> 
         # The floor, which is the runtime's own, and a deployed edge have no ceiling.
         if each.kind in KINDS
     ]
-    summary = update_contract(path, measured, new, machine=describe_machine())
+    summary = update_contract(path, measured, new, machine=describe_machine(), work=work)
     record.closing += [(line, "plain") for line in summary.splitlines()]
 
 

@@ -13,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 
 from pytest_wasmedge.contract.differing import Differs
 from pytest_wasmedge.contract.limits import ArtifactLimits
+from pytest_wasmedge.contract.work import WorkTable
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import WORKLOADS, Limit
 from pytest_wasmedge.model import base_name
@@ -105,6 +106,7 @@ class Contract:
     limits: ArtifactLimits = field(default_factory=ArtifactLimits)
     known: tuple[Known, ...] = ()
     drafts: tuple[Known, ...] = ()
+    work: WorkTable | None = None
 
     def ceilings_of(self, runtime: str, kind: str) -> tuple[Ceiling, ...]:
         """Return the ceilings of a runtime: its own, else those of its name without a version, else those of ``*``."""

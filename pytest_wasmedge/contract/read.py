@@ -17,6 +17,7 @@ from pytest_wasmedge.contract.differing import (
 from pytest_wasmedge.contract.entries import ANY, FIELDS, KINDS, Ceiling, Contract, Known, parse_runtime
 from pytest_wasmedge.contract.limits import ArtifactLimit, ArtifactLimits, ImportRule, parse_size
 from pytest_wasmedge.contract.presets import NUMBERS, presets
+from pytest_wasmedge.contract.work import read_work
 from pytest_wasmedge.errors import ContractError
 from pytest_wasmedge.latency.units import Duration, parse_limit
 from pytest_wasmedge.portability.document import TomlValue, nearest, parse_document
@@ -52,7 +53,7 @@ def read_text(path: Path) -> str:
 def parse_contract(text: str, path: Path) -> Contract:
     """Read a contract from its text; ``path`` is its name in messages. Raises ContractError."""
     document = parse_document(text, path, ContractError)
-    document.require_keys(("ceilings", "artifact", "known"), "a contract")
+    document.require_keys(("ceilings", "artifact", "work", "known"), "a contract")
     runtimes = document.get("ceilings", {}).require(dict, "write a table [ceilings.RUNTIME].")
     ceilings = tuple(ceiling for table in runtimes for ceiling in _ceilings(table))
     limits = _limits(document.get("artifact", {}).require(dict, "write a table [artifact]."))
@@ -65,6 +66,7 @@ def parse_contract(text: str, path: Path) -> Contract:
         limits,
         tuple(known for known, is_draft in entries if not is_draft),
         tuple(known for known, is_draft in entries if is_draft),
+        read_work(document["work"]) if "work" in document.value else None,
     )
 
 

@@ -76,18 +76,21 @@ def update_contract(
     headroom: float = 1.5,
     today: date | None = None,
     machine: str = "",
+    work: Mapping[str, int | str] | None = None,
 ) -> str:
     """Write measured values x headroom as ceilings, and divergences as drafts; return the diff, empty if none.
 
     Values are in ms, rounded up to two digits, and multiples of the floor where that was measured. A ceiling that is
     there stays of its kind; a multiple without a measured floor is left alone, which the end of the returned text
-    says. Behind a duration stands the ``machine`` that it was measured on. A missing file is created. Raises
+    says. Behind a duration stands the ``machine`` that it was measured on. ``work`` has the values to write into the
+    table ``[work]``, which must be there. A missing file is created. Raises
     ContractError, and then leaves the file as it was.
     """
     old = read_text(path) if path.exists() else ""
     contract = parse_contract(old, path)
     changes, left_alone = _changes(contract, measured, Decimal(str(headroom)))
     new = _with_ceilings(old, changes, machine, path)
+    new = _with_work(new, work or {}, path)
     new = _with_drafts(new, _new_drafts(contract, known_to_add), today or date.today(), path)
     _check(new, contract, changes, path)
     if new != old:
@@ -226,6 +229,24 @@ def _with_ceilings(text: str, changes: Mapping[_Place, _Limits], machine: str, p
     )
 
 
+def _with_work(text: str, values: Mapping[str, int | str], path: Path) -> str:
+    """Return the text with these values in its table ``[work]``; numbers with underscores, as people write them."""
+    bom, text = text[: text.startswith(_BOM)], text.removeprefix(_BOM)
+    table = _parse(text, path).get("work", {})
+    changed = {key: value for key, value in values.items() if table.get(key) != value}
+    for key, value in changed.items():
+        written = tomlkit.value(f"{value:_}" if isinstance(value, int) else tomlkit.item(value).as_string())
+        lines = Lines(text)
+        if key in table or ("work",) not in lines.headers:
+            document = _parse(text, path)
+            document["work"][key] = written
+            text = tomlkit.dumps(document)
+        else:
+            # Behind the others, or first, if it is the unit, and the table was empty.
+            text = _insert(text, lines.span(("work",)).last, [_pair(key, written)])
+    return bom + text
+
+
 def _with_machine(text: str, places: Iterable[_Place], machine: str) -> str:
     """Return the text with a comment behind each of these ceilings on which machine it was measured.
 
@@ -297,7 +318,7 @@ def _with_drafts(text: str, drafts: Sequence[KnownDraft], today: date, path: Pat
     return _insert(text, after, added)
 
 
-def _pair(key: str, value: str | list[str]) -> str:
+def _pair(key: str, value: object) -> str:
     """Return a key and its value as one line of TOML."""
     return tomlkit.dumps({key: value}).strip()
 

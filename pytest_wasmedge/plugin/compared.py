@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_wasmedge.model import Host, Invocation, Outcome
 from pytest_wasmedge.portability.compare import compare
-from pytest_wasmedge.reports.record import CHANGED, COMPARED, VARYING
+from pytest_wasmedge.reports.record import CHANGED, COMPARED, VARYING, WORK
 
 #: Takes the key and the value of a fact about the running test.
 AddFact = Callable[[str, object], None]
@@ -58,9 +58,48 @@ class ComparedHost(Host):
         """Do nothing: the two hosts belong to their pools."""
 
 
+class CountedHost(Host):
+    """Answers as ``head`` does, and adds what ``count`` returns of each invocation that ended by itself as a fact.
+
+    ``count`` is given the name of the running test, and returns None for what is not to be counted.
+    """
+
+    def __init__(
+        self,
+        head: Host,
+        count: Callable[[str, Invocation], list[object] | None],
+        name: Callable[[], str],
+        add_fact: AddFact,
+    ) -> None:
+        self.head = head
+        self.runtime, self.artifact, self.limits = head.runtime, head.artifact, head.limits
+        self._count, self._name, self._add_fact = count, name, add_fact
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        outcome = self.head.invoke(invocation)
+        # A guest that was stopped would run to the limit of its count, too.
+        if outcome.ending.kind in ("exited", "trapped"):
+            name = self._name()
+            counted = self._count(name, invocation)
+            if counted is not None:
+                self._add_fact(WORK, [self.runtime.name, name, *counted])
+        return outcome
+
+    def pids(self) -> tuple[int, ...]:
+        return self.head.pids()
+
+    def paused(self) -> AbstractContextManager[None]:
+        return self.head.paused()
+
+    def close(self) -> None:
+        """Do nothing: the host belongs to its pool."""
+
+
 def head_of(host: Host) -> Host:
     """Return the host of the artifact under test alone, for measurements."""
-    return host.head if isinstance(host, ComparedHost) else host
+    while isinstance(host, ComparedHost | CountedHost):
+        host = host.head
+    return host
 
 
 @contextmanager

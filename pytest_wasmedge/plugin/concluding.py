@@ -60,7 +60,12 @@ def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, st
 
     ``new`` is what diverges in each (case, runtime) and no entry of the contract explains.
     """
-    held, known = session.held, session.selection.known
+    held, known, options = session.held, session.selection.known, session.options
+    work = (
+        session.working.conclude(record, held.contract, options.work_margin, writing=options.update_contract)
+        if record.ran
+        else {}
+    )
     if held.contract is not None and record.ran:
         conclusions.find_stale(
             record, held.contract, (*session.cases, *session.given_cases, *session.programs)
@@ -84,4 +89,6 @@ def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, st
             for (case, name), unexplained in new.items()
             if name in record.runtimes and not known[name].deployed
         }
-        conclusions.write_contract(record, held.path, conclusions.drafts(record, held.contract, lasting))
+        conclusions.write_contract(
+            record, held.path, conclusions.drafts(record, held.contract, lasting), work
+        )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_wasmedge.plugin.session import WasmSession
 
 #: The fixtures that live as long as the session, and those that live as long as one test.
-_OF_SESSION = ("artifact", "host", "hosts", "baseline_host")
+_OF_SESSION = ("artifact", "host", "hosts", "baseline_host", "work")
 _OF_TEST = (
     *("program_host", "reference", "cold_start", "cold_floor", "warm_latency", "slowdown", "instance_memory"),
     *("report_hazard", "report_change"),

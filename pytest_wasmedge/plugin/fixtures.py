@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_wasmedge.plugin.session import WasmSession
     from pytest_wasmedge.portability.reference import Reference
     from pytest_wasmedge.portability.testsuite import Program
+    from pytest_wasmedge.work.counting import CountedArtifact
 
 #: A test that asks for one of these has the machine to itself.
 MEASURING = frozenset(
@@ -46,6 +47,16 @@ def wasm_measuring(pytestconfig: pytest.Config) -> Measuring:
 def wasm_artifact(wasm_session: WasmSession) -> Artifact:
     """The artifact under test: path, sha256, size_bytes, name."""
     return wasm_session.artifact
+
+
+@pytest.fixture(scope="session")
+def wasm_work(wasm_session: WasmSession) -> CountedArtifact:
+    """The work of the artifact, in exact counts: `assert work.fuel < 2_000_000` is about its start.
+
+    Also `functions`, `code_bytes`, `pages_grown`, `wasi`; `work.of("puts 1")` has those of any program, and `work.file`
+    what stands in the file.
+    """
+    return wasm_session.working.counted
 
 
 @pytest.fixture(scope="session", name=SELECTED)
@@ -213,8 +224,8 @@ def skip(reason: object) -> NoReturn:
 def hold(session: WasmSession, name: str, config: pytest.Config) -> Iterator[Host]:
     """Yield the host of a runtime, and release it afterwards; skip the test if the runtime cannot run here.
 
-    If there is a baseline, the host also compares with it. Raises HostStartError if the runtime could run when the run
-    began.
+    If there is a baseline, the host also compares with it; it counts its work if that is asked for. Raises
+    HostStartError if the runtime could run when the run began.
     """
     from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError
 
@@ -226,15 +237,20 @@ def hold(session: WasmSession, name: str, config: pytest.Config) -> Iterator[Hos
             raise HostStartError(f"{name} could run when this run began, and cannot now: {error}") from error
         skip(error)
     baselines = None if runtime.deployed else session.baseline_pool
-    if baselines is None:
-        yield started
-    else:
-        from pytest_wasmedge.plugin.compared import ComparedHost
+    host = started
+    if session.working.asked_for:
+        from pytest_wasmedge.plugin.compared import ComparedHost, CountedHost
         from pytest_wasmedge.plugin.facts import label_of
 
+        def label() -> str:
+            return label_of(config.stash[stash.CURRENT])
+
         add_fact = partial(stash.add_fact, config)
-        baseline = baselines.acquire(runtime)
-        yield ComparedHost(started, baseline, lambda: label_of(config.stash[stash.CURRENT]), add_fact)
+        host = CountedHost(started, session.working.count, label, add_fact)
+        if baselines is not None:
+            host = ComparedHost(host, baselines.acquire(runtime), label, add_fact)
+    yield host
+    if baselines is not None:
         baselines.release(runtime)
     session.pool.release(runtime)
 

@@ -97,6 +97,13 @@ class Options:
         metavar="PERCENT",
         help="how much slower than the baseline a cold start may be (default: 5%%)",
     )
+    work_margin: float = _option(
+        0.01,
+        tunes=True,
+        type=_percent,
+        metavar="PERCENT",
+        help="how much more work than the baseline, in exact counts, is too much in a start or a case (default: 1%%)",
+    )
     contract: str = _option(
         "",
         metavar="PATH",

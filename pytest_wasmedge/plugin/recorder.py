@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,6 +62,18 @@ class Recorder:
                 found = Unexplained(tuple(fields), differs, tuple((field, text) for field, text in outcome))
                 place = (facts[CASE], names[0])
                 self._new[place] = self._new.get(place, found).plus(found)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Count the work of the start, if that is asked for, before anything is timed."""
+        if self._record is None or not options.runs_tests(self._config.option) or session.testsfailed:
+            return
+        working = stash.session(self._config).working
+        if working.asked_for:
+            quiet = stash.quiet(self._config)
+            with quiet.testing() if quiet else nullcontext():
+                # Whatever is wrong is told at the end.
+                working.count_start()
 
     # First, since pytest-benchmark's wrapper saves its benchmarks, and pytest's prints, before they yield.
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -17,6 +17,7 @@ from pytest_wasmedge.plugin.held import Held
 from pytest_wasmedge.plugin.options import GOLDEN, Options
 from pytest_wasmedge.plugin.project import Project
 from pytest_wasmedge.plugin.selection import Selection
+from pytest_wasmedge.plugin.working import Working
 from pytest_wasmedge.portability import bundled
 from pytest_wasmedge.portability.corpus import SIDECAR, Case, load_corpus
 from pytest_wasmedge.portability.language import RUBY
@@ -177,6 +178,12 @@ class WasmSession:
         self._pools.append(HostPool(artifact, limits))
         return self._pools[-1]
 
+    @cached_property
+    def working(self) -> Working:
+        """What counts the work of the artifact and of the baseline."""
+        table = self.held.contract.work if self.held.contract else None
+        return Working(self.artifact, self.baseline, table, self.smallest_invocation)
+
     @contextmanager
     def paused(self, but: Host | None = None) -> Iterator[None]:
         """Keep all started hosts, or all but this one, from using the machine."""
@@ -190,6 +197,8 @@ class WasmSession:
         with ExitStack() as closing:
             for pool in self._pools:
                 closing.callback(pool.close)
+            if "working" in self.__dict__:
+                closing.callback(self.working.close)
 
     @property
     def available(self) -> list[Runtime]:
@@ -224,7 +233,8 @@ class WasmSession:
         if self._speaks is None:
             # A yardstick runs no artifact, so its answer would be its own.
             asked = not host.runtime.yardstick and RUBY.is_spoken_by(host)
-            self._speaks = self.artifact.builtin or asked or self._speaks_in_process()
+            in_process = host.runtime.name == DEFAULT
+            self._speaks = self.artifact.builtin or asked or (not in_process and self._speaks_in_process())
         return self._speaks
 
     def _speaks_in_process(self) -> bool:

@@ -14,6 +14,7 @@ from pytest_wasmedge.model import Artifact, Availability, Runtime
 from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.portability.leaks import LeakError
 from pytest_wasmedge.provision import Provenance, provenances
+from pytest_wasmedge.work.counts import Count
 
 # The facts that a report carries from its test to the record: numbers, strings, lists and dicts of them, since
 # pytest-xdist has to send them.
@@ -27,6 +28,9 @@ NEW = "new"
 #: The outcomes that were compared with the baseline's, those that changed, and those that vary from run to run: each a
 #: pair of the runtime (empty for those of the test) and its name.
 COMPARED, CHANGED, VARYING = "compared", "changed", "varying"
+#: What an invocation counted: the runtime, the name, the invocation's digest, the counts of the artifact, those of
+#: the baseline, each by name as the lowest and the highest, and why there are none.
+WORK = "work"
 DENSITY_BYTES = "density_bytes"
 #: Why a test was skipped, and what its outcomes were compared with.
 SKIPPED, REFERENCE = "skipped", "reference"
@@ -36,6 +40,9 @@ HAZARDS = "hazards"
 ANSWERS, GOLDENS, UNDECLARED = "answers", "goldens", "undeclared"
 #: The digest of a guest whose answers vary, and what is called a runtime where a golden file has answered.
 VARIES, GOLDEN_FILE = "varies", "the golden file"
+
+#: The counts of the artifact, and those of the baseline, empty if there is none.
+CountedPair = tuple[Mapping[str, Count], Mapping[str, Count]]
 
 _FROM_BEST = ("skipped", "passed", "known", "failed")
 # A deployed edge decides itself whether an invocation is cold or warm.
@@ -105,10 +112,11 @@ class RunRecord:
     ``measured`` is every measurement, in the order of the tests. ``cases`` holds the verdict of each (case, runtime),
     ``known`` each (line of the contract, runtime) that diverged as expected. ``compared`` counts the outcomes that
     were compared with the baseline's, by runtime; ``changed`` and ``varying`` name what differs from the baseline, and
-    what differs from run to run, with the runtimes. ``again`` lists the tests that another plugin ran again, ``skips``
-    counts skipped tests by reason, ``answers`` and ``goldens`` hold what each runtime answered to a case, and
-    ``references`` what outcomes were compared with: golden files, another runtime, or the runtime itself.
-    ``broken`` are the breaches of the contract, ``closing`` the last lines to show,
+    what differs from run to run, with the runtimes. ``work`` has the counts of each invocation of a test, by its name,
+    runtime and the invocation's digest, ``uncounted`` why some have none. ``again`` lists the tests that another
+    plugin ran again, ``skips`` counts skipped tests by reason, ``answers`` and ``goldens`` hold what each runtime
+    answered to a case, and ``references`` what outcomes were compared with: golden files, another runtime,
+    or the runtime itself. ``broken`` are the breaches of the contract, ``closing`` the last lines to show,
     each with its mood.
     """
 
@@ -124,6 +132,8 @@ class RunRecord:
     compared: dict[str, int] = field(default_factory=dict)
     changed: dict[str, list[str]] = field(default_factory=dict)
     varying: dict[str, list[str]] = field(default_factory=dict)
+    work: dict[str, dict[str, dict[str, CountedPair]]] = field(default_factory=dict)
+    uncounted: dict[str, str] = field(default_factory=dict)
     again: list[str] = field(default_factory=list)
     skips: Counter[str] = field(default_factory=Counter)
     references: set[str] = field(default_factory=set)
@@ -184,13 +194,23 @@ class RunRecord:
         self.undeclared.update(facts.get(UNDECLARED, ()))
 
     def add_comparisons(self, facts: dict[str, Any], names: Sequence[str]) -> None:
-        """Add what one test compared with the baseline, on whichever runtime; it ran on these."""
+        """Add what one test compared with the baseline, on whichever runtime, and counted; it ran on these."""
+        for runtime, name, digest, head, baseline, problem in facts.get(WORK, ()):
+            if problem:
+                self.uncounted[name] = problem
+            else:
+                pair = _counts(head), _counts(baseline)
+                self.work.setdefault(name, {}).setdefault(runtime, {})[digest] = pair
         for runtime, _ in facts.get(COMPARED, ()):
             self.compared[runtime] = self.compared.get(runtime, 0) + 1
         for seen, key in ((self.changed, CHANGED), (self.varying, VARYING)):
             for runtime, what in facts.get(key, ()):
                 for name in [runtime] if runtime else names:
                     _note(seen, what, name)
+
+
+def _counts(raw: Mapping[str, Sequence[int]]) -> dict[str, Count]:
+    return {name: Count(lowest, highest) for name, (lowest, highest) in raw.items()}
 
 
 def _note(seen: dict[str, list[str]], what: str, name: str) -> None:

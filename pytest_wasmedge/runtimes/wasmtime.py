@@ -13,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_wasmedge.artifacts.counting import WAY, counting_copy
 from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.drivers.compiled import RefusedError, compiled, place_of, renewing, run_compiler
 from pytest_wasmedge.drivers.inprocess import InProcessHost, Run, Ticker, ticks
@@ -83,9 +84,9 @@ class Wasmtime(Runtime):
         except ProvisionError:
             return None
 
-    def compile_beside(self, artifact: Artifact, path: Path) -> None:
+    def compile_beside(self, artifact: Artifact, path: Path, *, counting: bool = False) -> None:
         """Compile in another process, which gives its memory back: Ruby takes 740 MB. Raises HostStartError."""
-        script = f"import sys; from {__name__} import compile_file; compile_file(*sys.argv[1:])"
+        script = f"import sys; from {__name__} import compile_file; compile_file(*sys.argv[1:], counting={counting})"
         argv = [sys.executable, "-c", script, str(artifact.path.absolute()), str(path), *artifact.proposals]
         # It imports from the same folders as this one.
         env = {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -96,8 +97,11 @@ class Wasmtime(Runtime):
 class WasmtimeHost(InProcessHost):
     """One engine with one compiled module; each invocation gets its own store, and so its own memory.
 
-    The phases of its start are ``load`` (engine, code from disk, linking), and ``compile`` if it was compiled.
+    The phases of its start are ``load`` (engine, code from disk, linking), and ``compile`` if it was compiled. A
+    subclass that is ``counting`` runs a copy that counts (artifacts/counting.py), with fuel, under a key of its own.
     """
+
+    counting = False
 
     def __init__(self, runtime: Wasmtime, artifact: Artifact, limits: Limits) -> None:
         import wasmtime
@@ -106,38 +110,32 @@ class WasmtimeHost(InProcessHost):
         self.runtime, self.artifact, self.limits = runtime, artifact, limits
         phases_ns = {}
         began_ns = time.perf_counter_ns()
-        self._engine = _engine(artifact.proposals)
+        self._engine = _engine(artifact.proposals, counting=self.counting)
 
         def compile_to(path: Path) -> None:
             compile_began_ns = time.perf_counter_ns()
             if artifact.size_bytes < _LARGE_BYTES:
-                compile_file(artifact.path, path, *artifact.proposals)
+                compile_file(artifact.path, path, *artifact.proposals, counting=self.counting)
             else:
-                runtime.compile_beside(artifact, path)
+                runtime.compile_beside(artifact, path, counting=self.counting)
             phases_ns["compile"] = time.perf_counter_ns() - compile_began_ns
 
         version = importlib.metadata.version("wasmtime")
+        key = _key(version, artifact, counting=self.counting)
 
         def load() -> wasmtime.Module:
-            code = compiled(artifact, *_key(version, artifact), compile_to)
+            code = compiled(artifact, *key, compile_to)
             try:
                 return wasmtime.Module.deserialize_file(self._engine, str(code))
             except wasmtime.WasmtimeError as error:
                 raise RefusedError(" ".join(str(error).split())) from error
 
         def discard() -> None:
-            place_of(artifact, *_key(version, artifact)).unlink(missing_ok=True)
+            place_of(artifact, *key).unlink(missing_ok=True)
 
         try:
             module = renewing(load, discard, f"wasmtime {version}", artifact)
-            with module, wasmtime.Linker(self._engine) as linker:
-                linker.define_wasi()
-                # Replaces wasmtime's poll_oneoff, which blocks in the host, where no epoch can end it.
-                i32 = wasmtime.ValType.i32()
-                signature = wasmtime.FuncType([i32] * 4, [i32])
-                linker.allow_shadowing = True
-                linker.define_func(WASI, "poll_oneoff", signature, self._poll_oneoff, access_caller=True)
-                self._ready = linker.instantiate_pre(module)
+            self._link(module)
         except wasmtime.WasmtimeError as error:
             raise HostStartError(
                 f"wasmtime {version} cannot load {artifact.name}: {_lines(error)[0]}. "
@@ -147,6 +145,32 @@ class WasmtimeHost(InProcessHost):
         self.start_phases_ns = phases_ns
         self._collecting: dict[int, MemoryFiles] = {}
         self._ticker = Ticker(self._tick)
+
+    def _link(self, module: wasmtime.Module) -> None:
+        """Make the module ready to be instantiated."""
+        import wasmtime
+
+        with module, wasmtime.Linker(self._engine) as linker:
+            self._define_wasi(linker)
+            self._ready = linker.instantiate_pre(module)
+
+    def _define_wasi(self, linker: wasmtime.Linker) -> None:
+        import wasmtime
+
+        linker.define_wasi()
+        # Replaces wasmtime's poll_oneoff, which blocks in the host, where no epoch can end it.
+        i32 = wasmtime.ValType.i32()
+        signature = wasmtime.FuncType([i32] * 4, [i32])
+        linker.allow_shadowing = True
+        linker.define_func(WASI, "poll_oneoff", signature, self._poll_oneoff, access_caller=True)
+
+    def _instance(self, store: wasmtime.Store) -> wasmtime.Instance:
+        """Return a fresh instance of the guest."""
+        instance: wasmtime.Instance = self._ready.instantiate(store)
+        return instance
+
+    def _inspect(self, store: wasmtime.Store) -> None:
+        """Look at a guest that has ended, while its store is there; a host that counts does."""
 
     def _tick(self) -> None:
         self._engine.increment_epoch()
@@ -186,7 +210,7 @@ class WasmtimeHost(InProcessHost):
             with self._ticker:
                 store.set_epoch_deadline(ticks(run.timeout_s))
                 began_ns = time.perf_counter_ns()
-                instance = self._ready.instantiate(store)
+                instance = self._instance(store)
                 start: Any = instance.exports(store)["_start"]
                 run.phases_ns["instantiate"] = time.perf_counter_ns() - began_ns
                 began_ns = time.perf_counter_ns()
@@ -198,6 +222,7 @@ class WasmtimeHost(InProcessHost):
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             ending = _ending(error)
         finally:
+            self._inspect(store)
             store.close()
         return timed_out("wasmtime: asleep at its time limit") if run.overslept else ending
 
@@ -267,21 +292,30 @@ class WasmtimeHost(InProcessHost):
         self._ready.close()
 
 
-def _engine(proposals: Collection[str]) -> wasmtime.Engine:
+def _engine(proposals: Collection[str], *, counting: bool = False) -> wasmtime.Engine:
     import wasmtime
 
     config = wasmtime.Config()
     config.epoch_interruption = True
+    if counting:
+        config.consume_fuel = True
+        # Where functions count, each takes more of the stack: they get twice the usual 512 KiB.
+        config.max_wasm_stack = 1 << 20
     # wasmtime has these proposals, but disables them by default.
     config.shared_memory = config.wasm_custom_page_sizes = bool(proposals)
     return wasmtime.Engine(config)
 
 
-def compile_file(artifact: str | Path, path: str | Path, *proposals: str) -> None:
-    """Write an artifact's compiled code to a file. Raises wasmtime.WasmtimeError."""
+def compile_file(artifact: str | Path, path: str | Path, *proposals: str, counting: bool = False) -> None:
+    """Write an artifact's compiled code, or that of its counting copy, to a file. Raises wasmtime.WasmtimeError."""
     import wasmtime
 
-    Path(path).write_bytes(wasmtime.Module.from_file(_engine(proposals), artifact).serialize())
+    engine = _engine(proposals, counting=counting)
+    if counting:
+        module = wasmtime.Module(engine, counting_copy(Path(artifact).read_bytes()))
+    else:
+        module = wasmtime.Module.from_file(engine, artifact)
+    Path(path).write_bytes(module.serialize())
 
 
 def _sleep(run: Run, duration_s: float) -> None:
@@ -293,9 +327,9 @@ def _sleep(run: Run, duration_s: float) -> None:
             run.files.end()
 
 
-def _key(version: str, artifact: Artifact) -> tuple[str, str]:
+def _key(version: str, artifact: Artifact, *, counting: bool = False) -> tuple[str, str]:
     """Return engine and settings, which name the compiled code."""
-    settings = ", ".join(("epoch-interruption", *artifact.proposals))
+    settings = ", ".join(("epoch-interruption", *((WAY,) if counting else ()), *artifact.proposals))
     return f"wasmtime-py {version}", settings
 
 
