@@ -46,6 +46,7 @@ NEEDS_RUNTIMES = (
     "plugin/test_verdicts.py::test_a_crash_is_one_failure",
     "plugin/test_verdicts.py::test_facts_travel_from_workers",
     "plugin/test_wasi_testsuite.py",
+    "plugin/test_work.py::test_the_same_numbers_on_two_workers",
     "plugin/test_xdist.py",
     "provision/test_bad_networks.py",
     "provision/test_debian.py::test_no_mirror_of_debian",

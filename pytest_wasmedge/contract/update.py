@@ -90,7 +90,7 @@ def update_contract(
     contract = parse_contract(old, path)
     changes, left_alone = _changes(contract, measured, Decimal(str(headroom)))
     new = _with_ceilings(old, changes, machine, path)
-    new = _with_work(new, work or {}, path)
+    new = _with_work(new, work, path) if work else new
     new = _with_drafts(new, _new_drafts(contract, known_to_add), today or date.today(), path)
     _check(new, contract, changes, path)
     if new != old:

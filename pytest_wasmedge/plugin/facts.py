@@ -17,6 +17,7 @@ from pytest_wasmedge.plugin import private, stash
 from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.portability.excerpt import printable
 from pytest_wasmedge.reports import record
+from pytest_wasmedge.runtimes import DEFAULT
 
 #: The attributes of an outcome that an assertion can compare, and the contract's field of each.
 _FIELD_OF = {
@@ -36,6 +37,9 @@ def runtimes_of(item: pytest.Item, asked_for: Collection[str], named: Mapping[st
     """
     if "wasm_runtime" in asked_for:
         return _runtime_of(item, item.stash.get(stash.REQUEST, None))
+    if "wasm_work" in asked_for:
+        # Its counts are those of the engine of this process, whatever is selected.
+        return [DEFAULT]
     if "wasm_hosts" in asked_for:
         return [runtime.name for runtime in stash.session(item.config).available]
     return [runtime for name, runtime in named.items() if f"wasm_{name}_host" in asked_for]

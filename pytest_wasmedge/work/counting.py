@@ -261,6 +261,9 @@ class CountedArtifact:
             found[function.name] += number
         return found
 
+    def __repr__(self) -> str:
+        return f"the work of {self.artifact.name}"
+
     def close(self) -> None:
         """Close the host, if there is one."""
         if "host" in self.__dict__:

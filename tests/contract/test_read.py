@@ -135,7 +135,7 @@ FAULTS = [
     ("[artifact]\nbytes = 1\nbytes = 2\n", 3, "this key is given twice; delete one of the two."),
     ("\n[artifact]\n[artifact]\n", 3, "this is not TOML: cannot declare ('artifact',) twice"),
     ("\n[artefact]\n", 2, 'a contract has no "artefact"; did you mean artifact?'),
-    ("version = 2\n", 1, 'a contract has no "version"; write one of: ceilings, artifact, known.'),
+    ("version = 2\n", 1, 'a contract has no "version"; write one of: ceilings, artifact, work, known.'),
     # Ceilings.
     ("ceilings = 25\n", 1, "ceilings is an integer; write a table [ceilings.RUNTIME]."),
     (
