@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers bench-languages bench-cases depths examples wasi-table clean
+.PHONY: help setup conformance faults faults-table test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers bench-languages bench-cases bench-work depths examples wasi-table clean
 
 ## help: this list
 help:
@@ -161,6 +161,11 @@ bench-workers: setup
 ## bench-cases: 2,000 cases on six runtimes: collected, run, memory, lines
 bench-cases: setup
 	$(BIN)/python -m benchmarks.cases
+
+# The same numbers in every run, however busy the machine is, and a gate that is never wrong: minutes.
+## bench-work: exact counts in ten runs, and how often the gate on them is wrong (ARTIFACTS="a.wasm b.wasm")
+bench-work: .venv/.installed
+	$(BIN)/python -m benchmarks.work ruby-worker $(ARTIFACTS)
 
 # A minute, and what the first one compiles; ROUNDS=200 for narrower intervals.
 ## bench-languages: docs/languages.md, Hello World and HTML, native and in WebAssembly

@@ -58,7 +58,7 @@ def reds(head: Artifact, baseline: Artifact, times: int) -> int:
     """Return in how many comparisons, each with hosts of its own, the start was red."""
     red = 0
     for _ in range(times):
-        both = [CountedArtifact(each, smallest) for each in (head, baseline)]
+        both = CountedArtifact(head, smallest), CountedArtifact(baseline, smallest)
         one, other = compared(*both, Invocation())
         red += any(each.beyond(MARGIN) for each in changes("start", one.counts, other.counts))
         for each in both:
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs = ten(path)
         different = len(set(runs)) - 1
         wrong |= different > 0
-        sys.stdout.write(f"| {Path(path).stem} | {' | '.join(runs[0])} | {len(runs)} | {different} |" + "\n")
+        sys.stdout.write(f"| {Path(path).stem} | {' | '.join(runs[0])} | {len(runs)} | {different} |\n")
     with tempfile.TemporaryDirectory() as scratch:
         base, same, more = (
             open_artifact(str(wat.write(Path(scratch) / f"{name}.wasm", text)), Path(scratch))
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             red = reds(head, base, times)
             wrong |= red != expected
             sys.stdout.write(
-                f"| {name} | {times} | {red} | {(time.monotonic() - began_s) / max(times, 1):.3f} |" + "\n"
+                f"| {name} | {times} | {red} | {(time.monotonic() - began_s) / max(times, 1):.3f} |\n"
             )
     return int(wrong)
 
