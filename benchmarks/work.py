@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
-from pytest_wasmedge.model import Artifact, Host, Invocation
-from pytest_wasmedge.portability.language import RUBY
+from pytest_wasmedge.model import Artifact, Invocation
 from pytest_wasmedge.work.counting import CountedArtifact, compared
 from pytest_wasmedge.work.counts import changes
 from tests import wat
@@ -30,14 +29,9 @@ def spins(rounds: int) -> str:
         (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {rounds}))))""")
 
 
-def smallest(host: Host) -> Invocation:
-    """Return the smallest program of a guest."""
-    return Invocation(RUBY.smallest if RUBY.is_spoken_by(host) else b"")
-
-
 def count(path: str) -> tuple[str, ...]:
     """Return the counts of a start, in a host of its own."""
-    counted = CountedArtifact(open_artifact(path, Path.cwd()), smallest)
+    counted = CountedArtifact(open_artifact(path, Path.cwd()))
     try:
         return tuple(str(each) for each in counted.runs(counted.smallest, 1).counts.values())
     finally:
@@ -58,7 +52,7 @@ def reds(head: Artifact, baseline: Artifact, times: int) -> int:
     """Return in how many comparisons, each with hosts of its own, the start was red."""
     red = 0
     for _ in range(times):
-        both = CountedArtifact(head, smallest), CountedArtifact(baseline, smallest)
+        both = CountedArtifact(head), CountedArtifact(baseline)
         one, other = compared(*both, Invocation())
         red += any(each.beyond(MARGIN) for each in changes("start", one.counts, other.counts))
         for each in both:

@@ -23,6 +23,10 @@ from pytest_wasmedge.errors import ArtifactError
 #: The memory of the copy that holds the counts: of each function that the module defines, 8 bytes.
 COUNTS = "pytest-wasmedge counts"
 COUNT_BYTES = 8
+#: What a function without a name is called by, before its index.
+UNNAMED = "function "
+#: The name of the two modules of ours through which a guest calls its imports.
+GATE = "pytest-wasmedge-gate"
 #: The way of counting is part of the name of the compiled copy.
 WAY = "counting 1"
 #: What the instructions of ours cost in fuel, one each: at the beginning of a function, and for a call of an import,
@@ -99,7 +103,7 @@ def functions(module: bytes) -> list[Function]:
         if number == _CODE:
             sizes = [len(body) for body in _bodies(module[start:end])]
             return [
-                Function(names.get(index, f"function {index}"), size)
+                Function(names.get(index, f"{UNNAMED}{index}"), size)
                 for index, size in enumerate(sizes, imported)
             ]
     return []
@@ -127,7 +131,7 @@ def gate_texts(imported: Sequence[Import], memory: str) -> tuple[str, str]:
     ``memory``, under the name that WASI looks for, and calls the real import. Raises ArtifactError for an import that
     cannot be handed on.
     """
-    first = [f'(module (table (export "table") {len(imported)} funcref)']
+    first = [f'(module ${GATE} (table (export "table") {len(imported)} funcref)']
     second = [
         *(
             f'(import "{one.module}" "{one.name}" (func $real{i} {_type(one)}))'
@@ -138,7 +142,7 @@ def gate_texts(imported: Sequence[Import], memory: str) -> tuple[str, str]:
         f'(import "guest" "{memory}" (memory 0))',
         f'(import "gate" "table" (table {len(imported)} funcref))',
     ]
-    second.insert(0, "(module")
+    second.insert(0, f"(module ${GATE}")
     second.append('(export "memory" (memory 0))')
     for i, one in enumerate(imported):
         given = " ".join(f"(local.get {number})" for number in range(len(one.params)))

@@ -182,7 +182,7 @@ class WasmSession:
     def working(self) -> Working:
         """What counts the work of the artifact and of the baseline."""
         table = self.held.contract.work if self.held.contract else None
-        return Working(self.artifact, self.baseline, table, self.smallest_invocation)
+        return Working(self.artifact, self.baseline, table)
 
     @contextmanager
     def paused(self, but: Host | None = None) -> Iterator[None]:
@@ -233,8 +233,7 @@ class WasmSession:
         if self._speaks is None:
             # A yardstick runs no artifact, so its answer would be its own.
             asked = not host.runtime.yardstick and RUBY.is_spoken_by(host)
-            in_process = host.runtime.name == DEFAULT
-            self._speaks = self.artifact.builtin or asked or (not in_process and self._speaks_in_process())
+            self._speaks = self.artifact.builtin or asked or self._speaks_in_process()
         return self._speaks
 
     def _speaks_in_process(self) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 
 from pytest_wasmedge.contract.entries import Contract
 from pytest_wasmedge.contract.work import START, Counts, WorkTable, judge, values
 from pytest_wasmedge.errors import WasmEdgeError
-from pytest_wasmedge.model import Artifact, Host, Invocation
+from pytest_wasmedge.model import Artifact, Invocation
 from pytest_wasmedge.reports.record import CountedPair, RunRecord
 from pytest_wasmedge.work.counting import FUEL_LIMIT, CountedArtifact, compared, key_of, unit
 from pytest_wasmedge.work.counts import FUEL, WORDS, Count, Work, changes, grown_calls, grown_most, total
@@ -25,19 +25,13 @@ _TOO_MUCH = f"it, and the baseline, or nearly, take more than the {FUEL_LIMIT:,}
 class Working:
     """The work of the artifact and of the baseline; making it runs nothing."""
 
-    def __init__(
-        self,
-        artifact: Artifact,
-        baseline: Artifact | None,
-        table: WorkTable | None,
-        smallest: Callable[[Host], Invocation],
-    ) -> None:
-        self.counted = CountedArtifact(artifact, smallest)
+    def __init__(self, artifact: Artifact, baseline: Artifact | None, table: WorkTable | None) -> None:
+        self.counted = CountedArtifact(artifact)
         self._table = table
         self._baseline = None
         if baseline is not None:
             same = baseline.sha256 == artifact.sha256
-            self._baseline = self.counted if same else CountedArtifact(baseline, smallest)
+            self._baseline = self.counted if same else CountedArtifact(baseline)
 
     @property
     def asked_for(self) -> bool:

@@ -169,8 +169,8 @@ class WasmtimeHost(InProcessHost):
         instance: wasmtime.Instance = self._ready.instantiate(store)
         return instance
 
-    def _inspect(self, store: wasmtime.Store) -> None:
-        """Look at a guest that has ended, while its store is there; a host that counts does."""
+    def _inspect(self, store: wasmtime.Store, why: Exception | None) -> None:
+        """Look at a guest that has ended, while its store is there, and at the exception that ended it."""
 
     def _tick(self) -> None:
         self._engine.increment_epoch()
@@ -202,6 +202,7 @@ class WasmtimeHost(InProcessHost):
         config = self._wasi_config(run)
         # The store holds the run for the functions that the guest calls.
         store = wasmtime.Store(self._engine, run)
+        why: Exception | None = None
         try:
             store.set_wasi(config)
             if self.limits.memory_bytes:
@@ -220,9 +221,9 @@ class WasmtimeHost(InProcessHost):
                     run.phases_ns["run"] = time.perf_counter_ns() - began_ns
             ending = exited(0)
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
-            ending = _ending(error)
+            ending, why = _ending(error), error
         finally:
-            self._inspect(store)
+            self._inspect(store, why)
             store.close()
         return timed_out("wasmtime: asleep at its time limit") if run.overslept else ending
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +16,7 @@ from pytest_wasmedge.artifacts.counting import (
     COUNT_BYTES,
     COUNTS,
     ENTRY_FUEL,
+    GATE,
     Function,
     Standing,
     functions,
@@ -27,7 +28,8 @@ from pytest_wasmedge.artifacts.counting import (
 from pytest_wasmedge.artifacts.sections import imports
 from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.errors import ArtifactError, UnsupportedError
-from pytest_wasmedge.model import Artifact, Host, Invocation, Limits
+from pytest_wasmedge.model import Artifact, Invocation, Limits
+from pytest_wasmedge.portability.language import RUBY
 from pytest_wasmedge.runtimes.wasmtime import Wasmtime, WasmtimeHost
 from pytest_wasmedge.work.counts import JUDGED, CountedRun, Work, apart
 
@@ -61,12 +63,21 @@ class CountingHost(WasmtimeHost):
         self._counting = threading.Lock()
         self._counted: CountedRun | None = None
         self._seen: _Seen | None = None
+        self._stop_at = fuel_limit
+        self._stack: list[Function] = []
+        #: The fuel of the last run that was counted, with that of our counting.
+        self.spent = 0
         super().__init__(Wasmtime(), artifact, _LIMITS)
 
     @cached_property
     def functions(self) -> list[Function]:
         """The functions of the artifact, in their order."""
         return functions(self._bytes)
+
+    @cached_property
+    def smallest(self) -> Invocation:
+        """The smallest program that this guest can run."""
+        return Invocation(RUBY.smallest if RUBY.is_spoken_by(self) else b"")
 
     def count(self, invocation: Invocation) -> CountedRun:
         """Run the guest once. Raises UnsupportedError for what this engine cannot give."""
@@ -106,7 +117,7 @@ class CountingHost(WasmtimeHost):
     def _instance(self, store: wasmtime.Store) -> wasmtime.Instance:
         import wasmtime
 
-        store.set_fuel(self._fuel_limit)
+        store.set_fuel(self._stop_at if self._starts_by_itself else self._fuel_limit)
         self._seen = seen = _Seen()
         if self._gates is None:
             seen.guest = self._ready.instantiate(store)
@@ -120,17 +131,38 @@ class CountingHost(WasmtimeHost):
             wasmtime.Instance(store, second, [*given, seen.guest.exports(store)["memory"], gate["table"]])
         if not self._starts_by_itself:
             # Memory and tables were filled meanwhile, which costs fuel, too, and is not the guest's work.
-            store.set_fuel(self._fuel_limit)
+            store.set_fuel(self._stop_at)
         memory = seen.guest.exports(store).get("memory")
         seen.pages = memory.size(store) if isinstance(memory, wasmtime.Memory) else None
         return seen.guest
 
-    def _inspect(self, store: wasmtime.Store) -> None:
+    def stack_at(self, invocation: Invocation, spent: int) -> list[Function]:
+        """Return what runs when so much has been spent, innermost first; at most twenty functions are told.
+
+        Empty if the guest has ended by then.
+        """
+        with self._counting:
+            self._stack = []
+            self._stop_at = spent
+            try:
+                self.invoke(replace(invocation, timeout_s=_LIMITS.timeout_s))
+            finally:
+                self._stop_at = self._fuel_limit
+            return self._stack
+
+    def _inspect(self, store: wasmtime.Store, why: Exception | None) -> None:
         import wasmtime
 
         seen = self._seen
         if seen is None or seen.guest is None:
             return
+        if self._stop_at != self._fuel_limit:
+            if isinstance(why, wasmtime.Trap) and why.trap_code is wasmtime.TrapCode.OUT_OF_FUEL:
+                imported = sum(KINDS[one.kind] == "function" for one in self._imports)
+                frames = [each.func_index - imported for each in why.frames if each.module_name != GATE]
+                self._stack = [self.functions[each] for each in frames]
+            return
+        self.spent = self._fuel_limit - store.get_fuel()
         exported = seen.guest.exports(store)
         memory, plain = exported[COUNTS], exported.get("memory")
         assert isinstance(memory, wasmtime.Memory)
@@ -175,16 +207,13 @@ class _Seen:
 class CountedArtifact:
     """The work of one artifact: that of its start, by the names of `Work`, and ``of`` any invocation.
 
-    ``smallest`` returns the smallest program that the guest can run, given a host of it. Each invocation is run twice,
-    and a third time if both differ; nothing is run before it is asked for. Raises HostStartError for an artifact that
-    this engine does not take.
+    Each invocation is run twice, and a third time if both differ; nothing is run before it is asked for. Raises
+    HostStartError for an artifact that this engine does not take.
     """
 
-    def __init__(
-        self, artifact: Artifact, smallest: Callable[[Host], Invocation], fuel_limit: int = FUEL_LIMIT
-    ) -> None:
+    def __init__(self, artifact: Artifact, fuel_limit: int = FUEL_LIMIT) -> None:
         self.artifact = artifact
-        self._smallest, self._fuel_limit = smallest, fuel_limit
+        self._fuel_limit = fuel_limit
         self._runs: dict[object, list[CountedRun]] = {}
 
     @cached_property
@@ -195,7 +224,7 @@ class CountedArtifact:
     @cached_property
     def smallest(self) -> Invocation:
         """The smallest program that this guest can run."""
-        return self._smallest(self.host)
+        return self.host.smallest
 
     @cached_property
     def start(self) -> Work:

@@ -42,7 +42,7 @@ def count(tmp_path: Path) -> Iterator[Callable[..., CountedArtifact]]:
     def start(program: str) -> CountedArtifact:
         folder = tmp_path / str(len(made))
         folder.mkdir()
-        made.append(CountedArtifact(wat.artifact(folder, program), lambda host: Invocation()))
+        made.append(CountedArtifact(wat.artifact(folder, program)))
         return made[-1]
 
     yield start
@@ -131,9 +131,7 @@ def test_a_guest_that_varies(count: Callable[..., CountedArtifact]) -> None:
 
 def test_a_guest_that_never_ends(tmp_path: Path) -> None:
     """The limit of fuel stops it, and it is run once."""
-    counted = CountedArtifact(
-        wat.artifact(tmp_path, wat.SPIN), lambda host: Invocation(), fuel_limit=1_000_000
-    )
+    counted = CountedArtifact(wat.artifact(tmp_path, wat.SPIN), fuel_limit=1_000_000)
     work = counted.start
     counted.close()
 
