@@ -198,3 +198,12 @@ def test_the_fixture(project: pytest.Pytester) -> None:
 
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.re_match_lines([r"E +assert \d+ < 10", r"E +\+  where \d+ = the work of base\.fuel"])
+
+
+def test_a_trap_does_not_end_the_run(project: pytest.Pytester) -> None:
+    """Whatever loads an artifact before pytest is ready leaves signals to those who run guests."""
+    wat.write(project.path / "traps.wasm", wat.TRAP)
+    project.makepyfile("def test_it(host):\n    assert host.run(b'').ending.kind == 'trapped'\n")
+    options = ("--wasm-artifact=traps.wasm", "--wasm-against=traps.wasm", "--runtimes=wasmtime")
+
+    project.runpytest_subprocess(*options).assert_outcomes(passed=1)
