@@ -39,6 +39,7 @@ def groups_of(
 ) -> dict[str, list[str]]:
     """Return the names of the runtimes in each group: ``all``, those that runtimes say, and the project's ``own``.
 
+    A name that is a runtime's, as a deployed one may be called, is no group.
     ``all`` leaves out yardsticks, exact versions, and runtimes that are not `in_all`; those have to be named.
     """
     usual = [each for each in known.values() if not each.yardstick and not each.version]
@@ -46,7 +47,8 @@ def groups_of(
     for runtime in usual:
         for group in sorted(runtime.groups):
             found.setdefault(group, []).append(runtime.name)
-    return found | {group: list(names) for group, names in (own or {}).items()}
+    found |= {group: list(names) for group, names in (own or {}).items()}
+    return {group: names for group, names in found.items() if group not in known}
 
 
 def select(

@@ -129,14 +129,14 @@ def test_nothing_measured_makes_no_file(tmp_path: Path) -> None:
 
 
 def test_a_multiple_of_the_floor_stays_one(tmp_path: Path) -> None:
-    """Where the floor was measured, a ceiling in floors is updated in floors, and is never under one."""
+    """Where the floor was measured, a ceiling in floors is updated in floors, and is never under one and a half."""
     text, _ = update(
         tmp_path, COMMENTED, MeasuredCeiling("node", "cold/no-cache", 100 * MS, floor_ns=40 * MS)
     )
     assert text == COMMENTED.replace("3.5x floor", "3.8x floor")
 
     text, _ = update(tmp_path, COMMENTED, MeasuredCeiling("node", "cold/no-cache", 20 * MS, floor_ns=40 * MS))
-    assert text == COMMENTED.replace("3.5x floor", "1x floor")
+    assert text == COMMENTED.replace("3.5x floor", "1.5x floor")
 
 
 def test_a_multiple_without_its_floor_is_left_alone(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def test_groups() -> None:
         ["quick", "slow"],
     )
     assert groups_of(known, {"fast": ["slow"]})["fast"] == ["slow"]
+    assert [each.name for each in select("fast", known | {"fast": FakeRuntime("fast")})] == ["fast"]
     with pytest.raises(
         UnknownRuntimeError, match=r"Did you mean fast\? Known: quick, slow, or all, fast, night"
     ):
