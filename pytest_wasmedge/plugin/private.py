@@ -48,6 +48,15 @@ def given_by_hooks(metafunc: Any) -> set[str]:
     return {name for call in getattr(metafunc, "_calls", ()) for name in call.params}
 
 
+def message_of(report: pytest.TestReport) -> str:
+    """Return the line that pytest's summary shows of a failure; empty if it has none.
+
+    `longrepr` is public, but not what it consists of; its whole text would have all of the traceback.
+    """
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(getattr(crash, "message", ""))
+
+
 def add_section(report: pytest.TestReport, title: str, text: str) -> None:
     """Add a part to a failure's text, which --show-capture does not hide."""
     from _pytest._code.code import ExceptionRepr
