@@ -10,13 +10,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pytest_wasmedge import __version__
-from pytest_wasmedge.commands import bisect, build, compare, doctor, export, init, install, pins, selfcheck
+from pytest_wasmedge.commands import (
+    bisect,
+    build,
+    compare,
+    doctor,
+    export,
+    init,
+    install,
+    merge,
+    pins,
+    report,
+    selfcheck,
+)
 from pytest_wasmedge.commands.console import TERMINATED, complain
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.provision.cache import ENV_CACHE
 
 #: In the order of the help.
-COMMANDS = (doctor, install, init, build, export, compare, bisect, selfcheck, pins)
+COMMANDS = (doctor, install, init, build, export, compare, bisect, report, merge, selfcheck, pins)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from pytest_wasmedge.errors import RecordError
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.reports import document
 from pytest_wasmedge.reports.record import RunRecord
+from pytest_wasmedge.reports.rendering import write_reports
 from pytest_wasmedge.reports.writing import Writer
 
 _BUNDLED = "pytest_wasmedge/bundled/"
@@ -30,7 +31,10 @@ class Publisher:
         self._add(document.tested(test, runtime, outcome, facts, message, sides=self._writer.sides))
 
     def end(self, record: RunRecord) -> document.Document:
-        """Write the record's document, and return it. Raises RecordError, also for what was not written earlier."""
+        """Write the record's document, and return it, and its reports.
+
+        Raises RecordError, also for what could not be written earlier.
+        """
         if self._failure is not None:
             raise self._failure
         contract = self._session.held.contract
@@ -45,7 +49,9 @@ class Publisher:
             }
             for each in (contract.known if contract else ())
         ]
-        return self._writer.end(document.ending(record, known))
+        whole = self._writer.end(document.ending(record, known))
+        write_reports(whole, self._writer.folder)
+        return whole
 
     def _add(self, event: document.Event) -> None:
         # A full disk must not stop the tests; the run is red at its end.

@@ -39,7 +39,8 @@ TOLD = "told"
 #: The digest of a guest whose answers vary, and what is called a runtime where a golden file has answered.
 VARIES, GOLDEN_FILE = "varies", "the golden file"
 
-_FROM_BEST = ("skipped", "passed", "known", "failed")
+#: The verdicts of a test; of several on one case, the last of these counts.
+FROM_BEST = ("skipped", "passed", "known", "failed")
 # A deployed edge decides itself whether an invocation is cold or warm.
 _COLD = ("cold/", "edge/cold")
 _WARM = ("warm/tiny", "edge/warm", "edge/unknown")
@@ -179,7 +180,7 @@ class RunRecord:
         if case := facts.get(CASE):
             # All parameters of a test share one name: the worst verdict counts.
             earlier = self.cases.get((case, name), verdict)
-            self.cases[case, name] = max(earlier, verdict, key=_FROM_BEST.index)
+            self.cases[case, name] = max(earlier, verdict, key=FROM_BEST.index)
         if SKIPPED in facts:
             self.skips[facts[SKIPPED]] += 1
         self.references |= {facts[REFERENCE]} if REFERENCE in facts else set()

@@ -33,13 +33,14 @@ class Counts:
 class Tally:
     """What a verdict is made of.
 
-    ``alone`` if nothing was compared with anything but itself; ``breaches`` are of the contract, or between runtimes;
-    ``stopped`` says why the run did not come to its end.
+    ``alone`` if nothing was compared with anything but itself; ``disagreeing`` are cases on which runtimes of several
+    runs disagree; ``breaches`` are of the contract; ``stopped`` says why the run did not come to its end.
     """
 
     runtimes: Mapping[str, Counts]
     undecided: int = 0
     breaches: int = 0
+    disagreeing: int = 0
     status: int = 0
     alone: bool = False
     stopped: str = ""
@@ -59,9 +60,10 @@ def judge(tally: Tally) -> tuple[Word, str]:
         word, head = "INCOMPLETE", f"INCOMPLETE: {tally.stopped or 'no test ran on any runtime'}"
         parts[0] += f" {place}"
         parts += [f"{failed + slow} failed"] if failed + slow else []
-    elif failed:
-        word = "NOT PORTABLE"
-        head = f"NOT PORTABLE: {_counted(failed, 'failure')} on {_names(differing)}"
+    elif failed or tally.disagreeing:
+        told = [f"{_counted(failed, 'failure')} on {_names(differing)}"] if failed else []
+        told += [f"{_counted(tally.disagreeing, 'case')} without agreement"] if tally.disagreeing else []
+        word, head = "NOT PORTABLE", f"NOT PORTABLE: {', '.join(told)}"
         parts[0] += f" {place}"
         parts += [_latencies(slow)] if slow else []
     elif slow or tally.breaches or tally.status:
@@ -87,7 +89,8 @@ def of_run(record: RunRecord) -> tuple[Word, str]:
     }
     undecided = sum(finding.verdict == "undecided" for finding in record.findings)
     alone = record.references == {"itself"}
-    return judge(Tally(rows, undecided, len(record.broken), record.status, alone, record.stopped))
+    broken = len(record.broken)
+    return judge(Tally(rows, undecided, broken, 0, record.status, alone, record.stopped))
 
 
 def of_document(document: Mapping[str, Any]) -> tuple[Word, str]:
@@ -96,8 +99,9 @@ def of_document(document: Mapping[str, Any]) -> tuple[Word, str]:
     undecided = sum(finding["verdict"] == "undecided" for finding in document["findings"])
     status = max((run["status"] or 0 for run in document["runs"]), default=0)
     alone = document["references"] == ["itself"] and len(rows) < 2
-    breaches = len(document["broken"]) + len(document.get("disagreements", ()))
-    return judge(Tally(rows, undecided, breaches, status, alone, _stopped(document["runs"])))
+    breaches, disagreeing = len(document["broken"]), len(document["disagreements"])
+    stopped = _stopped(document["runs"])
+    return judge(Tally(rows, undecided, breaches, disagreeing, status, alone, stopped))
 
 
 def _stopped(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -39,6 +39,10 @@ GOOD = Counts(passed=2000, known=52, skipped=3)
             "FAILED: 1 latency over the limit · 2 checks on 1 of 1 runtime · 0 known divergences · 0 undecided",
         ),
         (
+            Tally({"one": Counts(passed=1), "two": Counts(passed=1)}, disagreeing=1),
+            "NOT PORTABLE: 1 case without agreement · 2 checks on 2 of 2 runtimes · 0 known divergences · 0 undecided",
+        ),
+        (
             Tally({"one": Counts(passed=1)}, breaches=2, status=1),
             "FAILED: 2 breaches · 1 check on 1 of 1 runtime · 0 known divergences · 0 undecided",
         ),
