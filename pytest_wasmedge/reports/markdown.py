@@ -75,9 +75,10 @@ class _Page:
                 left_out += 1
             else:
                 kept.append(row)
-        if kept or left_out:
-            more = f"\n… {left_out:,} more in the record and in report.html\n" if left_out else ""
-            self.text += "\n".join([opening, *kept, more + end, ""])
+        more = f"\n… {left_out:,} more in the record and in report.html\n" if left_out else ""
+        block = "\n".join([opening, *kept, more + end, ""])
+        if (kept or left_out) and _size(self.text) + _size(block) < MOST_BYTES:
+            self.text += block
 
 
 def text(raw: object, most: int = _LINE) -> str:
