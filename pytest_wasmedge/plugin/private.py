@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 #: The attribute that makes an object a fixture: since pytest 8.4, and before.
 _MARKERS = ("_fixture_function_marker", "_pytestfixturefunction")
+#: How pytest begins the line of an error of ours; of a known divergence too.
+_OUR_ERROR = re.compile(r"^pytest_wasmedge\.[\w.]+: ")
 _NOT_THEIRS = ("_pytest.", "pytest_wasmedge.")
 
 
@@ -54,7 +57,7 @@ def message_of(report: pytest.TestReport) -> str:
     `longrepr` is public, but not what it consists of; its whole text would have all of the traceback.
     """
     crash = getattr(report.longrepr, "reprcrash", None)
-    return str(getattr(crash, "message", ""))
+    return _OUR_ERROR.sub("", str(getattr(crash, "message", "")))
 
 
 def add_section(report: pytest.TestReport, title: str, text: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pytest_wasmedge.errors import RecordError
 from pytest_wasmedge.plugin.session import WasmSession
-from pytest_wasmedge.reports import document
+from pytest_wasmedge.reports import document, github, markdown
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.reports.rendering import write_reports
 from pytest_wasmedge.reports.writing import Writer
@@ -23,6 +24,8 @@ class Publisher:
         self._session = session
         self._writer = Writer(session.options.started_in / session.options.report)
         self._failure: RecordError | None = None
+        #: Lines for the job that this runs in, known at the end.
+        self.annotations: list[str] = []
         self._add(document.beginning(record, run, seed, pytest_version))
 
     def add(self, nodeid: str, runtime: str, outcome: str, facts: dict[str, Any], message: str) -> None:
@@ -51,6 +54,9 @@ class Publisher:
         ]
         whole = self._writer.end(document.ending(record, known))
         write_reports(whole, self._writer.folder)
+        if github.is_here(os.environ):
+            self.annotations = github.commands(whole)
+            github.add_summary(os.environ, markdown.render(whole))
         return whole
 
     def _add(self, event: document.Event) -> None:

@@ -129,3 +129,5 @@ class Recorder:
         terminalreporter.write_line(line, bold=True, **{_COLOURS[mood]: True})
         for line, mood in terminal.table(self._record):
             terminalreporter.write_line(line, **{_COLOURS[mood]: True} if mood in _COLOURS else {})
+        for line in self._publisher.annotations if self._publisher else ():
+            terminalreporter.write_line(line)

@@ -18,7 +18,7 @@ from typing import Any
 from pytest_wasmedge.portability.excerpt import cut, printable
 from pytest_wasmedge.reports import verdict
 from pytest_wasmedge.reports.document import Document
-from pytest_wasmedge.reports.shown import cold_of, latencies_of, ms
+from pytest_wasmedge.reports.shown import cold_of, known_seen, latencies_of, ms
 from pytest_wasmedge.reports.strips import strips
 
 _FILES = Path(__file__).parent / "page"
@@ -142,11 +142,12 @@ def _sections(document: Document) -> Iterable[str]:
     yield from _latencies(document)
     hazards = [f"{what} (seen on {', '.join(names)})" for what, names in document["hazards"].items()]
     yield _section("Known hazards of this artifact", _list(hazards, "warn")) if hazards else ""
+    seen, others = known_seen(document)
     known = [
-        f"{each['case']}: {each['reason']} ({each['issue']}), "
-        + (f"seen on {', '.join(each['seen_on'])}" if each["seen_on"] else "not seen in this run")
-        for each in document["known"]
+        f"{each['case']}: {each['reason']} ({each['issue']}), seen on {', '.join(each['seen_on'])}"
+        for each in seen
     ]
+    known += [f"{others:,} more did not show in this run"] if others else []
     yield _section("Known divergences of the contract", _list(known)) if known else ""
     skipped = Counter(row.get("reason", "") for row in document["tests"] if row["verdict"] == "skipped")
     left_out = [f"{count:,} skipped: {reason}" for reason, count in skipped.most_common(200)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_wasmedge.portability.excerpt import cut, printable
 from pytest_wasmedge.reports.document import Document
-from pytest_wasmedge.reports.shown import cold_of, latencies_of, ms, needing_a_person
+from pytest_wasmedge.reports.shown import cold_of, known_seen, latencies_of, ms, needing_a_person
 
 #: The most that GitHub takes for a comment is 65,536 characters.
 MOST_BYTES = 60_000
@@ -43,7 +43,7 @@ def render(document: Document) -> str:
     page.section("### Runtimes", map(_runtime, _with_cold(document)), "", head, share=0.8)
     page.folded("Divergences, both sides", filter(None, map(_sides, bad)))
     page.folded("Latency", _latencies(document))
-    page.folded("Known divergences", map(_known, document["known"]))
+    page.folded("Known divergences", _known(document))
     page.folded("Not checked, and why", _not_checked(document))
     page.folded("The last lines of the run", (f"* {code(line, _LINE)}" for _, line in document["closing"]))
     page.folded("Where and when", map(_run, document["runs"]))
@@ -147,11 +147,13 @@ def _latencies(document: Document) -> Iterator[str]:
             yield f"* {code(each['runtime'])} {code(told)}"
 
 
-def _known(entry: dict[str, Any]) -> str:
-    seen = (
-        f"seen on {code(', '.join(entry['seen_on']), _LINE)}" if entry["seen_on"] else "not seen in this run"
-    )
-    return f"* {code(entry['case'])}, {seen}: {text(entry['reason'])} ({text(entry['issue'])})"
+def _known(document: Document) -> Iterator[str]:
+    seen, others = known_seen(document)
+    for entry in seen:
+        where = code(", ".join(entry["seen_on"]), _LINE)
+        yield f"* {code(entry['case'])}, seen on {where}: {text(entry['reason'])} ({text(entry['issue'])})"
+    if others:
+        yield f"* {others:,} more of the contract did not show in this run"
 
 
 def _not_checked(document: Document) -> Iterator[str]:

@@ -14,6 +14,12 @@ def needing_a_person(document: Document) -> list[dict[str, Any]]:
     return sorted(failed, key=lambda row: (bool(row.get("slow")), not row.get("divergences")))
 
 
+def known_seen(document: Document) -> tuple[list[dict[str, Any]], int]:
+    """Return the contract's known divergences that showed in this run, and how many others there are."""
+    seen = [entry for entry in document["known"] if entry["seen_on"]]
+    return seen, len(document["known"]) - len(seen)
+
+
 def latencies_of(document: Document) -> list[dict[str, Any]]:
     """Return one measurement of each kind on each runtime: that with the most samples."""
     best: dict[tuple[str, str], dict[str, Any]] = {}

@@ -195,3 +195,37 @@ def test_the_verdict_comes_first(project: pytest.Pytester) -> None:
 
     assert lines[title + 1] == "PORTABLE on 2 of 2 runtimes · 6 checks · 0 known divergences · 0 undecided"
     assert json.loads((project.path / "out/record.json").read_text())["line"] == lines[title + 1]
+
+
+def test_on_github(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, failures are annotations, and the report is the job's summary; without the option nothing is said."""
+    summary = project.path / "summary.md"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    silent = project.runpytest_inprocess("--wasm-artifact=echo.wasm", "--runtimes=one,odd")
+    assert "::error" not in silent.stdout.str()
+    assert not summary.exists()
+    result = project.runpytest_inprocess(*command())
+
+    result.stdout.fnmatch_lines(["::error title=test_it on odd::odd: stdout *"])
+    assert summary.read_text() == (project.path / "out/report.md").read_text() + "\n"
+
+
+def test_known_divergences(project: pytest.Pytester) -> None:
+    """What the contract expects is told with both sides all the same, and with the entry that expects it."""
+    (project.path / "portability.toml").write_text(
+        '[[known]]\ncase = "test_it"\nruntimes = ["odd"]\nfield = "stdout"\nreason = "it is odd"\n'
+        'issue = "https://example.org/1"\n'
+    )
+    result = project.runpytest_inprocess(*command())
+    found = read(project)
+    rows = [row for row in found["tests"] if row["verdict"] == "known"]
+
+    assert result.ret == 0
+    assert found["line"].startswith("PORTABLE on 3 of 3 runtimes · 9 checks · 2 known divergences")
+    assert {row["runtime"] for row in rows} == {"odd"}
+    assert rows[0]["known"] == [1]
+    assert rows[0]["message"].startswith("odd: stdout first differs")
+    assert rows[0]["divergences"][0]["sides"] == ["a", "<b>odd</b>"]
+    [entry] = found["known"]
+    assert (entry["line"], entry["seen_on"], entry["reason"]) == (1, ["odd"], "it is odd")

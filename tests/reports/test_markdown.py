@@ -45,14 +45,15 @@ def test_to_the_letter() -> None:
         row_of("core/deep", "two", "known"),
         row_of("core/dir", "two", "skipped", reason="no folders"),
         measured("two", 4, 5, 6),
-        end(known=[KNOWN]),
+        end(known=[KNOWN, KNOWN | {"line": 9, "seen_on": []}]),
     )
     shown = render(found)
 
     assert shown.startswith(WHOLE)
     assert shown[len(WHOLE) :] == (
         "\n<details><summary>Known divergences</summary>\n\n"
-        "* <code>core/deep</code>, seen on <code>two</code>: stack (none)\n\n</details>\n\n"
+        "* <code>core/deep</code>, seen on <code>two</code>: stack (none)\n"
+        "* 1 more of the contract did not show in this run\n\n</details>\n\n"
         "<details><summary>Not checked, and why</summary>\n\n"
         "* <code>three</code>: <code>NOT FOUND&#58; no three command</code>; "
         "get it with <code>pytest-wasmedge install three</code>\n"
