@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
@@ -270,10 +271,10 @@ def against(
     return Finding(first.runtime, first.kind, limit, judgement.verdict, sentence, *_evidence(judgement))
 
 
-def _evidence(judgement: Judgement) -> tuple[float, float | None, float | None, int]:
+def _evidence(judgement: Judgement) -> tuple[float | None, float | None, float | None, int]:
     between = judgement.interval
     return (
-        judgement.estimate,
+        judgement.estimate if math.isfinite(judgement.estimate) else None,
         between.low if between else None,
         between.high if between else None,
         judgement.count,

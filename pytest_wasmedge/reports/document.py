@@ -166,10 +166,12 @@ def load(path: Path) -> Document:
         raise RecordError(
             f"{path} cannot be read as a record: {reason}. Give what --wasm-report wrote."
         ) from error
-    if path.suffix == ".jsonl":
-        return fold(_events(text), str(path))
     try:
+        if path.suffix == ".jsonl":
+            return fold(_events(text), str(path))
         document = json.loads(text)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
     except ValueError as error:
         raise RecordError(f"{path} is no JSON: {error}. Give what --wasm-report wrote.") from error
     found = document.get("schema") if isinstance(document, dict) else None
@@ -181,9 +183,11 @@ def load(path: Path) -> Document:
     try:
         return complete(document)
     except (KeyError, TypeError, AttributeError) as error:
-        raise RecordError(
-            f"{path} is damaged: {error!r}. docs/record.schema.json says what a record has."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RecordError:
+    return RecordError(f"{path} is damaged: {error!r}. docs/record.schema.json says what a record has.")
 
 
 def _events(text: str) -> Iterable[Event]:

@@ -27,6 +27,7 @@ class Writer:
         self._diverging = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _check_ours(folder)
             for name in (DOCUMENT, MARKDOWN, PAGE):
                 (folder / name).unlink(missing_ok=True)
             (folder / EVENTS).write_bytes(b"")
@@ -75,6 +76,17 @@ def write_text(path: Path, text: str) -> None:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
         raise _unwritable(path.parent, error) from error
+
+
+def _check_ours(folder: Path) -> None:
+    """Raise RecordError if a file that we would replace may be somebody else's: no record of ours lies beside it."""
+    there = [name for name in (DOCUMENT, EVENTS, MARKDOWN, PAGE) if (folder / name).exists()]
+    begins = [(folder / name).read_bytes()[:20] for name in there if name in (DOCUMENT, EVENTS)]
+    if there and not any(begin.startswith((b'{"schema":', b'{"event":"begin"')) for begin in begins):
+        raise RecordError(
+            f"{folder / there[0]} was not written by a run, which would replace it. Give an empty folder to "
+            "--wasm-report, or remove the file."
+        )
 
 
 def _line(event: dict[str, Any]) -> bytes:

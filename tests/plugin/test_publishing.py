@@ -229,3 +229,17 @@ def test_known_divergences(project: pytest.Pytester) -> None:
     assert rows[0]["divergences"][0]["sides"] == ["a", "<b>odd</b>"]
     [entry] = found["known"]
     assert (entry["line"], entry["seen_on"], entry["reason"]) == (1, ["odd"], "it is odd")
+
+
+def test_a_crashed_worker(project: pytest.Pytester) -> None:
+    """A test that ends its worker is a failure of its runtime; the rest of the record is whole."""
+    (project.path / "test_last.py").write_text("import os\ndef test_dies(host):\n    os._exit(3)\n")
+    project.runpytest_subprocess(*command("-n", "2", "-k", "test_it or dies", runtimes="one,two"))
+    found = read(project)
+
+    assert found["complete"]
+    assert found["verdict"] == "NOT PORTABLE"
+    assert {row["test"] for row in found["tests"] if row["verdict"] == "failed"} == {
+        "test_last.py::test_dies"
+    }
+    assert {row["runtime"] for row in found["tests"]} == {"one", "two"}

@@ -144,6 +144,24 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         Writer(tmp_path / "file" / "out")
 
 
+@pytest.mark.parametrize("name", ["record.json", "report.md", "report.html"])
+def test_files_of_others_are_left_alone(tmp_path: Path, name: str) -> None:
+    """A file that no run has written is not replaced."""
+    (tmp_path / name).write_text("{}")
+
+    with pytest.raises(RecordError, match="was not written by a run"):
+        Writer(tmp_path)
+    assert (tmp_path / name).read_text() == "{}"
+
+
+def test_damaged_events(tmp_path: Path) -> None:
+    """Events that say something else than a run does are refused, as a damaged document is."""
+    (tmp_path / "record.jsonl").write_text(json.dumps(EVENTS[0]) + '\n{"event":"test"}\n')
+
+    with pytest.raises(RecordError, match=r"record.jsonl is damaged: KeyError\('row'\)"):
+        load(tmp_path)
+
+
 def test_sides_of_thousands_of_divergences_are_not_kept(tmp_path: Path) -> None:
     """A record stays of bounded size: after a thousand tests that diverge, summaries are enough."""
     writer = Writer(tmp_path)
