@@ -56,6 +56,10 @@ class ContractError(WasmEdgeError):
     """The contract (``portability.toml``) cannot be read, or has a value that is not valid; the text names the line."""
 
 
+class RecordError(WasmEdgeError):
+    """The record of a run cannot be read or written, or records do not belong together."""
+
+
 def did_you_mean(name: str, known: Iterable[str], rest: str = "", cutoff: float = 0.6) -> str:
     """Return `` Did you mean X?`` with the known name that is most like this one; empty if none is.
 

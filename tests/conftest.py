@@ -55,6 +55,7 @@ NEEDS_RUNTIMES = (
     "provision/test_standing.py",
     "provision/test_trees.py",
     "reports/test_benchmark.py",
+    "reports/test_page.py",
     "testing/test_selfcheck.py",
     "testing/test_suite.py",
     "test_absent_tool.py",

@@ -49,6 +49,8 @@ def test_wheel_is_complete(wheel: Path) -> None:
         "pytest_wasmedge/artifacts/ruby-worker.json",
         "pytest_wasmedge/provision/pins.toml",
         "pytest_wasmedge/runtimes/glue/guest.mjs",
+        "pytest_wasmedge/reports/page/page.css",
+        "pytest_wasmedge/reports/page/page.js",
     ):
         assert name in names
     for folder in ("conformance", "fixtures/ruby"):

@@ -18,8 +18,10 @@ from pytest_wasmedge.commands import (
     export,
     init,
     install,
+    merge,
     pins,
     profile,
+    report,
     selfcheck,
 )
 from pytest_wasmedge.commands.console import TERMINATED, complain
@@ -27,7 +29,7 @@ from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.provision.cache import ENV_CACHE
 
 #: In the order of the help.
-COMMANDS = (doctor, install, init, build, export, compare, profile, bisect, selfcheck, pins)
+COMMANDS = (doctor, install, init, build, export, compare, profile, bisect, report, merge, selfcheck, pins)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

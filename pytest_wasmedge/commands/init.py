@@ -52,7 +52,13 @@ jobs:
       - run: pip install pytest-wasmedge
       - run: pytest-wasmedge install
       # Build {artifact} here, unless it is in the repository.
-      - run: pytest --runtimes=all
+      # Failures are annotated, and the report is the summary of the job.
+      - run: pytest --runtimes=all --wasm-report=report
+      - uses: actions/upload-artifact@v4
+        if: always()
+        with:
+          name: portability
+          path: report
 """
 _CONTRACT = """\
 # What holds of {artifact} on each runtime; see `pytest-wasmedge --help` and the documentation of portability.toml.

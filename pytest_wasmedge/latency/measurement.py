@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
@@ -23,13 +24,21 @@ _FIRST_S = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one comparison; its plain values can be sent between processes."""
+    """The result of one comparison; its plain values can be sent between processes.
+
+    ``estimate`` and the interval from ``low`` to ``high``, None if there was none, are nanoseconds, or ratios if
+    ``limit`` is one; ``count`` is the number of samples or pairs.
+    """
 
     runtime: str
     kind: str
     limit: str
     verdict: Verdict
     sentence: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    count: int = 0
 
 
 class Measurement:
@@ -109,7 +118,8 @@ class Measurement:
         limit = parse_limit(limit) if isinstance(limit, str) else limit
         judgement = self._judge_multiple(limit) if isinstance(limit, FloorMultiple) else self._judge(limit)
         sentence = self._sentence(judgement, limit)
-        finding = Finding(self.runtime, self.kind, str(limit), judgement.verdict, sentence)
+        evidence = _evidence(judgement)
+        finding = Finding(self.runtime, self.kind, str(limit), judgement.verdict, sentence, *evidence)
         self.findings.append(finding)
         self._compared = 1
         if not self.holds(finding) and self._draw_floor and not self.floor:
@@ -258,4 +268,14 @@ def against(
         f"{judgement.elapsed_s:.1f} s: {word} the margin of {rules.margin:.0%}"
     )
     limit = f"{1 + rules.margin:g}x baseline"
-    return Finding(first.runtime, first.kind, limit, judgement.verdict, sentence)
+    return Finding(first.runtime, first.kind, limit, judgement.verdict, sentence, *_evidence(judgement))
+
+
+def _evidence(judgement: Judgement) -> tuple[float | None, float | None, float | None, int]:
+    between = judgement.interval
+    return (
+        judgement.estimate if math.isfinite(judgement.estimate) else None,
+        between.low if between else None,
+        between.high if between else None,
+        judgement.count,
+    )

@@ -9,7 +9,8 @@ from pytest_wasmedge.portability.compare import compare, describe
 from pytest_wasmedge.portability.corpus import Case, find_orphans, write_golden
 from pytest_wasmedge.portability.golden import parse_golden
 from pytest_wasmedge.portability.leaks import find_leaks
-from pytest_wasmedge.reports.record import GOLDEN_FILE, VARIES, RunRecord
+from pytest_wasmedge.reports.agreeing import disagreements, groups_of, sides_of
+from pytest_wasmedge.reports.record import RunRecord
 
 #: More lines of one kind are counted, not shown: a changed artifact can change thousands of golden files.
 _SHOWN = 20
@@ -18,20 +19,8 @@ _DIFF_LINES = 12
 
 def list_disagreements(record: RunRecord) -> None:
     """Say for each case on which runtimes and its golden file do not all agree, who stands alone."""
-    lines = []
-    for case, answers in sorted(record.answers.items()):
-        # What the contract knows to differ is no vote.
-        voting = {name: each for name, each in answers.items() if record.cases.get((case, name)) != "known"}
-        groups = _groups(voting)
-        # One runtime that differs from its golden file has been told already.
-        if (
-            len(groups) > 1
-            and VARIES not in answers.values()
-            and set(voting) - {GOLDEN_FILE} != set(groups[-1])
-        ):
-            changed = groups[1:] == [[GOLDEN_FILE]]
-            hint = ": the guest has changed; --wasm-update-golden accepts that" if changed else ""
-            lines.append(f"{case}: {_sides(groups)}{hint}")
+    known = {place for place, verdict in record.cases.items() if verdict == "known"}
+    lines = disagreements(record.answers, known)
     count = len(lines)
     _add(record, lines, f"{count} case{'' if count == 1 else 's'} without agreement", "bad")
     if count := len(record.undeclared):
@@ -93,32 +82,16 @@ def _agreed(session: WasmSession, record: RunRecord, case: Case, answers: Mappin
                 return None
             continue
         told[runtime.name] = answers[runtime.name]
-    groups = _groups(told)
+    groups = groups_of(told)
     if len(groups) == 1:
         return next(iter(told.values()))
     if groups:
         (first, *_), (second, *_) = groups[0], groups[1]
         got, wanted = (parse_golden(told[name], case.golden_path) for name in (second, first))
         diff = "\n".join(describe(compare(got, wanted)).splitlines()[:_DIFF_LINES])
-        record.broken.append(f"{case.name}: golden file not written: {_sides(groups)}")
+        record.broken.append(f"{case.name}: golden file not written: {sides_of(groups)}")
         record.broken += [f"  {line}" for line in diff.splitlines()]
     return None
-
-
-def _groups(answers: Mapping[str, str]) -> list[list[str]]:
-    """Return the runtimes that agree, the largest group first."""
-    by_answer: dict[str, list[str]] = {}
-    for name, answer in answers.items():
-        by_answer.setdefault(answer, []).append(name)
-    return sorted(by_answer.values(), key=len, reverse=True)
-
-
-def _sides(groups: list[list[str]]) -> str:
-    """Return who stands alone against a majority, or all groups."""
-    largest, *others = groups
-    if len(largest) > sum(map(len, others)):
-        return f"{' and '.join(', '.join(each) for each in others)} against {', '.join(largest)}, which agree"
-    return f"no majority: {' | '.join(', '.join(each) for each in groups)}"
 
 
 def _change(case: Case, diff: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pytest_wasmedge.contract.explaining import explain
 from pytest_wasmedge.errors import HostFailedError, HostStartError
 from pytest_wasmedge.model import Outcome
 from pytest_wasmedge.plugin import private, stash
+from pytest_wasmedge.portability import sides
 from pytest_wasmedge.portability.compare import DivergenceError
 from pytest_wasmedge.portability.excerpt import printable
 from pytest_wasmedge.reports import record
@@ -93,6 +94,8 @@ def add_facts(
         facts[record.SKIPPED] = report.longrepr[2].removeprefix("Skipped: ")
     if asked := item.stash.get(stash.ASKED, {}):
         facts[record.REFERENCE] = stash.session(item.config).reference.kind(asked, names)
+    if report.failed and (told := sides.told(call.excinfo.value if call.excinfo else None)):
+        facts[record.TOLD] = told
     fields = _diverging(call.excinfo) if report.failed else []
     if not fields:
         return facts

@@ -161,6 +161,7 @@ def pytest_configure_node(node: Any) -> None:
     if options.given(node.config.option):
         session = stash.session(node.config)
         node.workerinput[stash.VERSIONS] = session.selection.resolver.resolved
+        node.workerinput[stash.SEED] = stash.seed(node.config)
         node.workerinput[stash.PROMISED] = sorted(session.promised)
         if stash.PARTS in node.config.stash:
             node.workerinput[stash.WORKER_PARTS] = node.config.stash[stash.PARTS]

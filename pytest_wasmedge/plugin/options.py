@@ -110,6 +110,12 @@ class Options:
         help="the contract file: ceilings, artifact limits, known divergences "
         f"(default: {CONTRACT} in the root folder, if it exists)",
     )
+    report: str = _option(
+        "",
+        metavar="DIR",
+        help="write what this run finds into this folder: record.json, while it runs as record.jsonl, and from it "
+        "report.md and report.html",
+    )
     update_contract: bool = _option(
         False,
         action="store_true",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 #: The attribute that makes an object a fixture: since pytest 8.4, and before.
 _MARKERS = ("_fixture_function_marker", "_pytestfixturefunction")
+#: How pytest begins the line of an error of ours; of a known divergence too.
+_OUR_ERROR = re.compile(r"^pytest_wasmedge\.[\w.]+: ")
 _NOT_THEIRS = ("_pytest.", "pytest_wasmedge.")
 
 
@@ -46,6 +49,15 @@ def given_by_hooks(metafunc: Any) -> set[str]:
     pytest shows the marks that parametrise a test, but not what a hook has done; doing it again is an error.
     """
     return {name for call in getattr(metafunc, "_calls", ()) for name in call.params}
+
+
+def message_of(report: pytest.TestReport) -> str:
+    """Return the line that pytest's summary shows of a failure; empty if it has none.
+
+    `longrepr` is public, but not what it consists of; its whole text would have all of the traceback.
+    """
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return _OUR_ERROR.sub("", str(getattr(crash, "message", "")))
 
 
 def add_section(report: pytest.TestReport, title: str, text: str) -> None:

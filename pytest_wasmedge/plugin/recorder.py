@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import secrets
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_wasmedge.plugin import options, stash
+from pytest_wasmedge.plugin import options, private, stash
 
 if TYPE_CHECKING:
     from pytest_wasmedge.contract.explaining import Unexplained
+    from pytest_wasmedge.plugin.publishing import Publisher
     from pytest_wasmedge.reports.record import RunRecord
 
+#: Why a run did not come to its end, by pytest's exit status.
+_STOPPED: Mapping[int, str] = {
+    pytest.ExitCode.INTERRUPTED: "the run was interrupted",
+    pytest.ExitCode.INTERNAL_ERROR: "pytest itself failed",
+    pytest.ExitCode.USAGE_ERROR: "pytest was called wrongly",
+}
 _COLOURS = {"good": "green", "bad": "red", "warn": "yellow"}
 
 
@@ -24,13 +32,22 @@ class Recorder:
         self._config = config
         self._record: RunRecord | None = None
         self._new: dict[tuple[str, str], Unexplained] = {}
+        self._publisher: Publisher | None = None
 
     def begin(self) -> RunRecord:
         """Return the record, made when first asked for."""
         if self._record is None:
             from pytest_wasmedge.plugin.concluding import new_record
 
-            self._record = new_record(stash.session(self._config))
+            session = stash.session(self._config)
+            self._record = new_record(session)
+            if session.options.report and options.runs_tests(self._config.option):
+                from pytest_wasmedge.plugin.publishing import Publisher
+
+                run, seed = secrets.token_hex(8), stash.seed(self._config)
+                self._publisher = Publisher(
+                    session, self._record, run=run, seed=seed, pytest_version=pytest.__version__
+                )
         return self._record
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -53,6 +70,8 @@ class Recorder:
             for name in names:
                 verdict = "known" if KNOWN in facts else report.outcome
                 self.begin().add_test(name, verdict, facts, report.nodeid)
+                if self._publisher is not None:
+                    self._publisher.add(report.nodeid, name, verdict, facts, private.message_of(report))
             # The contract excuses nothing of a test that ran on several runtimes.
             if len(names) == 1 and NEW in facts:
                 from pytest_wasmedge.contract.explaining import Unexplained
@@ -96,11 +115,19 @@ class Recorder:
             conclude(stash.session(self._config), record, self._new)
         except WasmEdgeError as error:
             record.closing.append((str(error), "bad"))
-            return status or pytest.ExitCode.TESTS_FAILED
+            status = status or pytest.ExitCode.TESTS_FAILED
         if status == pytest.ExitCode.OK and record.broken:
-            return pytest.ExitCode.TESTS_FAILED
+            status = pytest.ExitCode.TESTS_FAILED
         if status == pytest.ExitCode.OK and not record.ran:
-            return pytest.ExitCode.NO_TESTS_COLLECTED
+            status = pytest.ExitCode.NO_TESTS_COLLECTED
+        record.status, record.stopped = int(status), _STOPPED.get(status, "")
+        try:
+            if self._publisher is not None:
+                self._publisher.end(record)
+        except WasmEdgeError as error:
+            record.closing.append((str(error), "bad"))
+            status = status or pytest.ExitCode.TESTS_FAILED
+            record.status = int(status)
         return status
 
     def pytest_terminal_summary(
@@ -111,5 +138,9 @@ class Recorder:
         from pytest_wasmedge.reports import terminal
 
         terminalreporter.write_sep("=", terminal.title(self._record))
+        line, mood = terminal.verdict(self._record)
+        terminalreporter.write_line(line, bold=True, **{_COLOURS[mood]: True})
         for line, mood in terminal.table(self._record):
             terminalreporter.write_line(line, **{_COLOURS[mood]: True} if mood in _COLOURS else {})
+        for line in self._publisher.annotations if self._publisher else ():
+            terminalreporter.write_line(line)

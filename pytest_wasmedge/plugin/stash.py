@@ -36,6 +36,9 @@ CURRENT = pytest.StashKey[pytest.Item]()
 VERSIONS, PROMISED, WORKER_PARTS = "wasm_versions", "wasm_promised", "wasm_parts"
 #: The files of the bundled suite that were added to what is collected; empty if all were.
 PARTS = pytest.StashKey[list[str]]()
+#: What the samples of this run are drawn by; a worker gets it from its controller.
+SEED = "wasm_seed"
+_SEED = pytest.StashKey[int]()
 _SESSION = pytest.StashKey["WasmSession"]()
 _MEASURING = pytest.StashKey["Measuring"]()
 _QUIET = pytest.StashKey["Quiet | None"]()
@@ -108,11 +111,21 @@ def measuring(config: pytest.Config, refuse: Callable[[object], NoReturn]) -> Me
         from pytest_wasmedge.plugin.measuring import Measuring
 
         run: str = getattr(config, "workerinput", {}).get("testrunuid", "")[:16] or secrets.token_hex(8)
-        seed = session(config).options.seed
-        if seed is None:
-            seed = zlib.crc32(run.encode())
-        config.stash[_MEASURING] = Measuring(session(config), run, seed, _samples_folder(config), refuse)
+        place = _samples_folder(config)
+        config.stash[_MEASURING] = Measuring(session(config), run, seed(config), place, refuse)
     return config.stash[_MEASURING]
+
+
+def seed(config: pytest.Config) -> int:
+    """Return the seed of this run: that of the command line, else one that all its processes share."""
+    if _SEED not in config.stash:
+        given, shared = session(config).options.seed, getattr(config, "workerinput", {})
+        if given is None:
+            # A controller that was asked for nothing of ours has sent no seed, but the name of the run.
+            named = shared.get("testrunuid", "") or secrets.token_hex(8)
+            given = shared.get(SEED, zlib.crc32(named.encode()))
+        config.stash[_SEED] = given
+    return config.stash[_SEED]
 
 
 def _samples_folder(config: pytest.Config) -> Path | None:

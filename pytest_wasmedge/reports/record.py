@@ -38,13 +38,16 @@ HAZARDS = "hazards"
 #: What runtimes answered to a case (case, runtime, digest), and to one whose golden file is to be written (case,
 #: runtime, its text, empty if the runtime cannot tell); cases that do not print what they declare.
 ANSWERS, GOLDENS, UNDECLARED = "answers", "goldens", "undeclared"
+#: What a failure is told with (portability/sides.py).
+TOLD = "told"
 #: The digest of a guest whose answers vary, and what is called a runtime where a golden file has answered.
 VARIES, GOLDEN_FILE = "varies", "the golden file"
 
 #: The counts of the artifact, and those of the baseline, empty if there is none.
 CountedPair = tuple[Mapping[str, Count], Mapping[str, Count]]
 
-_FROM_BEST = ("skipped", "passed", "known", "failed")
+#: The verdicts of a test; of several on one case, the last of these counts.
+FROM_BEST = ("skipped", "passed", "known", "failed")
 # A deployed edge decides itself whether an invocation is cold or warm.
 _COLD = ("cold/", "edge/cold")
 _WARM = ("warm/tiny", "edge/warm", "edge/unknown")
@@ -61,6 +64,7 @@ class Latency:
     cpu_ns: int | None = None
     peak_memory_bytes: int | None = None
     test: str = ""
+    interval_ns: tuple[float, float] | None = None
 
     @property
     def median_ns(self) -> int:
@@ -70,7 +74,7 @@ class Latency:
 
 @dataclass(slots=True)
 class RuntimeRecord:
-    """The results of one runtime's tests."""
+    """The results of one runtime's tests; ``slow`` are those of the failed ones that failed for a latency."""
 
     name: str
     runtime: Runtime
@@ -79,6 +83,7 @@ class RuntimeRecord:
     failed: int = 0
     skipped: int = 0
     known: int = 0
+    slow: int = 0
     divergences: int = 0
     density_bytes: int | None = None
     latencies: dict[str, Latency] = field(default_factory=dict)
@@ -117,7 +122,7 @@ class RunRecord:
     plugin ran again, ``skips`` counts skipped tests by reason, ``answers`` and ``goldens`` hold what each runtime
     answered to a case, and ``references`` what outcomes were compared with: golden files, another runtime,
     or the runtime itself. ``broken`` are the breaches of the contract, ``closing`` the last lines to show,
-    each with its mood.
+    each with its mood. ``status`` is pytest's exit status, and ``stopped`` says why the run did not come to its end.
     """
 
     artifact: Artifact
@@ -142,6 +147,8 @@ class RunRecord:
     undeclared: set[str] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)
     closing: list[tuple[str, str]] = field(default_factory=list)
+    status: int = 0
+    stopped: str = ""
 
     @property
     def ran(self) -> bool:
@@ -168,11 +175,13 @@ class RunRecord:
                 self.again.append(test)
             return
         setattr(row, verdict, getattr(row, verdict) + 1)
+        row.slow += verdict == "failed" and is_slow(facts)
         row.divergences += facts.get(DIVERGENCES, 0)
         row.density_bytes = facts.get(DENSITY_BYTES, row.density_bytes)
         for raw in facts.get(MEASURED, ()):
             # pytest-xdist turns tuples into lists.
-            latency = Latency(**{**raw, "elapsed_ns": tuple(raw["elapsed_ns"]), "test": test})
+            pairs = {key: tuple(raw[key]) for key in ("elapsed_ns", "interval_ns") if raw.get(key)}
+            latency = Latency(**{**raw, **pairs, "test": test})
             self.measured.append(latency)
             # If several tests measure the same, the measurement with the most samples is shown.
             pair = (latency, row.latencies.get(latency.kind, latency))
@@ -181,7 +190,7 @@ class RunRecord:
         if case := facts.get(CASE):
             # All parameters of a test share one name: the worst verdict counts.
             earlier = self.cases.get((case, name), verdict)
-            self.cases[case, name] = max(earlier, verdict, key=_FROM_BEST.index)
+            self.cases[case, name] = max(earlier, verdict, key=FROM_BEST.index)
         if SKIPPED in facts:
             self.skips[facts[SKIPPED]] += 1
         self.references |= {facts[REFERENCE]} if REFERENCE in facts else set()
@@ -218,6 +227,12 @@ def _note(seen: dict[str, list[str]], what: str, name: str) -> None:
         seen[what].append(name)
 
 
+def is_slow(facts: Mapping[str, Any]) -> bool:
+    """Return whether a test that failed with these facts failed for a latency, and nothing diverged."""
+    judged = {finding["verdict"] for finding in facts.get(FINDINGS, ())}
+    return bool(judged & {"fail", "undecided"}) and not facts.get(DIVERGENCES) and TOLD not in facts
+
+
 def measured_facts(measurements: Sequence[Measurement], findings: Sequence[Finding]) -> dict[str, object]:
     """Return a test's measurements and findings as facts of its report."""
     facts = {
@@ -239,6 +254,7 @@ def fields_of(error: BaseException | None) -> list[str]:
 def _raw(measurement: Measurement) -> dict[str, object]:
     cpu_ns = [sample.cpu_ns for sample in measurement.samples if sample.cpu_ns is not None]
     peaks = [each.peak_memory_bytes for each in measurement.samples if each.peak_memory_bytes is not None]
+    between = measurement.interval
     return {
         "runtime": measurement.runtime,
         "kind": measurement.kind,
@@ -246,4 +262,5 @@ def _raw(measurement: Measurement) -> dict[str, object]:
         "phases_ns": measurement.phases_ns,
         "cpu_ns": round(statistics.median(cpu_ns)) if cpu_ns else None,
         "peak_memory_bytes": max(peaks) if peaks else None,
+        "interval_ns": [between.low, between.high] if between else None,
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pytest_wasmedge.latency.units import WORKLOADS
 from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.portability.excerpt import aligned, printable
+from pytest_wasmedge.reports import verdict as judging
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
 _HEAD = ("runtime", "version", "engine", "passed", "failed", "skipped", "divergences", "cold ms", "warm ms")
@@ -17,6 +18,12 @@ _COLUMNS = ("floor", "cold", "evicted", "no-cache", *WORKLOADS)
 def title(record: RunRecord) -> str:
     """Return the headline: the artifact's name and digest."""
     return _line(f"portability of {record.artifact.name}, sha256 {record.artifact.sha256[:16]}")
+
+
+def verdict(record: RunRecord) -> tuple[str, str]:
+    """Return the verdict on the run, in one line, and its mood."""
+    word, line = judging.of_run(record)
+    return _line(line), judging.MOODS[word]
 
 
 def table(record: RunRecord) -> list[tuple[str, str]]:

@@ -1,0 +1,245 @@
+"""`--wasm-report`: what a run leaves in its folder, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from pytest_wasmedge.reports.document import load
+from tests import wat
+from tests.reports.sample import SCHEMA
+from tests.waiting import until
+
+CONFTEST = """
+from pytest_wasmedge import *
+from pytest_wasmedge.testing import FakeRuntime
+
+def pytest_wasmedge_runtimes(config, runtimes):
+    odd = FakeRuntime("odd", lambda invocation: b"<b>odd</b>" if invocation.stdin else b"")
+    return [FakeRuntime("wasmtime"), FakeRuntime("one"), FakeRuntime("two"), odd]
+"""
+TESTS = """
+import os, time
+import pytest
+from pytest_wasmedge import Invocation, assert_same, ms
+
+@pytest.mark.parametrize("text", ["a", "b"])
+def test_it(host, reference, text):
+    invocation = Invocation(text.encode())
+    assert_same(host.invoke(invocation), reference.of_invocation(invocation), invocation=invocation)
+
+def test_skips(host):
+    pytest.skip("because")
+
+def test_starts(host, cold_start):
+    assert cold_start.median < ms(5000)
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A project with fakes, one of which answers otherwise, an artifact and tests."""
+    wat.write(pytester.path / "echo.wasm", wat.ECHO)
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_it=TESTS)
+    return pytester
+
+
+def command(*options: str, runtimes: str = "one,two,odd") -> list[str]:
+    """Return the options of a run with a report."""
+    return ["--wasm-artifact=echo.wasm", f"--runtimes={runtimes}", "--wasm-report=out", *options]
+
+
+def read(project: pytest.Pytester) -> dict[str, Any]:
+    """Return the record in the folder, which is valid."""
+    found = load(project.path / "out")
+    pytest.importorskip("fastjsonschema").compile(SCHEMA)(found)
+    return found
+
+
+def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return test, runtime and verdict of each row, in order."""
+    return sorted((row["test"], row["runtime"], row["verdict"]) for row in found["tests"])
+
+
+def test_the_record_of_a_run(project: pytest.Pytester) -> None:
+    """Tests by case and runtime, divergences with both sides, raw samples, findings, seeds: all is there."""
+    result = project.runpytest_inprocess(*command("--wasm-seed=7"))
+    found = read(project)
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert found["verdict"] == "NOT PORTABLE"
+    assert found["line"] in result.stdout.str()
+    assert [run["seed"] for run in found["runs"]] == [7]
+    assert found["artifact"]["functions"] == 3
+    assert "wasi_snapshot_preview1.fd_write" in found["artifact"]["imports"]
+    assert ("test_it.py::test_it[a]", "odd", "failed") in verdicts(found)
+    assert len(found["tests"]) == 12
+    [first, _] = [row for row in found["tests"] if row.get("divergences")]
+    assert first["divergences"][0]["sides"] == ["a", "<b>odd</b>"]
+    assert first["asked"] == 'stdin 1 byte "a"'
+    assert {row.get("reason") for row in found["tests"] if row["verdict"] == "skipped"} == {"because"}
+    assert [len(each["elapsed_ns"]) >= 12 for each in found["latencies"]] == [True] * 3
+    assert {each["verdict"] for each in found["findings"]} == {"pass"}
+    assert all(each["low"] <= each["estimate"] <= each["high"] for each in found["findings"])
+
+
+def test_workers(project: pytest.Pytester) -> None:
+    """With workers the controller alone writes, and writes the same; all draw by one seed."""
+    project.runpytest_inprocess(*command())
+    alone = read(project)
+    project.runpytest_subprocess(*command("-n", "2"))
+    found = read(project)
+
+    assert verdicts(found) == verdicts(alone)
+    assert found["line"] == alone["line"]
+    assert len(found["latencies"]) == 3
+    assert not (project.path / "out/record.jsonl").exists()
+
+
+def test_a_missing_runtime_is_told(project: pytest.Pytester) -> None:
+    """What was not run stands in the record, with the reason, and in the verdict."""
+    project.makeconftest(
+        CONFTEST + "\nfrom pytest_wasmedge.model import Availability\n"
+        "class Missing(FakeRuntime):\n    def probe(self):\n        return Availability(False, reason='not here')\n"
+        "def pytest_wasmedge_runtimes(config):\n"
+        "    return [FakeRuntime('wasmtime'), Missing('gone'), FakeRuntime('one')]\n"
+    )
+    (project.path / "test_it.py").write_text("def test_it(host):\n    pass\n")
+    result = project.runpytest_inprocess(
+        "--wasm-artifact=echo.wasm", "--runtimes=all", "--wasm-report=out", "-k", "one or gone"
+    )
+    found = read(project)
+    rows = {row["name"]: row for row in found["runtimes"]}
+
+    assert result.ret == 0
+    assert (rows["gone"]["available"], rows["gone"]["reason"]) == (False, "not here")
+    assert found["line"].endswith("not run")
+    assert found["line"].startswith("PORTABLE on 1 of ")
+
+
+def test_killed(project: pytest.Pytester) -> None:
+    """A run that was killed leaves what it had found, valid and incomplete, whatever an earlier run has left."""
+    project.runpytest_inprocess(*command(runtimes="one,two"))
+    assert read(project)["verdict"] == "PORTABLE"
+    (project.path / "test_last.py").write_text("import time\ndef test_hangs(host):\n    time.sleep(600)\n")
+    events = project.path / "out/record.jsonl"
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *command(runtimes="one,two")]
+    process = subprocess.Popen(argv, cwd=project.path, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until(lambda: events.exists() and events.read_bytes().count(b"\n") == 5, "four tests in the record")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    found = read(project)
+
+    assert (found["verdict"], found["complete"]) == ("INCOMPLETE", False)
+    assert len(found["tests"]) == 4
+    assert found["line"].startswith(
+        "INCOMPLETE: the run was cut off before its end · 3 checks on 1 of 2 runtimes"
+    )
+
+
+def test_interrupted(project: pytest.Pytester) -> None:
+    """Ctrl-C is an end, but not that of a whole run."""
+    (project.path / "test_last.py").write_text("def test_stops(host):\n    raise KeyboardInterrupt\n")
+    result = project.runpytest_inprocess(*command(runtimes="one"), no_reraise_ctrlc=True)
+    found = read(project)
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert found["runs"][0]["stopped"] == "the run was interrupted"
+    assert found["line"].startswith("INCOMPLETE: the run was interrupted · 3 checks on 1 of 1 runtime")
+    assert found["line"] in result.stdout.str()
+
+
+def test_nothing_is_written_unasked(project: pytest.Pytester) -> None:
+    """Without the option no folder is made; nor by a run that only shows something."""
+    project.runpytest_inprocess("--wasm-artifact=echo.wasm", "--runtimes=one")
+    project.runpytest_inprocess(*command("--collect-only"))
+
+    assert not (project.path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written(project: pytest.Pytester) -> None:
+    """A place where no folder can be is a usage error, before any test."""
+    (project.path / "out").write_text("mine")
+    result = project.runpytest_inprocess(*command())
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "the record cannot be written to" in result.stderr.str()
+    assert (project.path / "out").read_text() == "mine"
+
+
+def test_a_folder_that_goes_away(project: pytest.Pytester) -> None:
+    """If the record cannot be written any more, the tests go on, and the run is red."""
+    (project.path / "test_it.py").write_text(
+        "import shutil\ndef test_a(host):\n    shutil.rmtree('out')\ndef test_b(host):\n    pass\n"
+    )
+    result = project.runpytest_inprocess(*command(runtimes="one"))
+
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "the record cannot be written to" in result.stdout.str()
+
+
+def test_the_verdict_comes_first(project: pytest.Pytester) -> None:
+    """The first line after the title is the verdict."""
+    lines = project.runpytest_inprocess(*command(runtimes="one,two")).outlines
+    title = next(at for at, line in enumerate(lines) if "portability of echo" in line)
+
+    assert lines[title + 1] == "PORTABLE on 2 of 2 runtimes · 6 checks · 0 known divergences · 0 undecided"
+    assert json.loads((project.path / "out/record.json").read_text())["line"] == lines[title + 1]
+
+
+def test_on_github(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, failures are annotations, and the report is the job's summary; without the option nothing is said."""
+    summary = project.path / "summary.md"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    silent = project.runpytest_inprocess("--wasm-artifact=echo.wasm", "--runtimes=one,odd")
+    assert "::error" not in silent.stdout.str()
+    assert not summary.exists()
+    result = project.runpytest_inprocess(*command())
+
+    result.stdout.fnmatch_lines(["::error title=test_it on odd::odd: stdout *"])
+    assert summary.read_text() == (project.path / "out/report.md").read_text() + "\n"
+
+
+def test_known_divergences(project: pytest.Pytester) -> None:
+    """What the contract expects is told with both sides all the same, and with the entry that expects it."""
+    (project.path / "portability.toml").write_text(
+        '[[known]]\ncase = "test_it"\nruntimes = ["odd"]\nfield = "stdout"\nreason = "it is odd"\n'
+        'issue = "https://example.org/1"\n'
+    )
+    result = project.runpytest_inprocess(*command())
+    found = read(project)
+    rows = [row for row in found["tests"] if row["verdict"] == "known"]
+
+    assert result.ret == 0
+    assert found["line"].startswith("PORTABLE on 3 of 3 runtimes · 9 checks · 2 known divergences")
+    assert {row["runtime"] for row in rows} == {"odd"}
+    assert rows[0]["known"] == [1]
+    assert rows[0]["message"].startswith("odd: stdout first differs")
+    assert rows[0]["divergences"][0]["sides"] == ["a", "<b>odd</b>"]
+    [entry] = found["known"]
+    assert (entry["line"], entry["seen_on"], entry["reason"]) == (1, ["odd"], "it is odd")
+
+
+def test_a_crashed_worker(project: pytest.Pytester) -> None:
+    """A test that ends its worker is a failure of its runtime; the rest of the record is whole."""
+    (project.path / "test_last.py").write_text("import os\ndef test_dies(host):\n    os._exit(3)\n")
+    project.runpytest_subprocess(*command("-n", "2", "-k", "test_it or dies", runtimes="one,two"))
+    found = read(project)
+
+    assert found["complete"]
+    assert found["verdict"] == "NOT PORTABLE"
+    assert {row["test"] for row in found["tests"] if row["verdict"] == "failed"} == {
+        "test_last.py::test_dies"
+    }
+    assert {row["runtime"] for row in found["tests"]} == {"one", "two"}
