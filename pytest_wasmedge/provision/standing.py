@@ -166,7 +166,7 @@ def _changes_of_tree(pin: Pin, lock: Path, work: Path) -> str:
 def _suites_of(pin: DebianPin, work: Path, every: bool) -> dict[str, list[str] | ProvisionError]:
     """Return what each suite offers; unless ``every`` is set, stop at the first that has the pinned version."""
     found: dict[str, list[str] | ProvisionError] = {}
-    for suite in (*pin.suites, *(FURTHER_SUITES if every else ())):
+    for suite in dict.fromkeys((*pin.suites, *(FURTHER_SUITES if every else ()))):
         place = work / suite
         place.mkdir()
         try:
