@@ -55,11 +55,11 @@ class Selection:
         return found
 
     def named(self) -> list[Runtime]:
-        """Return those of the selected that ``--runtimes`` names itself, not by a group."""
-        if not self._options.runtimes:
-            return list(self.selected)
+        """Return those of the selected that ``--runtimes`` names: all of them, unless one of the names is a group's."""
         groups = groups_of(self.known, self._groups)
         names = [name.strip() for name in self._options.runtimes.split(",")]
+        if groups.keys().isdisjoint(names):
+            return list(self.selected)
         spec = ",".join(name for name in names if name and name not in groups)
         return self.select(spec) if spec else []
 

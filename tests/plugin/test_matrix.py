@@ -241,7 +241,7 @@ def test_an_unknown_version_is_a_usage_error(project: pytest.Pytester) -> None:
 
 def test_required_and_reference_take_versions(project: pytest.Pytester) -> None:
     """`--wasm-require` and `--wasm-reference` name versions as `--runtimes` does, and mean the same ones."""
-    project.makepyfile("def test_it(host, reference):\n    reference.asked.add('')\n")
+    project.makepyfile("def test_it(host, reference):\n    reference.asked[''] = False\n")
     result = project.runpytest_inprocess(
         "--wasm-artifact=echo.wasm",
         "--runtimes=one@1.2",
