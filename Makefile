@@ -58,10 +58,10 @@ lock: .venv/.installed
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/neighbours.txt requirements/neighbours.in
 
 # The main job: the built-in Ruby on every runtime. Tests run side by side; a measurement waits until it is alone. Our
-# ceilings have so much room that a quarter of a minute decides them, but on a browser that takes three seconds to start.
+# ceilings have so much room that eight seconds decide them, but on a browser that takes three seconds to start.
 ## conformance: the built-in Ruby on every runtime (setup first)
 conformance: setup
-	$(BIN)/pytest --runtimes=all --wasm-require=$(REQUIRE) --wasm-latency-budget=15 -n 2
+	$(BIN)/pytest --runtimes=all --wasm-require=$(REQUIRE) --wasm-latency-budget=8 -n 2
 
 ## test-unit: those of our own tests that start no real runtime; needs the Python environment alone
 test-unit: .venv/.installed

@@ -83,6 +83,7 @@ def test_each_test_runs_once_per_runtime(project: pytest.Pytester) -> None:
         ["*::test_echo?one? PASSED*", "*::test_echo?two? PASSED*", "*::test_name?two? PASSED*"]
     )
     assert table_of(result) == [
+        "PORTABLE on 2 of 2 runtimes · 4 checks · 0 known divergences · 0 undecided",
         "runtime  version  engine    passed  failed  skipped  divergences  cold ms  warm ms",
         "one      1.0      none 1.0       2       0        0            0        -        -",
         "two      1.0      none 1.0       2       0        0            0        -        -",
