@@ -27,16 +27,21 @@ def case_pool(wasm_case: Case, wasm_session: WasmSession) -> HostPool:
 
 @pytest.fixture
 def case_host(
-    wasm_case: Case, wasm_host: Host, case_pool: HostPool, wasm_session: WasmSession
+    wasm_case: Case,
+    wasm_host: Host,
+    case_pool: HostPool,
+    wasm_session: WasmSession,
+    note_answer: Callable[[Case, Host, Outcome | None], None],
 ) -> Iterator[Host]:
     """The host of the case; skips what the case is not for."""
     runtime = wasm_host.runtime
-    if reason := wasm_case.not_for.get(runtime.name):
+    if reason := wasm_case.reason_not_for(runtime.name):
         pytest.skip(f"not for {runtime.name}: {reason}")
     if case_pool is wasm_session.pool:
         yield wasm_host
         return
     if "memory_limit" not in runtime.capabilities:
+        note_answer(wasm_case, wasm_host, None)
         pytest.skip(f"{runtime.name} has no memory limit")
     try:
         host = case_pool.acquire(runtime)
@@ -53,7 +58,7 @@ def test_case(
     case_pool: HostPool,
     wasm_session: WasmSession,
     wasm_reference: Reference,
-    note_answer: Callable[[Case, Outcome], None],
+    note_answer: Callable[[Case, Host, Outcome | None], None],
     request: pytest.FixtureRequest,
 ) -> None:
     """A case gives what its golden file says; without one, what the reference runtime gives."""
@@ -62,20 +67,22 @@ def test_case(
     try:
         outcome = case_host.invoke(invocation)
     except UnsupportedError as error:
+        note_answer(wasm_case, case_host, None)
         pytest.skip(str(error))
     if wasm_session.updates(wasm_case):
         # What varies from run to run is no golden outcome.
         checking.check(wasm_case, case_host, case_host.invoke(invocation), outcome, invocation)
-        note_answer(wasm_case, outcome)
+        note_answer(wasm_case, case_host, outcome)
         return
     expected = wasm_reference.of_given(wasm_case, invocation, case_pool)
+    shown = checking.seen(wasm_case, outcome)
     if outcome.ending.kind != "host_failed" and not case_host.runtime.unchecked:
         # Once all runtimes have answered, the run says which of them stands alone.
-        for each in (expected, outcome):
+        for each in (checking.seen(wasm_case, expected), shown):
             answer = [wasm_case.name, each.runtime or record.GOLDEN_FILE, checking.digest_of(wasm_case, each)]
             stash.add_fact(request.config, record.ANSWERS, answer)
     if not wasm_reference.asked[wasm_case.name]:
-        for leak in checking.suspicious(wasm_case, outcome):
+        for leak in checking.suspicious(wasm_case, shown):
             stash.add_fact(request.config, record.HAZARDS, f"{wasm_case.name}: {leak}")
     if wasm_case.declared is not None and outcome.stdout != wasm_case.declared:
         stash.add_fact(request.config, record.UNDECLARED, wasm_case.name)

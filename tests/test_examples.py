@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,12 @@ def test_an_unknown_name_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -
         build.main(["hello-russt"])
     told = capsys.readouterr().err
     assert "no example is called 'hello-russt'. Did you mean hello-rust? There are: hello-wat" in told
+
+
+def test_they_run_on_every_runtime() -> None:
+    """`make examples` selects all runtimes: without a name pytest would take wasmtime alone, and be green."""
+    said = subprocess.run(
+        ["make", "--dry-run", "examples"], cwd=build.HERE.parent, capture_output=True, text=True, check=True
+    )
+
+    assert "pytest -q --runtimes=all " in said.stdout

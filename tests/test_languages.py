@@ -67,7 +67,7 @@ def test_another_answer_is_not_timed() -> None:
 def test_ruby_counts_what_c_counts() -> None:
     """The page in the program of Ruby is the page on the stdin of C: the answer is the same."""
     if not NativeRuby().probe().available:
-        pytest.skip("no native Ruby here")
+        pytest.fail("no native Ruby here; run `make setup`", pytrace=False)
     with NativeRuby().start(ARTIFACT, Limits()) as host:
         outcome = host.invoke(languages.asked("html", of_ruby=True))
     assert outcome.stdout == languages.ANSWERS["html"]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.portability.compare import compare, describe
 from pytest_wasmedge.portability.corpus import Case, find_orphans, write_golden
+from pytest_wasmedge.portability.excerpt import counted
 from pytest_wasmedge.portability.golden import parse_golden
 from pytest_wasmedge.portability.leaks import find_leaks
 from pytest_wasmedge.reports.agreeing import disagreements, groups_of, sides_of
@@ -21,16 +22,10 @@ def list_disagreements(record: RunRecord) -> None:
     """Say for each case on which runtimes and its golden file do not all agree, who stands alone."""
     known = {place for place, verdict in record.cases.items() if verdict == "known"}
     lines = disagreements(record.answers, known)
-    count = len(lines)
-    _add(record, lines, f"{count} case{'' if count == 1 else 's'} without agreement", "bad")
-    if count := len(record.undeclared):
-        what = (
-            "case prints something else than its author declares"
-            if count == 1
-            else ("cases print something else than their authors declare")
-        )
-        text = f"{count} {what}, on a runtime: a question to the artifact, not to its hosts"
-        record.closing.append((text, "warn"))
+    _add(record, lines, f"{counted(len(lines), 'case')} without agreement", "bad")
+    if record.undeclared:
+        what = f"{counted(len(record.undeclared), 'case')} with another stdout than declared, on a runtime"
+        record.closing.append((f"{what}: a question to the artifact, not to its hosts", "warn"))
 
 
 def write_goldens(session: WasmSession, record: RunRecord) -> None:
@@ -40,7 +35,7 @@ def write_goldens(session: WasmSession, record: RunRecord) -> None:
     """
     cases = {case.name: case for case in (*session.cases, *session.given_cases)}
     written = 0
-    changes: list[str] = []
+    changes: list[list[str]] = []
     suspects: list[str] = []
     for name, answers in sorted(record.goldens.items()):
         case = cases[name]
@@ -52,13 +47,15 @@ def write_goldens(session: WasmSession, record: RunRecord) -> None:
         if old == outcome and case.golden_path.read_text("utf-8") == text:
             continue
         if old is not None:
-            changes += _change(case, describe(compare(outcome, old)))
+            changes.append(list(_change(case, describe(compare(outcome, old)))))
         suspects += [f"{name}: {leak}" for leak in find_leaks(outcome, case.stdin)]
         write_golden(case, outcome)
         written += 1
     mood = "warn" if written else "plain"
     record.closing.append((f"golden files written: {written}", mood))
-    record.closing += [(line, "plain") for line in changes[: _SHOWN * _DIFF_LINES]]
+    record.closing += [(line, "plain") for change in changes[:_SHOWN] for line in change]
+    if len(changes) > _SHOWN:
+        record.closing.append((f"… {len(changes) - _SHOWN} more changed", "plain"))
     _add(record, suspects, "golden files hold what looks like a leak: read them", "warn")
     known = list(session.given_cases)
     for root in session.given_roots:
@@ -72,15 +69,16 @@ def _agreed(session: WasmSession, record: RunRecord, case: Case, answers: Mappin
     told: dict[str, str] = {}
     for runtime in session.available:
         version = record.runtimes[runtime.name].availability.version
-        if runtime.name in case.not_for or answers.get(runtime.name) == "":
+        # What does not tell everything can neither support nor contradict the others; nor can what cannot run the case.
+        if runtime.unchecked or case.reason_not_for(runtime.name) or answers.get(runtime.name) == "":
             continue
         if contract and contract.known_for(case.name, runtime.name, version):
             continue
         if runtime.name not in answers:
-            if record.cases.get((case.name, runtime.name)) == "failed":
-                record.broken.append(f"{case.name}: golden file not written: it failed on {runtime.name}")
-                return None
-            continue
+            failed = record.cases.get((case.name, runtime.name)) == "failed"
+            why = f"it {'failed' if failed else 'was not run'} on {runtime.name}"
+            record.broken.append(f"{case.name}: golden file not written: {why}")
+            return None
         told[runtime.name] = answers[runtime.name]
     groups = groups_of(told)
     if len(groups) == 1:

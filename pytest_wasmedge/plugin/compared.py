@@ -10,14 +10,31 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_wasmedge.model import Host, Invocation, Outcome
-from pytest_wasmedge.portability.compare import compare
+from pytest_wasmedge.portability.compare import compare, key_of
 from pytest_wasmedge.reports.record import CHANGED, COMPARED, VARYING, WORK
 
 #: Takes the key and the value of a fact about the running test.
 AddFact = Callable[[str, object], None]
 
 
-class ComparedHost(Host):
+class _Around(Host):
+    """Answers by another host, ``head``, which belongs to its pool: closing this one does nothing."""
+
+    def __init__(self, head: Host) -> None:
+        self.head = head
+        self.runtime, self.artifact, self.limits = head.runtime, head.artifact, head.limits
+
+    def pids(self) -> tuple[int, ...]:
+        return self.head.pids()
+
+    def paused(self) -> AbstractContextManager[None]:
+        return self.head.paused()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class ComparedHost(_Around):
     """Answers as ``head`` does; calls ``add_fact`` for each comparison, and for each field that changed.
 
     An invocation is compared once. If the outcomes differ, the head is invoked again: a guest whose answers vary from
@@ -25,14 +42,14 @@ class ComparedHost(Host):
     """
 
     def __init__(self, head: Host, baseline: Host, name: Callable[[], str], add_fact: AddFact) -> None:
-        self.head, self.baseline = head, baseline
-        self.runtime, self.artifact, self.limits = head.runtime, head.artifact, head.limits
+        super().__init__(head)
+        self.baseline = baseline
         self._name, self._add_fact = name, add_fact
         self._compared: set[object] = set()
 
     def invoke(self, invocation: Invocation) -> Outcome:
         if not invocation.preopens:
-            key = (invocation.stdin, invocation.args, tuple(invocation.env.items()))
+            key = key_of(invocation)
             if key in self._compared:
                 return self.head.invoke(invocation)
             self._compared.add(key)
@@ -48,17 +65,8 @@ class ComparedHost(Host):
             self._add_fact(CHANGED, [self.runtime.name, f"{self._name()} ({change.field})"])
         return outcome
 
-    def pids(self) -> tuple[int, ...]:
-        return self.head.pids()
 
-    def paused(self) -> AbstractContextManager[None]:
-        return self.head.paused()
-
-    def close(self) -> None:
-        """Do nothing: the two hosts belong to their pools."""
-
-
-class CountedHost(Host):
+class CountedHost(_Around):
     """Answers as ``head`` does, and adds what ``count`` returns of each invocation that ended by itself as a fact.
 
     ``count`` is given the name of the running test, and returns None for what is not to be counted.
@@ -71,8 +79,7 @@ class CountedHost(Host):
         name: Callable[[], str],
         add_fact: AddFact,
     ) -> None:
-        self.head = head
-        self.runtime, self.artifact, self.limits = head.runtime, head.artifact, head.limits
+        super().__init__(head)
         self._count, self._name, self._add_fact = count, name, add_fact
 
     def invoke(self, invocation: Invocation) -> Outcome:
@@ -85,19 +92,10 @@ class CountedHost(Host):
                 self._add_fact(WORK, [self.runtime.name, name, *counted])
         return outcome
 
-    def pids(self) -> tuple[int, ...]:
-        return self.head.pids()
-
-    def paused(self) -> AbstractContextManager[None]:
-        return self.head.paused()
-
-    def close(self) -> None:
-        """Do nothing: the host belongs to its pool."""
-
 
 def head_of(host: Host) -> Host:
     """Return the host of the artifact under test alone, for measurements."""
-    while isinstance(host, ComparedHost | CountedHost):
+    while isinstance(host, _Around):
         host = host.head
     return host
 

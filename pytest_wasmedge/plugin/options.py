@@ -67,7 +67,7 @@ class Options:
     corpus: tuple[str, ...] = _option(
         (),
         action="append",
-        metavar="FORMAT:PATH",
+        metavar="KIND:PATH",
         help="also run what is in this folder: programs, each its own artifact (wasi-testsuite), or sources "
         "(bootstraptest, prism-errors, in-out); repeatable",
     )
@@ -182,7 +182,11 @@ def add(group: Any) -> None:
         default="",
         help="collect the conformance suite, and nothing else",
     )
-    modes = {"new": "that do not exist yet", "changed": "that exist and differ", "all": "of both kinds"}
+    modes = {
+        "new": "only those that do not exist yet",
+        "changed": "only those that exist",
+        "all": "both, the default",
+    }
     for mode, what in modes.items():
         group.addoption(
             f"--wasm-update-golden={mode}",
@@ -190,7 +194,7 @@ def add(group: Any) -> None:
             dest="wasm_update_golden",
             const=mode,
             default="",
-            help=f"write only golden files {what}",
+            help=f"write golden files: {what}",
         )
 
 

@@ -54,10 +54,8 @@ def read(rootdir: Path) -> Project:
     if not path.exists():
         return Project()
     whole = parse_document(read_utf8(path, ProjectError), path, ProjectError)
-    tool = whole.get("tool", {})
-    table = (tool if isinstance(tool.value, dict) else whole).get("pytest-wasmedge", {})
-    if not isinstance(table.value, dict):
-        return Project()
+    tool = whole.get("tool", {}).require(dict, "write tables below it: [tool.pytest-wasmedge].")
+    table = tool.get("pytest-wasmedge", {}).require(dict, "write a table [tool.pytest-wasmedge].")
     artifact = (
         table.get("artifact", "").require(str, 'write the path of a .wasm file: "dist/guest.wasm".').value
     )

@@ -52,7 +52,6 @@ class WasmSession:
         self.selection = Selection(options, known, resolver, edges, self.project.groups)
         self.held = Held(options, self.selection.known, contract_in)
         self._pools: list[HostPool] = []
-        self._readers: list[HostPool] = []
         #: What could not be read whole, for the closing lines.
         self.notes: list[str] = []
         self._narrow_pools: dict[tuple[str, Limits], HostPool] = {}
@@ -118,10 +117,11 @@ class WasmSession:
 
     def _reader(self) -> Host:
         """Return a host of the built-in artifact in this process, which reads corpora that are programs."""
-        if not self._readers:
-            self._readers.append(self._new_pool(open_artifact(BUILTIN_ARTIFACT, Path.cwd())))
-        (pool,) = self._readers
-        return pool.acquire(self.selection.known[DEFAULT])
+        return self._reading_pool.acquire(self.selection.known[DEFAULT])
+
+    @cached_property
+    def _reading_pool(self) -> HostPool:
+        return self._new_pool(open_artifact(BUILTIN_ARTIFACT, self.options.started_in))
 
     def _check_not_for(self, case: Case, name: str) -> None:
         known = self.selection.known

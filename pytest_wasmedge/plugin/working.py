@@ -11,8 +11,10 @@ from pytest_wasmedge.contract.entries import Contract
 from pytest_wasmedge.contract.work import START, Counts, WorkTable, judge, values
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Artifact, Invocation
+from pytest_wasmedge.portability.compare import key_of
+from pytest_wasmedge.portability.excerpt import counted
 from pytest_wasmedge.reports.record import CountedPair, RunRecord
-from pytest_wasmedge.work.counting import FUEL_LIMIT, CountedArtifact, compared, key_of, unit
+from pytest_wasmedge.work.counting import FUEL_LIMIT, CountedArtifact, compared, unit
 from pytest_wasmedge.work.counts import FUEL, WORDS, Count, Work, changes, grown_calls, grown_most, total
 
 #: What is written into the table ``[work]`` of a contract.
@@ -135,8 +137,8 @@ class Working:
         found = [change for what, both in pairs for change in changes(what, *both, names=_names(what))]
         beyond = grown_most(change for change in found if change.beyond(margin))
         within = grown_most(change for change in found if not change.beyond(margin))
-        cases = f" and {_counted(len(pairs) - 1, 'case')}" if pairs[0][0] == START else ""
-        what = f"the start{cases}" if cases else _counted(len(pairs), "case")
+        cases = f" and {counted(len(pairs) - 1, 'case')}" if pairs[0][0] == START else ""
+        what = f"the start{cases}" if cases else counted(len(pairs), "case")
         head = f"work of {what}, counted exactly, with the baseline's (margin {margin * 100:g} %)"
         if beyond:
             record.broken += [f"{head}: changed:", *(f"  {change}" for change in beyond[:_SHOWN])]
@@ -165,18 +167,14 @@ class Working:
 
     def close(self) -> None:
         """Close the hosts that count."""
-        for counted in (self.counted, self._baseline):
-            if counted is not None:
-                counted.close()
+        for each in (self.counted, self._baseline):
+            if each is not None:
+                each.close()
 
 
 def _names(what: str) -> tuple[str, ...]:
     """Return what is compared of a start, and of a case: functions are compiled in both, but counted in the start."""
     return tuple(WORDS) if what == START else (FUEL,)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _stopped(head: Work, baseline: Work | None) -> str:

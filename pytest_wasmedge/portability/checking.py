@@ -48,12 +48,15 @@ def seen(case: Case, outcome: Outcome) -> Outcome:
     return replace(outcome, **left_out, files=outcome.files if "files" in case.compared else {})  # type: ignore[arg-type]
 
 
-def digest_of(case: Case, outcome: Outcome) -> str:
-    """Return a digest that two outcomes share if nothing that the case compares differs."""
-    shown = seen(case, outcome)
-    ending = str(shown.ending) if "ending" in case.compared else ""
-    told = repr((ending, shown.stdout, shown.stderr, sorted(shown.files.items())))
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+def digest_of(case: Case, shown: Outcome) -> str:
+    """Return a digest that two outcomes, as `seen` shows them, share if nothing that the case compares differs."""
+    pieces = [str(shown.ending).encode() if "ending" in case.compared else b"", shown.stdout, shown.stderr]
+    pieces += [repr(item).encode() for item in sorted(shown.files.items())]
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(b"%d:" % len(piece))
+        digest.update(piece)
+    return digest.hexdigest()[:16]
 
 
 def check(case: Case, host: Host, outcome: Outcome, expected: Outcome, invocation: Invocation) -> None:
@@ -91,9 +94,9 @@ def check(case: Case, host: Host, outcome: Outcome, expected: Outcome, invocatio
     raise WrongCaseError(divergences, leaks, Comparison(got, wanted, invocation, unchecked), notes=notes)
 
 
-def suspicious(case: Case, outcome: Outcome) -> list[str]:
+def suspicious(case: Case, shown: Outcome) -> list[str]:
     """Return what looks like a leak in an outcome that no golden file has approved; bytes are the guest's own."""
-    found = find_leaks(seen(case, outcome), case.stdin)
+    found = find_leaks(shown, case.stdin)
     return [str(each) for each in found if each.detector != "bytes that are not UTF-8"]
 
 

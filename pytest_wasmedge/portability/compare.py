@@ -115,6 +115,11 @@ def assert_same(
         raise DivergenceError(divergences, found, compared, meaning)
 
 
+def key_of(invocation: Invocation) -> object:
+    """Return what two invocations have in common if they give a guest the same; folders aside."""
+    return invocation.stdin, invocation.args, tuple(invocation.env.items())
+
+
 def describe(divergences: Sequence[Divergence]) -> str:
     """Return all divergences as text for people; each begins on a new line."""
     return "\n".join(map(str, divergences)) or "no divergence"

@@ -6,12 +6,12 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from pytest_wasmedge.errors import CorpusError, UnsupportedError
-from pytest_wasmedge.model import Invocation, Outcome, OutcomeField
+from pytest_wasmedge.model import Invocation, Outcome, OutcomeField, base_name
 from pytest_wasmedge.portability.document import TomlValue, nearest, parse_document
 from pytest_wasmedge.portability.encodings import read_utf8
 from pytest_wasmedge.portability.golden import format_golden, read_golden
@@ -81,6 +81,10 @@ class Case:
     def unchecked(self) -> frozenset[OutcomeField]:
         """The fields of an outcome that are not compared."""
         return frozenset(_FIELDS) - self.compared
+
+    def reason_not_for(self, runtime: str) -> str:
+        """Return why the case does not apply to a runtime, by its name with or without a version; empty if it does."""
+        return self.not_for.get(runtime) or self.not_for.get(base_name(runtime), "")
 
     def invocation(self, empty: Path | None = None) -> Invocation:
         """Return one run of the case; ``empty`` is an empty folder, for those that are."""
@@ -227,9 +231,7 @@ def _load(
         case.invocation()
     except UnsupportedError as error:
         raise CorpusError(f"{table.document.path if table else case.path}: {error}") from None
-    if case.golden_path.exists():
-        told["golden"] = read_golden(case.golden_path)
-    return Case(name, case.path, **told)
+    return replace(case, golden=read_golden(case.golden_path)) if case.golden_path.exists() else case
 
 
 def _told(table: TomlValue, path: Path | None, masks: Mapping[str, Mask]) -> dict[str, Any]:

@@ -31,6 +31,11 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def counted(number: int, noun: str, plural: str = "s") -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
 def line_bounds(data: bytes, offset: int) -> tuple[int, int]:
     """Return start and end of the line that holds this offset, without its newline."""
     start = data.rfind(b"\n", 0, offset) + 1

@@ -7,6 +7,7 @@ from copy import copy
 
 from pytest_wasmedge.drivers.pool import HostPool
 from pytest_wasmedge.model import Host, Invocation, Outcome, Runtime
+from pytest_wasmedge.portability.compare import key_of
 from pytest_wasmedge.portability.corpus import Case
 
 #: Outcomes of the reference runtime are kept, the latest ones, until they take this much.
@@ -87,13 +88,7 @@ class Reference:
 
     def _of_runtime(self, invocation: Invocation, pool: HostPool | None = None) -> Outcome:
         pool = pool or self._pool
-        key = (
-            pool,
-            invocation.stdin,
-            invocation.args,
-            tuple(invocation.env.items()),
-            tuple(invocation.preopens.items()),
-        )
+        key = pool, key_of(invocation), tuple(invocation.preopens.items())
         if key not in self._outcomes:
             if pool not in self._hosts:
                 # Kept until the pool closes: the next case needs it again.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pytest_wasmedge.latency.units import WORKLOADS
 from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.portability.excerpt import aligned, printable
+from pytest_wasmedge.portability.excerpt import aligned, counted, printable
 from pytest_wasmedge.reports import verdict as judging
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
 
@@ -79,9 +79,9 @@ def table(record: RunRecord) -> list[tuple[str, str]]:
         lines += _changes(record, record.baseline)
     skips = record.skips.most_common()
     for reason, count in skips[:_SHOWN_SKIPS]:
-        lines.append((f"not checked, {_counted(count, 'test')} skipped: {reason}", "warn"))
+        lines.append((f"not checked, {counted(count, 'test')} skipped: {reason}", "warn"))
     if rest := sum(count for _, count in skips[_SHOWN_SKIPS:]):
-        text = f"not checked, {_counted(rest, 'test')} skipped for other reasons: -rs shows them"
+        text = f"not checked, {counted(rest, 'test')} skipped for other reasons: -rs shows them"
         lines.append((text, "warn"))
     if record.again:
         lines.append((f"ran more than once, the last attempt counts: {', '.join(record.again)}", "warn"))
@@ -95,8 +95,8 @@ def _changes(record: RunRecord, against: Artifact) -> list[tuple[str, str]]:
     """Return the lines on what differs from the baseline."""
     baseline = f"{against.name}, sha256 {against.sha256[:16]}"
     where = [name for name, count in record.compared.items() if count]
-    count = _counted(sum(record.compared.values()), "outcome")
-    compared = f"{count} compared on {_counted(len(where), 'runtime')} with the baseline {baseline}"
+    count = counted(sum(record.compared.values()), "outcome")
+    compared = f"{count} compared on {counted(len(where), 'runtime')} with the baseline {baseline}"
     changed = "no outcome changed" if not record.changed else "changed:"
     lines = [(f"{compared}: {changed}", "warn" if record.changed else "plain")] if where else []
     lines += [
@@ -106,10 +106,6 @@ def _changes(record: RunRecord, against: Artifact) -> list[tuple[str, str]]:
         names = ", ".join(sorted(record.varying))
         lines.append((f"not compared with the baseline, since they vary from run to run: {names}", "warn"))
     return lines
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _where(record: RunRecord, names: Sequence[str]) -> str:

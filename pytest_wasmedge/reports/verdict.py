@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pytest_wasmedge.portability.excerpt import counted
 from pytest_wasmedge.reports.record import RunRecord
 
 Word = Literal["PORTABLE", "NOT PORTABLE", "FAILED", "INCOMPLETE"]
@@ -53,28 +54,28 @@ def judge(tally: Tally) -> tuple[Word, str]:
     differing = [name for name, counts in rows.items() if counts.failed > counts.slow]
     failed = sum(counts.failed - counts.slow for counts in rows.values())
     slow = sum(counts.slow for counts in rows.values())
-    place = f"on {len(ran)} of {_counted(len(rows), 'runtime')}"
-    parts = [_counted(sum(counts.checks for counts in rows.values()), "check")]
+    place = f"on {len(ran)} of {counted(len(rows), 'runtime')}"
+    parts = [counted(sum(counts.checks for counts in rows.values()), "check")]
     word: Word
     if tally.stopped or not ran:
         word, head = "INCOMPLETE", f"INCOMPLETE: {tally.stopped or 'no test ran on any runtime'}"
         parts[0] += f" {place}"
         parts += [f"{failed + slow} failed"] if failed + slow else []
     elif failed or tally.disagreeing:
-        told = [f"{_counted(failed, 'failure')} on {_names(differing)}"] if failed else []
-        told += [f"{_counted(tally.disagreeing, 'case')} without agreement"] if tally.disagreeing else []
+        told = [f"{counted(failed, 'failure')} on {_names(differing)}"] if failed else []
+        told += [f"{counted(tally.disagreeing, 'case')} without agreement"] if tally.disagreeing else []
         word, head = "NOT PORTABLE", f"NOT PORTABLE: {', '.join(told)}"
         parts[0] += f" {place}"
         parts += [_latencies(slow)] if slow else []
     elif slow or tally.breaches or tally.status:
         told = [_latencies(slow)] if slow else []
-        told += [_counted(tally.breaches, "breach", "es")] if tally.breaches else []
+        told += [counted(tally.breaches, "breach", "es")] if tally.breaches else []
         word, head = "FAILED", f"FAILED: {', '.join(told) or 'tests that run on no runtime'}"
         parts[0] += f" {place}"
     else:
         word, head = "PORTABLE", f"PORTABLE {place}"
         parts += ["compared with nothing"] if tally.alone else []
-    parts.append(f"{_counted(sum(counts.known for counts in rows.values()), 'known divergence')}")
+    parts.append(f"{counted(sum(counts.known for counts in rows.values()), 'known divergence')}")
     parts.append(f"{tally.undecided} undecided")
     if missing := len(rows) - len(ran):
         parts.append(f"{missing} not run")
@@ -111,10 +112,6 @@ def _stopped(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def _latencies(count: int) -> str:
     return f"{count} {'latency' if count == 1 else 'latencies'} over the limit"
-
-
-def _counted(number: int, noun: str, plural: str = "s") -> str:
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pytest_wasmedge.errors import RecordError
+from pytest_wasmedge.provision.files import write_all
 from pytest_wasmedge.reports.document import DOCUMENT, EVENTS, Document, Event, fold
 
 #: After so many tests that diverge, a divergence keeps its summary alone: a record stays of bounded size.
@@ -67,14 +66,9 @@ def write(folder: Path, document: Document) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file, whole or not at all. Raises RecordError."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
+        write_all({path: text.encode()})
     except OSError as error:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
         raise _unwritable(path.parent, error) from error
 
 

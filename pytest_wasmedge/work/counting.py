@@ -29,6 +29,7 @@ from pytest_wasmedge.artifacts.sections import imports
 from pytest_wasmedge.artifacts.wasi import WASI
 from pytest_wasmedge.errors import ArtifactError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Invocation, Limits
+from pytest_wasmedge.portability.compare import key_of
 from pytest_wasmedge.portability.language import RUBY
 from pytest_wasmedge.runtimes.wasmtime import Wasmtime, WasmtimeHost
 from pytest_wasmedge.work.counts import JUDGED, CountedRun, Work, apart
@@ -315,8 +316,3 @@ def compared(head: CountedArtifact, baseline: CountedArtifact, invocation: Invoc
             break
         works = head.runs(invocation, number), baseline.runs(invocation, number)
     return works
-
-
-def key_of(invocation: Invocation) -> object:
-    """Return what two invocations have in common if they are the same; folders aside."""
-    return invocation.stdin, invocation.args, tuple(invocation.env.items())

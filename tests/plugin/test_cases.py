@@ -204,6 +204,40 @@ def test_a_runtime_that_failed_is_no_support(project: pytest.Pytester) -> None:
     assert not (project.path / "cases/hello.golden").exists()
 
 
+def test_a_runtime_that_was_not_run_is_no_support(project: pytest.Pytester) -> None:
+    """A part of a run writes nothing that another selected runtime could contradict."""
+    result = run(project, "--runtimes=one,odd", "--wasm-update-golden", "-k", "one")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["hello: golden file not written: it was not run on odd"])
+    assert not (project.path / "cases/hello.golden").exists()
+
+    write(project.path, {"cases/hello.toml": 'not_for.odd = "it shouts"\n'})
+    result = run(project, "--runtimes=one,odd", "--wasm-update-golden", "-k", "one and hello")
+    assert result.ret == 0
+    assert (project.path / "cases/hello.golden").exists()
+
+
+def test_what_tells_stdout_alone_is_held_to_it(project: pytest.Pytester) -> None:
+    """A deployed worker that tells neither stderr nor status runs the cases, and has no vote on a golden file."""
+    plain = """
+class Plain(FakeRuntime):
+    unchecked = frozenset({"stderr", "ending", "files"})
+"""
+    text = CONFTEST.replace("counter =", f"{plain}\ncounter =")
+    project.makeconftest(
+        text.replace(
+            "for name, answer in answers.items()]",
+            "for name, answer in answers.items()]\\\n"
+            "        + [Plain('plain', echo), Plain('crooked', other)]",
+        )
+    )
+    run(project, "--runtimes=one,plain", "--wasm-update-golden").assert_outcomes(passed=4)
+    assert (project.path / "cases/hello.golden").exists()
+
+    run(project, "--runtimes=plain,crooked").assert_outcomes(passed=3, failed=1)
+
+
 def test_what_belongs_to_no_case(project: pytest.Pytester) -> None:
     """A golden file without its case stops a run, and is listed where golden files are written."""
     write(project.path, {"cases/gone.golden": 'ending = "exited(0)"\nstdout = ""\nstderr = ""\n'})
@@ -506,7 +540,7 @@ def test_corpora_for_ruby(project: pytest.Pytester) -> None:
             "*?wasmtime-bootstraptest/it/006? PASSED*",
             "*?wasmtime-prism-errors/a/b? PASSED*",
             "*boot/test_it.rb: read up to its case 6, where it ended: RuntimeError: the rest cannot be read",
-            "1 case prints something else than its author declares, on a runtime: *",
+            "1 case with another stdout than declared, on a runtime: *",
         ]
     )
 

@@ -71,7 +71,7 @@ def browser(request: pytest.FixtureRequest) -> BrowserRuntime:
     """A browser that is installed here."""
     runtime = cast("BrowserRuntime", request.param())
     if runtime.locate() is None:
-        pytest.skip(f"no {runtime.name} here")
+        pytest.fail(f"no {runtime.name} here; run `make setup`", pytrace=False)
     return runtime
 
 
