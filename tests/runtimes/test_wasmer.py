@@ -114,7 +114,9 @@ def test_output_limit_counts_both_streams(start: StartProgram) -> None:
     assert host.run(act("pours", 8, 8)).ending == exited(0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+# SIGSEGV would not do: once the engine has begun it takes that signal for itself, and a signal from outside,
+# which no instruction repeats, ends nothing.
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
 def test_a_crash_in_mid_run(
     start: StartProgram, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
