@@ -40,7 +40,7 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
     """Return the file with the artifact's compiled code, written by ``compile_to`` the first time.
 
     Its name is made of digest, engine with version, and settings, so that no other engine loads it. Several processes
-    may call this at once: one compiles, the others wait.
+    may call this at once: one compiles, those that want the same engine's code wait.
     """
     path = place_of(artifact, engine, settings)
     place = path.parent
@@ -53,15 +53,21 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
     except OSError:
         # The folder is read-only: nothing in it is ever removed, so the file's age does not matter.
         return path
-    with writing(), locked(place / ".lock-compiled"):
+    with writing(), locked(place / f".lock-{path.stem.rpartition('-')[2]}"):
         if not path.exists():
             with whole(path, 0o600) as part:
                 compile_to(part)
-        # A compiler that was killed leaves its part; nobody else compiles now.
-        for part in place.glob("*.part"):
-            part.unlink(missing_ok=True)
+        _remove_abandoned(place)
         keep_newest(place.glob("*.cwasm"), most_bytes=KEPT_BYTES)
     return path
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove the parts of compilers that were killed; other engines' compilers may be at work."""
+    for part in place.glob("*.part"):
+        with suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > 2 * COMPILE_S:
+                part.unlink()
 
 
 class RefusedError(Exception):

@@ -6,6 +6,7 @@ import os
 import string
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.conftest import Mount
 # until the other process is there too.
 COMPILE = """
 import sys
+import threading
 from pathlib import Path
 from pytest_wasmedge.drivers.compiled import compiled
 from pytest_wasmedge.model import Artifact
@@ -116,13 +118,30 @@ def test_a_failed_compilation_leaves_no_litter(cache: Path) -> None:
 
 
 def test_what_a_killed_compiler_left_goes(cache: Path) -> None:
-    """A part that nobody finished, since its process was killed, is removed with the next compilation."""
+    """A part that nobody finished, since its process was killed, is removed with a later compilation."""
     compiled(artifact("a"), "engine 1", "", lambda path: None)
-    left = cache / "left.part"
-    left.write_text("half")
+    left, under_way = cache / "left.part", cache / "under_way.part"
+    for part in left, under_way:
+        part.write_text("half")
+    os.utime(left, (1, 1))
     compiled(artifact("b"), "engine 1", "", lambda path: None)
 
     assert not left.exists()
+    assert under_way.exists()
+
+
+def test_engines_compile_side_by_side(cache: Path) -> None:
+    """An engine does not wait for another one's compiler, which may take half a minute on one processor."""
+
+    def compile_to(path: Path) -> None:
+        other = threading.Thread(target=compiled, args=(artifact(), "engine 2", "", lambda path: None))
+        other.start()
+        other.join(10)
+        assert not other.is_alive()
+
+    compiled(artifact(), "engine 1", "", compile_to)
+
+    assert len(list(cache.glob("*.cwasm"))) == 2
 
 
 def test_the_oldest_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
