@@ -10,6 +10,7 @@ help:
 
 # In CI a runtime that cannot run fails the run; elsewhere it is left out, loudly: not everybody can install a browser.
 REQUIRE ?= $(if $(CI),all)
+REQUIRED := $(if $(REQUIRE),--wasm-require=$(REQUIRE))
 
 # The locked environment, the pinned runtimes in the user's cache, the system's browsers. What is there stays; a tool that
 # cannot be had today is left out, and the run says so. In CI that is an error.
@@ -61,7 +62,7 @@ lock: .venv/.installed
 # ceilings have so much room that a quarter of a minute decides them, but on a browser that takes three seconds to start.
 ## conformance: the built-in Ruby on every runtime (setup first)
 conformance: setup
-	$(BIN)/pytest --runtimes=all --wasm-require=$(REQUIRE) --wasm-latency-budget=15 -n 2
+	$(BIN)/pytest --runtimes=all $(REQUIRED) --wasm-latency-budget=15 -n 2
 
 ## test-unit: those of our own tests that start no real runtime; needs the Python environment alone
 test-unit: .venv/.installed
@@ -118,7 +119,7 @@ examples: setup
 	scripts/system-packages rust
 	$(BIN)/python -m examples.build $(if $(CI),--strict)
 	@basename -s .wasm examples/build/*.wasm | xargs -P 2 -I NAME sh -c 'cd examples/NAME && \
-	  said=$$(../../$(BIN)/pytest -q --runtimes=all --wasm-require=$(REQUIRE) 2>&1); red=$$?; echo "examples/NAME"; \
+	  said=$$(../../$(BIN)/pytest -q --runtimes=all $(REQUIRED) 2>&1); red=$$?; echo "examples/NAME"; \
 	  echo "$$said"; exit $$red'
 
 # How the pins stand: newest versions, and whether the pinned ones can still be fetched. UPDATE=1 moves all of them,

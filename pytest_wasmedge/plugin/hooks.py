@@ -16,6 +16,7 @@ from pytest_wasmedge.plugin.recorder import Recorder
 _NAMED = pytest.StashKey[Mapping[str, str]]()
 #: What a corpus of programs begins with, each its own artifact; those of other corpora run on the artifact under test.
 _PROGRAMS = "wasi-testsuite:"
+_RECORDER = "wasmedge-recorder"
 #: The fixtures that parametrise a test which needs them.
 _PARAMETRIZED = frozenset({"wasm_runtime", "wasm_case", "wasm_program"})
 _MARKS = (
@@ -74,14 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _collect_also(config, suite, [] if option.wasm_conformance else parts)
     if hasattr(config, "workerinput"):
         return
-    recorder = Recorder(config)
-    config.pluginmanager.register(recorder, "wasmedge-recorder")
-    if options.given(option):
-        from pytest_wasmedge.plugin.concluding import check
-
-        with _usage_errors():
-            check(stash.session(config))
-            recorder.begin()
+    config.pluginmanager.register(Recorder(config), _RECORDER)
 
 
 def _has_ceilings(config: pytest.Config) -> bool:
@@ -182,10 +176,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Add the everyday names of our fixtures: after other plugins are loaded, before pytest reads conftest files."""
+    """Check the command line, and add the everyday names of our fixtures.
+
+    All other plugins are loaded now, and conftest files of folders not yet read. pytest's faulthandler has put in
+    its signal handlers. An engine in this process puts those for its traps over them; it may be asked to read a corpus.
+    """
     from pytest_wasmedge.plugin import everyday
 
-    everyday.register(session.config, session.config.stash[_NAMED])
+    config = session.config
+    everyday.register(config, config.stash[_NAMED])
+    if options.given(config.option) and not hasattr(config, "workerinput"):
+        from pytest_wasmedge.plugin.concluding import check
+
+        with _usage_errors():
+            check(stash.session(config))
+            config.pluginmanager.getplugin(_RECORDER).begin()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT
-
-if TYPE_CHECKING:
-    import argparse
 
 CONTRACT = "portability.toml"
 #: What `--wasm-reference` calls the golden files.
@@ -30,8 +28,17 @@ def _percent(text: str) -> float:
     return percent / 100
 
 
+def _filled(text: str) -> str:
+    """Refuse an empty value, such as that of an unset variable in CI: a gate would be off, and nobody told."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the value is empty. Give one, or leave the option out.")
+    return text
+
+
 def _option(default: Any, *, tunes: bool = False, **settings: Any) -> Any:
     """Return a field of `Options`, with argparse's settings. An option that only ``tunes`` a run does not start one."""
+    if settings.get("action") in (None, "append"):
+        settings.setdefault("type", _filled)
     return field(default=default, metadata={"tunes": tunes, "settings": settings})
 
 

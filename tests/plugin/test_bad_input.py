@@ -97,6 +97,17 @@ def test_missing(pytester: pytest.Pytester, artifact: str, message: str) -> None
     assert re.search(message, shown(result))
 
 
+@pytest.mark.parametrize(
+    "option", ["runtimes", "wasm-artifact", "wasm-require", "wasm-against", "wasm-cases"]
+)
+def test_an_empty_value(pytester: pytest.Pytester, option: str) -> None:
+    """A value that is empty, by an unset variable of CI, is a usage error: the gate that it asks for would be off."""
+    result = run(pytester, "ruby-worker", f"--{option}=")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"argument --{option}: the value is empty. Give one, or leave the option out." in shown(result)
+
+
 def test_path_counts_from_where_pytest_was_started(pytester: pytest.Pytester) -> None:
     """A relative path is one from the folder that pytest was started in, not from the project's root."""
     wat.write(pytester.mkdir("inner") / "echo.wasm", wat.ECHO)

@@ -545,6 +545,20 @@ def test_corpora_for_ruby(project: pytest.Pytester) -> None:
     )
 
 
+def test_traps_beside_a_corpus_that_is_read(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine in pytest's own process reads the corpus; with pytest's faulthandler it still catches its traps."""
+    monkeypatch.delenv("PYTEST_ADDOPTS")
+    source = "def f(n) = n == 0 ? 0 : [n].each { |x| return f(x - 1) }; f(9_999)"
+    write(project.path, {"boot/test_it.rb": f"assert_equal '0', %q({source})"})
+    result = project.runpytest_subprocess(
+        "--runtimes=wasmtime,wasmtime-cli", "--wasm-artifact=ruby-worker", "--wasm-corpus=bootstraptest:boot"
+    )
+
+    result.assert_outcomes(passed=6)
+
+
 def test_a_corpus_that_is_something_else(project: pytest.Pytester) -> None:
     """A file that is no such test, a folder without any, a kind that is none: one sentence each."""
     write(project.path, {"boot/test_it.rb": "raise 'no test'", "empty/x": ""})
