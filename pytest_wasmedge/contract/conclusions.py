@@ -26,7 +26,7 @@ def find_stale(record: RunRecord, contract: Contract, cases: Sequence[Case | Pro
     """
     for known in contract.known:
         names = {case.name for case in cases if fnmatchcase(case.name, known.case)}
-        runtimes = _runtimes_of(record, known)
+        runtimes = runtimes_of(record, known)
         gone = [
             runtime
             for runtime in runtimes
@@ -129,7 +129,7 @@ def write_contract(
     record.closing += [(line, "plain") for line in summary.splitlines()]
 
 
-def _runtimes_of(record: RunRecord, known: Known) -> list[str]:
+def runtimes_of(record: RunRecord, known: Known) -> list[str]:
     """Return the runtimes of this run that an entry includes in their present versions."""
     return [
         row.name

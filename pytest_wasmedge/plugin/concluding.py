@@ -22,6 +22,11 @@ def check(session: WasmSession) -> None:
     asked_for = [*selection.named(), *required]
     if options.reference not in ("", GOLDEN):
         asked_for.append(session.reference.runtime)
+    if options.shard and (options.update_contract or options.update_golden):
+        raise WasmEdgeError(
+            "--wasm-shard runs a part of the tests, and what --wasm-update-contract and --wasm-update-golden write is "
+            "about all of them. Leave one of the options out."
+        )
     missing = [
         explain(runtime, availability)
         for runtime in dict.fromkeys(asked_for)
@@ -41,7 +46,7 @@ def check(session: WasmSession) -> None:
 
 def new_record(session: WasmSession) -> RunRecord:
     """Return a new record that lists the selected runtimes."""
-    record = RunRecord(session.artifact, str(session.reference), session.baseline)
+    record = RunRecord(session.artifact, str(session.reference), session.baseline, session.options.shard)
     for runtime in session.selection.selected:
         record.add_runtime(runtime, session.pool.availability(runtime))
     session.promised.update(runtime.name for runtime in session.available)
@@ -67,13 +72,15 @@ def conclude(session: WasmSession, record: RunRecord, new: Mapping[tuple[str, st
         else {}
     )
     if held.contract is not None and record.ran:
-        conclusions.find_stale(
-            record, held.contract, (*session.cases, *session.given_cases, *session.programs)
-        )
         conclusions.check_limits(record, held.contract)
         ceilings = {name: held.ceilings(known[name]) for name, row in record.runtimes.items() if row.ran}
         conclusions.list_vague(record, held.contract)
-        conclusions.list_unjudged(record, held.contract, ceilings)
+        # What a shard did not judge, another one has; what has disappeared shows when their records are merged.
+        if not options.shard:
+            conclusions.find_stale(
+                record, held.contract, (*session.cases, *session.given_cases, *session.programs)
+            )
+            conclusions.list_unjudged(record, held.contract, ceilings)
     agreement.list_disagreements(record)
     if session.options.update_golden and record.ran:
         agreement.write_goldens(session, record)

@@ -199,7 +199,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let `--benchmark-only` and `--benchmark-skip`, which look for a fixture's name, know our measurements."""
+    """Keep the tests of this shard, and tell `--benchmark-only` and `--benchmark-skip` of our measurements.
+
+    Those look for a fixture's name.
+    """
+    if config.option.wasm_shard:
+        from pytest_wasmedge.plugin.sharding import split
+
+        items[:], others = split(items, config.option.wasm_shard)
+        config.hook.pytest_deselected(items=others)
     only, skip = (getattr(config.option, f"benchmark_{name}", False) for name in ("only", "skip"))
     for item in items if only or skip else ():
         if not _measures(item):

@@ -28,6 +28,15 @@ def _percent(text: str) -> float:
     return percent / 100
 
 
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no shard. Give the number of this one and how many there are, such as 2/4."
+        )
+    return int(number), int(count)
+
+
 def _filled(text: str) -> str:
     """Refuse an empty value, such as that of an unset variable in CI: a gate would be off, and nobody told."""
     if not text.strip():
@@ -123,6 +132,13 @@ class Options:
         help="write what this run finds into this folder: record.json, while it runs as record.jsonl, and from it "
         "report.md and report.html",
     )
+    shard: tuple[int, int] | None = _option(
+        None,
+        tunes=True,
+        type=_shard,
+        metavar="I/N",
+        help="run only the I-th of N parts of the tests; `pytest-wasmedge merge` makes one verdict of all records",
+    )
     update_contract: bool = _option(
         False,
         action="store_true",
@@ -177,7 +193,10 @@ def _dest(name: str) -> str:
 def add(group: Any) -> None:
     """Add all of our options to a group of pytest's (``pytest.OptionGroup``)."""
     for each in _OPTIONS:
-        default = [] if each.default == () else each.default
+        default: Any = each.default
+        if default in ((), ""):
+            # A list that grows; and argparse would apply the type to a default that is a text.
+            default = [] if default == () else None
         flag = "--" + _dest(each.name).replace("_", "-")
         group.addoption(flag, default=default, **each.metadata["settings"])
     # argparse looks for an option's whole text first. An optional value would swallow a path that follows.
@@ -207,7 +226,8 @@ def add(group: Any) -> None:
 
 def read(option: argparse.Namespace, started_in: Path) -> Options:
     """Return what was given; relative paths start at the folder that pytest was started in."""
-    given = {each.name: getattr(option, _dest(each.name)) for each in _OPTIONS}
+    values = {each.name: getattr(option, _dest(each.name)) for each in _OPTIONS}
+    given = {name: value for name, value in values.items() if value is not None}
     for name in ("cases", "corpus", "remote"):
         given[name] = tuple(given[name])
     return Options(**given, started_in=started_in)
@@ -224,7 +244,7 @@ def mentioned(option: argparse.Namespace) -> bool:
 
 
 def _differs(option: argparse.Namespace, each: Field[Any]) -> bool:
-    return getattr(option, _dest(each.name)) not in (each.default, [])
+    return getattr(option, _dest(each.name)) not in (each.default, [], None)
 
 
 def runs_tests(option: argparse.Namespace) -> bool:

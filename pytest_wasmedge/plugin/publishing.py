@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from pytest_wasmedge.contract.conclusions import runtimes_of
 from pytest_wasmedge.errors import RecordError
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.reports import document, github, markdown
@@ -46,6 +47,7 @@ class Publisher:
                 "line": each.first_line,
                 "case": each.case,
                 "runtimes": list(map(str, each.runtimes)),
+                "on": runtimes_of(record, each),
                 "fields": list(each.fields),
                 "reason": each.reason,
                 "issue": each.issue,

@@ -45,6 +45,7 @@ def beginning(record: RunRecord, run: str, seed: int, pytest_version: str) -> Ev
             "id": run,
             "began_at": _now(),
             "seed": seed,
+            "shard": list(record.shard) if record.shard else None,
             "environment": {
                 "pytest_wasmedge": __version__,
                 "pytest": pytest_version,
@@ -98,7 +99,10 @@ def tested(
 
 
 def ending(record: RunRecord, known: Sequence[Mapping[str, Any]]) -> Event:
-    """Return the last event of a run; ``known`` are the contract's known divergences."""
+    """Return the last event of a run; ``known`` are the contract's known divergences.
+
+    Each has ``on``, the runtimes of this run that it includes.
+    """
     seen: dict[int, list[str]] = {}
     for line, name in sorted(record.known):
         seen.setdefault(line, []).append(name)
@@ -208,6 +212,7 @@ def _begun(event: Event) -> Document:
         "verdict": "",
         "line": "",
         "complete": False,
+        "merged": False,
         "runs": [run],
         "artifact": event["artifact"],
         "baseline": event["baseline"],

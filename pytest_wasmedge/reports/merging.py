@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from pytest_wasmedge.errors import RecordError
 from pytest_wasmedge.reports.agreeing import disagreements
 from pytest_wasmedge.reports.document import Document, complete
 from pytest_wasmedge.reports.record import FROM_BEST, VARIES
+from pytest_wasmedge.reports.verdict import missing_shards
 
-_LISTS = ("runs", "latencies", "findings", "known", "again", "undeclared", "broken", "closing", "references")
+_LISTS = ("runs", "latencies", "findings", "again", "undeclared", "broken", "closing", "references")
+#: Those of lists in which the same entry of two runs is one.
+_SETS = ("undeclared", "broken", "closing", "references")
 _NAMED = ("hazards", "changed", "varying")
 
 
@@ -22,13 +26,15 @@ def merge(documents: Mapping[str, Document]) -> Document:
     and for runs of different artifacts.
     """
     (called, first), *others = documents.items()
-    merged = copy.deepcopy(first)
+    merged = copy.deepcopy(first) | {"merged": True}
     for name, other in others:
         _check(called, first, name, other)
         _check_runs(merged, name, other)
         _add(merged, copy.deepcopy(other))
     known = {(row["case"], row["runtime"]) for row in merged["tests"] if row["verdict"] == "known"}
     merged["disagreements"] = disagreements(merged["answers"], known)
+    if any(run["shard"] for run in merged["runs"]) and not missing_shards(merged["runs"]):
+        merged["broken"] += [each for each in _disappeared(merged) if each not in merged["broken"]]
     return complete(merged)
 
 
@@ -61,7 +67,8 @@ def _add(merged: Document, other: Document) -> None:
         tests[place] = max((tests.get(place, row), row), key=lambda each: FROM_BEST.index(each["verdict"]))
     merged["tests"] = list(tests.values())
     for key in _LISTS:
-        merged[key] += [each for each in other[key] if key != "references" or each not in merged[key]]
+        merged[key] += [each for each in other[key] if key not in _SETS or each not in merged[key]]
+    _add_known(merged["known"], other["known"])
     for key in _NAMED:
         for what, names in other[key].items():
             told = merged[key].setdefault(what, [])
@@ -73,6 +80,47 @@ def _add(merged: Document, other: Document) -> None:
         for runtime, answer in answers.items():
             # Two answers of one runtime to one case: no vote can be made of them.
             told[runtime] = answer if told.get(runtime, answer) == answer else VARIES
+
+
+def _add_known(merged: list[dict[str, Any]], other: Sequence[dict[str, Any]]) -> None:
+    entries = {(each["line"], each["case"]): each for each in merged}
+    for each in other:
+        entry = entries.setdefault((each["line"], each["case"]), each)
+        if entry is each:
+            merged.append(each)
+        for key in ("seen_on", "on"):
+            entry[key] += [name for name in each[key] if name not in entry[key]]
+
+
+def _disappeared(document: Document) -> list[str]:
+    """Return a sentence for each known divergence that no shard has seen on a runtime where its cases ran well.
+
+    A run of all tests judges that itself.
+    """
+    verdicts: dict[tuple[str, str], list[str]] = {}
+    for row in document["tests"]:
+        if row["verdict"] != "skipped":
+            verdicts.setdefault((row["case"], row["runtime"]), []).append(row["verdict"])
+    sentences = []
+    for entry in document["known"]:
+        # Any test that ran on a runtime shows that it starts.
+        case = "*" if entry["fields"] == ["start"] else entry["case"]
+        gone = []
+        for runtime in entry["on"]:
+            seen = [
+                each
+                for (name, where), of_case in verdicts.items()
+                if where == runtime and fnmatchcase(name, case)
+                for each in of_case
+            ]
+            if seen and "failed" not in seen and runtime not in entry["seen_on"]:
+                gone.append(runtime)
+        if gone:
+            sentences.append(
+                f"line {entry['line']} of the contract: {entry['case']} no longer diverges on {', '.join(gone)}: "
+                "delete the entry, or take them out of its runtimes."
+            )
+    return sentences
 
 
 def _of_both(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,7 @@ class RuntimeRecord:
 class RunRecord:
     """One pytest run over one artifact.
 
+    ``shard`` is the number of this part of the tests, and how many parts there are, unless the run had all of them.
     ``measured`` is every measurement, in the order of the tests. ``cases`` holds the verdict of each (case, runtime),
     ``known`` each (line of the contract, runtime) that diverged as expected. ``compared`` counts the outcomes that
     were compared with the baseline's, by runtime; ``changed`` and ``varying`` name what differs from the baseline, and
@@ -128,6 +129,7 @@ class RunRecord:
     artifact: Artifact
     reference: str
     baseline: Artifact | None = None
+    shard: tuple[int, int] | None = None
     runtimes: dict[str, RuntimeRecord] = field(default_factory=dict)
     hazards: dict[str, list[str]] = field(default_factory=dict)
     measured: list[Latency] = field(default_factory=list)

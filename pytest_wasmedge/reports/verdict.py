@@ -35,7 +35,8 @@ class Tally:
     """What a verdict is made of.
 
     ``alone`` if nothing was compared with anything but itself; ``disagreeing`` are cases on which runtimes of several
-    runs disagree; ``breaches`` are of the contract; ``stopped`` says why the run did not come to its end.
+    runs disagree; ``breaches`` are of the contract; ``stopped`` says why the run did not come to its end; ``shard`` is
+    the number of this part of the tests, and how many parts there are, unless all were run.
     """
 
     runtimes: Mapping[str, Counts]
@@ -45,6 +46,7 @@ class Tally:
     status: int = 0
     alone: bool = False
     stopped: str = ""
+    shard: Sequence[int] | None = None
 
 
 def judge(tally: Tally) -> tuple[Word, str]:
@@ -77,6 +79,8 @@ def judge(tally: Tally) -> tuple[Word, str]:
         parts += ["compared with nothing"] if tally.alone else []
     parts.append(f"{counted(sum(counts.known for counts in rows.values()), 'known divergence')}")
     parts.append(f"{tally.undecided} undecided")
+    if tally.shard:
+        parts.append("shard {} of {}".format(*tally.shard))
     if missing := len(rows) - len(ran):
         parts.append(f"{missing} not run")
     return word, " · ".join([head, *parts])
@@ -91,7 +95,7 @@ def of_run(record: RunRecord) -> tuple[Word, str]:
     undecided = sum(finding.verdict == "undecided" for finding in record.findings)
     alone = record.references == {"itself"}
     broken = len(record.broken)
-    return judge(Tally(rows, undecided, broken, 0, record.status, alone, record.stopped))
+    return judge(Tally(rows, undecided, broken, 0, record.status, alone, record.stopped, record.shard))
 
 
 def of_document(document: Mapping[str, Any]) -> tuple[Word, str]:
@@ -99,15 +103,34 @@ def of_document(document: Mapping[str, Any]) -> tuple[Word, str]:
     rows = {row["name"]: Counts(**row["counts"]) for row in document["runtimes"]}
     undecided = sum(finding["verdict"] == "undecided" for finding in document["findings"])
     status = max((run["status"] or 0 for run in document["runs"]), default=0)
-    alone = document["references"] == ["itself"] and len(rows) < 2
+    # Runtimes that ran in jobs of their own are compared when their records are merged.
+    alone = document["references"] == ["itself"] and not (document["merged"] and len(rows) > 1)
     breaches, disagreeing = len(document["broken"]), len(document["disagreements"])
-    stopped = _stopped(document["runs"])
-    return judge(Tally(rows, undecided, breaches, disagreeing, status, alone, stopped))
+    runs = document["runs"]
+    stopped = _stopped(runs, missing_shards(runs) if document["merged"] else [])
+    shard = None if document["merged"] else runs[0]["shard"]
+    return judge(Tally(rows, undecided, breaches, disagreeing, status, alone, stopped, shard))
 
 
-def _stopped(runs: Sequence[Mapping[str, Any]]) -> str:
+def _stopped(runs: Sequence[Mapping[str, Any]], missing: Sequence[str]) -> str:
     reasons = [run["stopped"] for run in runs if run["stopped"]]
+    reasons += [f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"] if missing else []
     return "; ".join(dict.fromkeys(reasons))
+
+
+def missing_shards(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what is missing among runs of which some are shards; those of the same runtimes belong together."""
+    numbers: dict[tuple[int, tuple[str, ...]], set[int]] = {}
+    for run in runs:
+        if run["shard"]:
+            number, count = run["shard"]
+            numbers.setdefault((count, tuple(run["runtimes"])), set()).add(number)
+    return [
+        f"shard {number} of {count}"
+        for (count, _), found in numbers.items()
+        for number in range(1, count + 1)
+        if number not in found
+    ]
 
 
 def _latencies(count: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_wasmedge.reports.document import load
+from pytest_wasmedge.reports.merging import merge
 from tests import wat
 from tests.reports.sample import SCHEMA
 from tests.waiting import until
@@ -229,6 +230,74 @@ def test_known_divergences(project: pytest.Pytester) -> None:
     assert rows[0]["divergences"][0]["sides"] == ["a", "<b>odd</b>"]
     [entry] = found["known"]
     assert (entry["line"], entry["seen_on"], entry["reason"]) == (1, ["odd"], "it is odd")
+
+
+STALE = """
+[[known]]
+case = "test_*"
+runtimes = ["odd", "one"]
+field = "stdout"
+reason = "it is odd"
+issue = "https://example.org/1"
+"""
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_shards(project: pytest.Pytester, stale: bool) -> None:
+    """Each test runs in one shard; merged, they have the tests, the table and the verdict of one run.
+
+    An entry of the contract about tests of both is judged when they are merged.
+    """
+    entry = STALE if stale else STALE.replace(', "one"', "")
+    (project.path / "portability.toml").write_text(entry)
+    project.runpytest_inprocess(*command())
+    whole = read(project)
+    for number in 1, 2:
+        result = project.runpytest_inprocess(
+            *command(f"--wasm-shard={number}/2", f"--wasm-report=part-{number}")
+        )
+        part = load(project.path / f"part-{number}")
+        assert result.ret == 0
+        assert part["tests"]
+        assert f"shard {number} of 2" in part["line"]
+        assert part["line"] in result.stdout.str()
+        assert "not judged" not in result.stdout.str()
+    merged = merge({name: load(project.path / name) for name in ("part-1", "part-2")})
+
+    assert verdicts(merged) == verdicts(whole)
+    assert [row["counts"] for row in merged["runtimes"]] == [row["counts"] for row in whole["runtimes"]]
+    assert merged["line"] == whole["line"]
+    assert bool(merged["broken"]) == bool(whole["broken"]) == stale
+    alone = merge({"part-2": load(project.path / "part-2")})
+    assert alone["line"].startswith("INCOMPLETE: shard 1 of 2 is missing")
+    pytest.importorskip("fastjsonschema").compile(SCHEMA)(merged)
+
+
+def test_shards_of_workers(project: pytest.Pytester) -> None:
+    """Workers of pytest-xdist choose the same tests as one process."""
+    for name, options in {"a": (), "b": ("-n", "2")}.items():
+        project.runpytest_subprocess(*command(*options, "--wasm-shard=1/3", f"--wasm-report={name}"))
+    one, two = (load(project.path / name) for name in "ab")
+
+    assert verdicts(one) == verdicts(two) != []
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/0", ""])
+def test_no_such_shard(project: pytest.Pytester, shard: str) -> None:
+    """A shard that cannot be is refused before any test runs."""
+    result = project.runpytest_inprocess(*command(f"--wasm-shard={shard}"))
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*--wasm-shard: '{shard}' is no shard. Give the number *such as 2/4.*"])
+
+
+@pytest.mark.parametrize("update", ["--wasm-update-contract", "--wasm-update-golden"])
+def test_a_shard_writes_nothing_about_all(project: pytest.Pytester, update: str) -> None:
+    """What is written from a whole run is not written from a part."""
+    result = project.runpytest_inprocess(*command("--wasm-shard=1/2", update))
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --wasm-shard runs a part of the tests, *"])
 
 
 def test_a_crashed_worker(project: pytest.Pytester) -> None:

@@ -23,6 +23,7 @@ def begin(*names: str, missing: tuple[str, ...] = (), **more: Any) -> dict[str, 
             "id": "0123456789abcdef",
             "began_at": "2026-11-29T12:00:00+00:00",
             "seed": 5,
+            "shard": None,
             "environment": {
                 "pytest_wasmedge": "0.1.0",
                 "pytest": "9.2.0",

@@ -34,6 +34,7 @@ EVENTS = (
                 "reason": "r",
                 "issue": "i",
                 "seen_on": ["two"],
+                "on": ["two"],
             }
         ],
     ),

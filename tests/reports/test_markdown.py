@@ -17,6 +17,7 @@ KNOWN = {
     "reason": "stack",
     "issue": "none",
     "seen_on": ["two"],
+    "on": ["two"],
 }
 WHOLE = """## PORTABLE on 1 of 2 runtimes · 3 checks · 1 known divergence · 0 undecided · 1 not run
 
