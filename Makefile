@@ -101,11 +101,12 @@ $(LOWEST)/.installed: requirements/lowest.txt
 	$(LOWEST)/bin/python $(PIP_QUIETLY) install --require-hashes -r requirements/lowest.txt
 	touch $@
 
-## lint: ruff and mypy, as CI calls them
+## lint: ruff, mypy, and zizmor for .github, as CI calls them
 lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/zizmor --offline --quiet --no-progress .github
 
 ## format: mend what can be mended by machine
 format: .venv/.installed

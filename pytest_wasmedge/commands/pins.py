@@ -13,7 +13,7 @@ from rich.console import Console
 from pytest_wasmedge.commands.console import Subparsers, complain, open_console, progress_on, show, table
 from pytest_wasmedge.errors import ProvisionError, did_you_mean
 from pytest_wasmedge.provision.moving import move, unwritable
-from pytest_wasmedge.provision.pins import tool_names
+from pytest_wasmedge.provision.pins import digest_of_all, tool_names
 from pytest_wasmedge.provision.standing import Standing, ask
 from pytest_wasmedge.runtimes import builtin_runtimes
 
@@ -32,11 +32,19 @@ def add_to(commands: Subparsers) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--update", action="store_true", help="write the newest versions into this checkout")
     what.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    what.add_argument(
+        "--digest",
+        action="store_true",
+        help="print the digest of all pins, and ask nobody: a key for a cache of installed tools in CI",
+    )
     parser.set_defaults(action=run, usage_error=parser.error)
 
 
 def run(options: argparse.Namespace) -> int:
     """Show or move the pins, and return the exit status. Raises WasmEdgeError."""
+    if options.digest:
+        print(digest_of_all())
+        return 0
     tools = _known(options.names, options.usage_error) or tool_names()
     console = open_console()
     if options.update:

@@ -32,6 +32,14 @@ BUILD_TOOLS = ("node", "binaryen", "wizer", "ruby")
 _NO_OTHER = "One of your own cannot take its place: use what needs it on another machine."
 
 
+def digest_of_all() -> str:
+    """Return the SHA-256 of all pins and lock files: with another digest, other tools are fetched."""
+    digest = hashlib.sha256()
+    for path in (PINS, *sorted(path for path in LOCKS.rglob("*") if path.is_file())):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Smoke:
     """How a tool proves that it runs here: ``stdout`` is a regular expression for its stripped output."""
