@@ -66,6 +66,7 @@ NEEDS_RUNTIMES = (
     "test_languages.py::test_ruby_counts_what_c_counts",
     "test_lifecycle.py",
     "test_neighbours.py",
+    "test_own_runtime.py",
     "test_readme.py",
     "test_runtime_contract.py",
 )

@@ -24,13 +24,13 @@ class WasmtimeRuntime(CompiledRuntime):
 
     generator: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
-    flags_at = 2
+    flags_at: int | None = 2
     capabilities = frozenset({"memory_limit", "preopens"})
     cache_state = "code-cache"
     statuses = "it refuses an exit status above 125: a guest that ends with one has failed there"
     highest_status = 125
     tool = "wasmtime"
-    tools = ("wasmtime",)
+    tools: tuple[str, ...] = ("wasmtime",)
     absent = "no wasmtime command found"
     # Before 14 it printed wasmtime-cli.
     version_words = r"wasmtime(?:-cli)? (\d+\.\d+\.\d+\S*)(?: .*)?"

@@ -3,7 +3,8 @@
 Nothing is installed into the system, and the user need not be root: apt works in temporary folders, asks the Debian
 mirrors of this machine, and trusts what it always trusts: an index signed by a key of the machine, with the hash of
 every package. The pin has suites and a range of versions, not a digest, because Debian replaces the packages with
-every point update. The program comes with all its libraries, including the C library and its loader.
+every point update. The program comes with all its libraries, including the C library and its loader; one that is
+linked statically is run as it is.
 """
 
 from __future__ import annotations
@@ -263,6 +264,8 @@ def _unpack(pin: DebianPin, suite: str, debs: Sequence[Path], work: Path) -> Pat
     record = {"suite": suite, "packages": [asdict(each) for each in taken]}
     (root / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     _, libraries, loader = _MACHINES[pin.platform]
-    script = _LAUNCHER.format(libraries=libraries, loader=loader, program=pin.package)
-    (root / pin.entry).write_text(script, encoding="utf-8")
+    # The entry is the program itself if that needs no loader.
+    if not (root / pin.entry).exists():
+        script = _LAUNCHER.format(libraries=libraries, loader=loader, program=pin.package)
+        (root / pin.entry).write_text(script, encoding="utf-8")
     return root
