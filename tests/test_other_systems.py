@@ -62,13 +62,14 @@ def test_the_system_is_left_alone(machine: Machine, tmp_path: Path, system: str,
 
 def test_as_root_on_debian(machine: Machine, tmp_path: Path) -> None:
     """What is missing is installed, and nothing that is there."""
-    done = machine("debian", 0, apt_get=RECORDS, ruby="", gpg="", chromium="")
+    done = machine("debian", 0, apt_get=RECORDS, ruby="", gpg="", chromium="", Xvfb="", cc="")
 
     assert done.returncode == 0
     update, install = (tmp_path / "log").read_text().splitlines()
     assert update.endswith("update -qq")
-    assert install.endswith(" chromium-headless-shell firefox-esr apt-utils")
-    assert done.stdout == "installed from Debian: chromium-headless-shell firefox-esr apt-utils\n"
+    missing = "chromium-headless-shell firefox-esr webkit2gtk-driver tcc apt-utils"
+    assert install.endswith(f" {missing}")
+    assert done.stdout == f"installed from Debian: {missing}\n"
 
 
 @pytest.mark.parametrize(("ci", "status"), [("", 0), ("1", 1)])
@@ -79,7 +80,7 @@ def test_a_mirror_that_is_down(machine: Machine, ci: str, status: int) -> None:
     assert done.returncode == status
     assert done.stderr.splitlines()[0] == "E: Failed to fetch something"
     assert done.stderr.splitlines()[1].startswith(
-        "Not installed: chromium chromium-headless-shell firefox-esr."
+        "Not installed: chromium chromium-headless-shell firefox-esr webkit2gtk-driver xvfb gcc libc6-dev tcc."
     )
 
 

@@ -134,6 +134,17 @@ def run_compiler(
         )
 
 
+def is_whole_elf(code: Path) -> bool:
+    """Return whether nothing is cut off a program or library in Linux's format; other files count as whole."""
+    with code.open("rb") as file:
+        header = file.read(64)
+    if not header.startswith(b"\x7fELF"):
+        return True
+    # Its table of sections is at the end.
+    begins, size, count = (int.from_bytes(header[a:b], "little") for a, b in ((40, 48), (58, 60), (60, 62)))
+    return begins + size * count == code.stat().st_size
+
+
 class KeepsCode(Program, ABC):
     """A program that compiles an artifact and keeps the code for its next start."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -51,8 +52,9 @@ class Program:
     """A program, described by class attributes.
 
     The program is the pinned ``tool`` (by default the one called ``name``), or the first of ``commands`` on PATH, which
-    people install themselves: ``remedies`` maps systems to the command that does it. ``absent`` replaces the usual
-    message when no program is found. ``minimum`` is the first version that can be used.
+    people install themselves: ``remedies`` maps systems to the command that does it. It also gets the ``companions``,
+    without which the program is of no use: of each group of commands, one has to be on PATH. ``absent`` replaces the
+    usual message when no program is found. ``minimum`` is the first version that can be used.
 
     ``version_arguments`` make the program print its versions. ``version_words`` is a regular expression that matches
     whole lines (its groups are the version and the engine's version; a single group is both), or the two keys of a JSON
@@ -64,6 +66,7 @@ class Program:
     tools: tuple[str, ...] = ()
     version: str = ""
     commands: tuple[str, ...] = ()
+    companions: tuple[tuple[str, ...], ...] = ()
     remedies: ClassVar[Mapping[str, str]] = {}
     absent: str = ""
     minimum: tuple[int, ...] = ()
@@ -75,7 +78,9 @@ class Program:
         return {}
 
     def locate(self) -> Found | None:
-        """Return the program, or None. Raises ProvisionError."""
+        """Return the program, or None if it or a companion is missing. Raises ProvisionError."""
+        if self._alone():
+            return None
         if self.commands:
             return find_system(self.name, self.commands)
         return find(self.tool or self.name, self.version)
@@ -86,7 +91,7 @@ class Program:
 
     def how_to_get(self) -> str:
         """Return the command that installs the program here; empty if none is known."""
-        return remedy(self.remedies) if self.commands else install_command(self.name)
+        return remedy(self.remedies) if self.commands or self._alone() else install_command(self.name)
 
     def version_argv(self, executable: Path) -> Sequence[str]:
         """Return the command line that makes the program print its versions."""
@@ -173,7 +178,14 @@ class Program:
             f"{self.name} cannot start: {problem}; get it with `{install or 'your package manager'}`."
         )
 
+    def _alone(self) -> str:
+        """Return which companion is missing; empty if none is."""
+        missing = (group for group in self.companions if not any(map(shutil.which, group)))
+        return " or ".join(next(missing, ()))
+
     def _absent(self) -> str:
+        if alone := self._alone():
+            return f"{alone}, which it needs, is not on PATH"
         if self.commands and not self.absent:
             return f"{' or '.join(self.commands)} is not on PATH"
         return self.absent or f"no {self.tool or self.name} found"

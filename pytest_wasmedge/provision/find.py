@@ -58,12 +58,18 @@ def find(name: str, version: str = "") -> Found | None:
 def find_system(name: str, commands: Sequence[str]) -> Found | None:
     """Return a program that users install themselves: ``PYTEST_WASMEDGE_<NAME>``, else the first command on PATH.
 
-    Raises ProvisionError if the variable names no program.
+    A command that is a path, with ``*`` for what differs between systems, is looked for there. Raises ProvisionError if
+    the variable names no program.
     """
     if given := _given(name):
         return given
-    on_path = next((path for command in commands if (path := shutil.which(command))), None)
-    return Found(Path(on_path), "PATH") if on_path else None
+    for command in commands:
+        if not command.startswith("/"):
+            if on_path := shutil.which(command):
+                return Found(Path(on_path), "PATH")
+        elif there := next(filter(_runnable, sorted(Path("/").glob(command[1:]))), None):
+            return Found(there, "this system")
+    return None
 
 
 def _given(name: str) -> Found | None:

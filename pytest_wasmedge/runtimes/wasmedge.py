@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers.command import CommandLaunch
-from pytest_wasmedge.drivers.compiled import CompiledRuntime, RefusedError, compile_phase, run_compiler
+from pytest_wasmedge.drivers.compiled import (
+    CompiledRuntime,
+    RefusedError,
+    compile_phase,
+    is_whole_elf,
+    run_compiler,
+)
 from pytest_wasmedge.drivers.program import numbers
 from pytest_wasmedge.drivers.wasmedge import WasmEdgeRuntime, proposal_flags, wording
 from pytest_wasmedge.model import Artifact, Host, Limits
@@ -62,15 +68,7 @@ class WasmEdge(CompiledRuntime, WasmEdgeRuntime):
 
     def is_whole(self, code: Path) -> bool:
         # Part of a library would be mapped, and kill who runs it.
-        with code.open("rb") as file:
-            header = file.read(64)
-        if not header.startswith(b"\x7fELF"):
-            return True
-        # Its table of sections is at the end.
-        begins, size, count = (
-            int.from_bytes(header[a:b], "little") for a, b in ((40, 48), (58, 60), (60, 62))
-        )
-        return begins + size * count == code.stat().st_size
+        return is_whole_elf(code)
 
     def mode(self, launch: CommandLaunch) -> Sequence[str]:
         has_modes = numbers(self.versions(launch.executable).version) >= _RUN_MODES

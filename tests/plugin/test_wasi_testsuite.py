@@ -153,7 +153,7 @@ def test_programs_do_as_they_say(project: pytest.Pytester) -> None:
 
 def test_who_gives_folders() -> None:
     """What is asked of all that say that they can give folders is asked of these, wherever their WASI comes from."""
-    glue = {"node", "deno", "bun", "workerd", "cloudflare", "edge-runtime", "chromium", "firefox"}
+    glue = {"node", "deno", "bun", "workerd", "cloudflare", "edge-runtime", "chromium", "firefox", "webkit"}
     assert {each.name for each in builtin_runtimes() if "preopens" in each.capabilities} == {
         *BOTH,
         *(
@@ -163,6 +163,7 @@ def test_who_gives_folders() -> None:
             "wasmtime-winch",
             "wasmtime-pulley",
             "wazero",
+            "wasm2c",
         ),
         *glue,
     }

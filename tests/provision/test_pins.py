@@ -122,4 +122,4 @@ def test_the_variable_that_is_offered_is_the_one_that_is_read(
 
     assert found is not None
     assert found.origin == variable
-    assert re.fullmatch("[A-Z_]+", variable)
+    assert re.fullmatch("[A-Z0-9_]+", variable)

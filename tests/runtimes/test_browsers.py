@@ -1,4 +1,4 @@
-"""Chromium and Firefox as they really are: what no other kind of host has, and what can go wrong with them."""
+"""Chromium, Firefox and WebKit as they really are: what no other kind of host has, and what can go wrong with them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ from pytest_wasmedge.latency.sampling import cold_once
 from pytest_wasmedge.model import Invocation, Limits, exited, host_failed, out_of_memory, timed_out, trapped
 from pytest_wasmedge.runtimes.chromium import Chromium
 from pytest_wasmedge.runtimes.firefox import Firefox
+from pytest_wasmedge.runtimes.webkit import WebKit
 from tests import wat
 from tests.waiting import DEADLINE_S, until, until_gone, until_it_spins
 
-RUNTIMES: tuple[type[BrowserRuntime], ...] = (Chromium, Firefox)
+RUNTIMES: tuple[type[BrowserRuntime], ...] = (Chromium, Firefox, WebKit)
 
 StartProgram = Callable[..., BrowserHost]
 
 
 @pytest.fixture(scope="module", params=RUNTIMES, ids=lambda kind: kind.name)
 def browser(request: pytest.FixtureRequest) -> BrowserRuntime:
-    """Each of them; one that is missing is a failure, since CI installs both."""
+    """Each of them; one that is missing is a failure, since CI installs all."""
     runtime = cast("BrowserRuntime", request.param())
     availability = runtime.probe()
     if not availability.available:
@@ -91,7 +92,7 @@ def of_the_page(host: BrowserHost) -> list[psutil.Process]:
     return [
         process
         for process in processes(host)
-        if re.search("--type=renderer|-isForBrowser", command_line(process))
+        if re.search("--type=renderer|-isForBrowser|/WebKitWebProcess ", command_line(process))
     ]
 
 
@@ -101,7 +102,7 @@ def test_versions_are_told_by_the_browser(browser: BrowserRuntime) -> None:
 
     assert re.fullmatch(r"\d+\.[\d.]+(esr)?", availability.version)
     assert re.fullmatch(r"\d+\.[\d.]+", availability.engine_version)
-    assert "(PATH)" in availability.path
+    assert re.search(r"/\S+ \((PATH|this system)\)$", availability.path)
 
 
 def test_stdin_and_stdout_of_16_mb(start_program: StartProgram) -> None:

@@ -19,8 +19,8 @@ from tests.preview1 import FUNCTIONS, OUT, Event, Script, events, subscription
 from tests.runtimes import wasi_table
 
 RUNTIMES = {each.name: each for each in builtin_runtimes()}
-NAMES = ("wasmtime", "wasmtime-serve", "node", "deno", "bun", "workerd")
-GLUE = NAMES[2:]
+NAMES = ("wasmtime", "wasmtime-serve", "wasm2c", "node", "deno", "bun", "workerd")
+GLUE = NAMES[3:]
 
 Ask = Callable[..., list[int | bytes]]
 
@@ -569,9 +569,7 @@ def test_times(within: Within) -> None:
     assert within(script) == [*(0, 0, 28, 0, 0, 28), *(0, 0), *(0, ns(1000, 2000)), *(0, ns(4000))]
 
 
-@pytest.mark.parametrize(
-    "runtime", ["wasmtime", "wasmtime-cli", "wasmtime-serve", "node", "deno", "bun", "workerd"], indirect=True
-)
+@pytest.mark.parametrize("runtime", [*NAMES, "wasmtime-cli"], indirect=True)
 def test_what_comes_of_a_folder(runtime: str, folder: Path, tmp_path: Path) -> None:
     """The outcome has what the guest left; the folder itself is as it was, and the next guest gets it so."""
     script = Script()

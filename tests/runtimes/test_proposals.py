@@ -26,6 +26,7 @@ LACKS = {
     "node": {"wide arithmetic", "custom page sizes"},
     "wasmtime-serve": {LEGACY.name},
     "bun": {"64-bit memory", "custom page sizes"},
+    "wasm2c": {"garbage collection", "typed function references", "relaxed SIMD", "wide arithmetic"},
     "wasmer": {
         "garbage collection",
         "typed function references",
