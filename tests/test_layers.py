@@ -195,6 +195,7 @@ def test_only_the_wiring_imports_pytest() -> None:
             "private",
             "recorder",
             "selfcheck",
+            "sharding",
             "stash",
         )
     }
