@@ -16,6 +16,7 @@ from pytest_wasmedge.commands import (
     compare,
     doctor,
     export,
+    history,
     init,
     install,
     merge,
@@ -29,7 +30,21 @@ from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.provision.cache import ENV_CACHE
 
 #: In the order of the help.
-COMMANDS = (doctor, install, init, build, export, compare, profile, bisect, report, merge, selfcheck, pins)
+COMMANDS = (
+    doctor,
+    install,
+    init,
+    build,
+    export,
+    compare,
+    profile,
+    bisect,
+    report,
+    merge,
+    history,
+    selfcheck,
+    pins,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

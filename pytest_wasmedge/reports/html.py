@@ -19,7 +19,7 @@ from pytest_wasmedge.portability.excerpt import cut, printable
 from pytest_wasmedge.reports import verdict
 from pytest_wasmedge.reports.document import Document
 from pytest_wasmedge.reports.shown import cold_of, known_seen, latencies_of, ms
-from pytest_wasmedge.reports.strips import strips
+from pytest_wasmedge.reports.strips import ratios, stacks, strips
 
 _FILES = Path(__file__).parent / "page"
 _SIGNS = {"passed": "p", "failed": "f", "known": "k", "skipped": "s"}
@@ -69,16 +69,16 @@ What is underlined can be opened; arrow keys go from one to the next.</p>
 
 def render(document: Document) -> str:
     """Return the page of a record."""
-    style, script = _file("page.css"), _file("page.js")
+    style, script = page_file("page.css"), page_file("page.js")
     word, line = verdict.of_document(document)
     artifact = document["artifact"]
     against = f", against {document['baseline']['name']}" if document["baseline"] else ""
     return _PAGE.format(
         title=_text(f"{word}: {artifact['name']}"),
         style=style,
-        style_hash=_hash(style),
+        style_hash=hashed(style),
         script=script,
-        script_hash=_hash(script),
+        script_hash=hashed(script),
         mood=verdict.MOODS[word],
         line=_text(line),
         subject=_text(
@@ -194,8 +194,9 @@ def _latencies(document: Document) -> Iterable[str]:
     key = "Each dot is a sample; the upright bar is the median, the line its interval, the dashed bar the ceiling."
     parts = [f'<p class="quiet">{key}</p>']
     for kind, latencies in sorted(kinds.items(), key=lambda pair: not pair[0].startswith("cold start")):
-        picture = strips(kind, latencies, findings)
-        parts.append(f'<h3>{_text(kind)}</h3><div class="picture">{picture}</div>')
+        parts.append(f"<h3>{_text(kind)}</h3>{_picture(strips(kind, latencies, findings))}")
+        if kind.startswith("cold start") and (phases := stacks("phases of a cold start", latencies)):
+            parts.append(f"<h3>What a cold start is made of</h3>{_picture(phases)}")
     moods = {"pass": "good", "fail": "bad"}
     told = (
         f'<li class="{moods.get(each["verdict"], "warn")}">{_text(each["verdict"] + ": " + each["sentence"])}</li>'
@@ -205,11 +206,17 @@ def _latencies(document: Document) -> Iterable[str]:
     yield _section("Latency", "\n".join(parts))
 
 
+def _picture(svg: str) -> str:
+    return f'<div class="picture">{svg}</div>'
+
+
 def _changes(document: Document) -> str:
     compared, changed = sum(document["compared"].values()), document["changed"]
     told = [f"{what} on {', '.join(names)}" for what, names in sorted(changed.items())]
     told += [each["sentence"] for each in document["findings"] if each["limit"].endswith("baseline")]
-    return f"<p>{compared:,} outcomes compared, {len(changed):,} changed</p>{_list(told)}"
+    picture = ratios(document["findings"])
+    starts = f"<h3>Starts, as a multiple of the baseline's</h3>{_picture(picture)}" if picture else ""
+    return f"<p>{compared:,} outcomes compared, {len(changed):,} changed</p>{_list(told)}{starts}"
 
 
 def _section(title: str, content: str) -> str:
@@ -248,10 +255,12 @@ def _clean(data: Any) -> Any:
     return {key: _clean(value) for key, value in data.items()} if isinstance(data, dict) else data
 
 
-def _hash(text: str) -> str:
+def hashed(text: str) -> str:
+    """Return the digest by which the page's policy allows a style or a script."""
     return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 @cache
-def _file(name: str) -> str:
+def page_file(name: str) -> str:
+    """Return a file of the page: its style or its script."""
     return (_FILES / name).read_text("utf-8")

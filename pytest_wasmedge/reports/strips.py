@@ -1,25 +1,34 @@
-"""Latencies as pictures: each sample a dot, with median, interval and ceiling, as SVG on a logarithmic axis.
-
-By hand, since a strip of dots is less code than the options of a charting library, which would be a dependency of
-everybody.
-"""
+"""Latencies as pictures: samples as dots, phases as stacked bars, ratios to the baseline with their intervals."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.units import Duration, parse_limit
-from pytest_wasmedge.portability.excerpt import cut, printable
+from pytest_wasmedge.reports.drawing import (
+    ROW,
+    TOP,
+    LinearAxis,
+    LogAxis,
+    frame,
+    interval,
+    middle,
+    ms,
+    named,
+    text,
+    told,
+    upright,
+)
 
-_LEFT, _RIGHT, _WIDTH, _ROW, _TOP = 170, 90, 900, 30, 30
 _MOST_DOTS = 300
 #: How far dots of one row lie from its middle: in turn, so that a picture is the same each time.
 _SPREAD = (0, -5, 5, -2, 7, -7, 2, 4, -4)
+#: So many colours has the style; further phases share the last one.
+_COLOURS = 8
 
 
 def strips(title: str, latencies: Sequence[dict[str, Any]], findings: Sequence[dict[str, Any]]) -> str:
@@ -28,64 +37,95 @@ def strips(title: str, latencies: Sequence[dict[str, Any]], findings: Sequence[d
     ceilings = {each: _ceiling(each, findings) for each in {_place(latency) for latency in latencies}}
     values += [ceiling for ceiling in ceilings.values() if ceiling]
     low, high = max(min(values), 1000), max(*values, 2000)
-    axis = _Axis(low * 0.9, max(high, low * 2) * 1.1)
-    bottom = _TOP + _ROW * len(latencies)
-    told = "; ".join(
-        f"{each['runtime']} {_ms(statistics.median(each['elapsed_ns']))} ms" for each in latencies
+    axis = LogAxis(low * 0.9, max(high, low * 2) * 1.1)
+    medians = "; ".join(
+        f"{each['runtime']} {ms(statistics.median(each['elapsed_ns']))} ms" for each in latencies
     )
-    label = f"{_text(title)}, medians: {_text(told, 2000)}"
-    parts = [f'<svg viewBox="0 0 {_WIDTH} {bottom + 24}" role="img" aria-label="{label}">']
-    for value in axis.ticks():
-        x = axis.at(value)
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 8}" y2="{bottom}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{value / 1e6:g} ms</text>')
-    for number, latency in enumerate(latencies):
-        parts += _strip(latency, ceilings[_place(latency)], axis, _TOP + _ROW * number + _ROW / 2)
-    return "\n".join([*parts, "</svg>"])
+    rows = [
+        _strip(latency, ceilings[_place(latency)], axis, middle(number))
+        for number, latency in enumerate(latencies)
+    ]
+    return frame(f"{text(title)}, medians: {text(medians, 2000)}", rows, axis, _in_ms)
 
 
-class _Axis:
-    """A logarithmic scale of nanoseconds."""
+def stacks(title: str, latencies: Sequence[dict[str, Any]]) -> str:
+    """Return a picture with the share of each phase in a measurement, by medians; nothing if none has any phases."""
+    latencies = [each for each in latencies if sum(each.get("phases_ns", {}).values())]
+    if not latencies:
+        return ""
+    phases = list(dict.fromkeys(phase for each in latencies for phase in each["phases_ns"]))
+    axis = LinearAxis(100)
+    words = "; ".join(
+        f"{each['runtime']}: " + ", ".join(f"{phase} {ms(ns)} ms" for phase, ns in each["phases_ns"].items())
+        for each in latencies
+    )
+    rows = [_stack(each, phases, axis, middle(number)) for number, each in enumerate(latencies)]
+    x = axis.at(0)
+    for at, phase in enumerate(phases):
+        rows[0].append(f'<rect class="phase{_colour(at)}" x="{x:.1f}" y="4" width="12" height="12"/>')
+        rows[0].append(f'<text x="{x + 16:.1f}" y="14">{text(phase, 20)}</text>')
+        x += 30 + 7 * min(len(phase), 20)
+    return frame(f"{text(title)}: {text(words, 4000)}", rows, axis, lambda value: f"{value:g} %")
 
-    def __init__(self, low: float, high: float) -> None:
-        self._low, self._high = math.log10(low), math.log10(high)
 
-    def at(self, value: float) -> float:
-        """Return the place of a value."""
-        part = (math.log10(max(value, 1)) - self._low) / (self._high - self._low)
-        return _LEFT + min(max(part, 0), 1) * (_WIDTH - _LEFT - _RIGHT)
+def ratios(findings: Sequence[dict[str, Any]]) -> str:
+    """Return a picture of the comparisons with the baseline: estimate and interval; nothing if there are none."""
+    rows = []
+    found = [each for each in findings if each["limit"].endswith("baseline") and each["estimate"]]
+    if not found:
+        return ""
+    values = [each[key] for each in found for key in ("estimate", "low", "high") if each[key]]
+    axis = LinearAxis(max(*values, 1.1) * 1.02, min(*values, 0.9) * 0.98)
+    for number, each in enumerate(found):
+        y = middle(number)
+        row = [named(each["runtime"], y), upright("median", axis.at(each["estimate"]), y, 9)]
+        if each["low"] and each["high"]:
+            row.append(interval(axis.at(each["low"]), axis.at(each["high"]), y))
+        rows.append([*row, told(f"{each['estimate']:.3f}", y)])
+    half = ROW * len(rows) // 2
+    rows[0].append(upright("same", axis.at(1), TOP + half, half))
+    words = "; ".join(f"{each['runtime']} {each['kind']} {each['estimate']:.3f}" for each in found)
+    label = f"starts as a multiple of the baseline's: {text(words, 2000)}"
+    return frame(label, rows, axis, lambda value: f"{value:g}")
 
-    def ticks(self) -> list[float]:
-        """Return round values on the axis: 1, 2 and 5 of each power of ten, or the powers alone if it is long."""
-        powers = range(math.floor(self._low), math.ceil(self._high) + 1)
-        steps = (1, 2, 5) if self._high - self._low < 3 else (1,)
-        values = [step * 10.0**power for power in powers for step in steps]
-        return [value for value in values if self._low <= math.log10(value) <= self._high]
 
-
-def _strip(latency: dict[str, Any], ceiling: float | None, axis: _Axis, y: float) -> list[str]:
+def _strip(latency: dict[str, Any], ceiling: float | None, axis: LogAxis, y: float) -> list[str]:
     samples = latency["elapsed_ns"]
     shown = samples[:: math.ceil(len(samples) / _MOST_DOTS)]
     median = statistics.median(samples)
-    parts = [
-        f'<text x="{_LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{_text(latency["runtime"], 24)}</text>'
-    ]
+    parts = [named(latency["runtime"], y)]
     parts += [
         f'<circle class="dot" cx="{axis.at(value):.1f}" cy="{y + _SPREAD[at % len(_SPREAD)]:.1f}" r="3"/>'
         for at, value in enumerate(shown)
     ]
     if between := latency.get("interval_ns"):
-        left, right = map(axis.at, between)
-        parts.append(f'<line class="interval" x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
-    parts.append(_upright("median", axis.at(median), y, 9))
+        low, high = between
+        parts.append(interval(axis.at(low), axis.at(high), y))
+    parts.append(upright("median", axis.at(median), y, 9))
     if ceiling:
-        parts.append(_upright("ceiling", axis.at(ceiling), y, 14))
-    parts.append(f'<text x="{_WIDTH - _RIGHT + 12}" y="{y + 4:.1f}">{_ms(median)} ms</text>')
-    return parts
+        parts.append(upright("ceiling", axis.at(ceiling), y, 14))
+    return [*parts, told(f"{ms(median)} ms", y)]
 
 
-def _upright(name: str, x: float, y: float, half: int) -> str:
-    return f'<line class="{name}" x1="{x:.1f}" x2="{x:.1f}" y1="{y - half:.1f}" y2="{y + half:.1f}"/>'
+def _stack(latency: dict[str, Any], phases: Sequence[str], axis: LinearAxis, y: float) -> list[str]:
+    parts, until = [named(latency["runtime"], y)], 0.0
+    total_ns = sum(latency["phases_ns"].values())
+    for at, phase in enumerate(phases):
+        percent = 100 * latency["phases_ns"].get(phase, 0) / total_ns
+        left, right = axis.at(until), axis.at(until + percent)
+        until += percent
+        parts.append(
+            f'<rect class="phase{_colour(at)}" x="{left:.1f}" y="{y - 8:.1f}" width="{right - left:.1f}" height="16"/>'
+        )
+    return [*parts, told(f"{ms(total_ns)} ms", y)]
+
+
+def _colour(at: int) -> int:
+    return min(at, _COLOURS - 1)
+
+
+def _in_ms(value_ns: float) -> str:
+    return f"{value_ns / 1e6:g} ms"
 
 
 def _place(latency: dict[str, Any]) -> tuple[str, str]:
@@ -103,11 +143,3 @@ def _ceiling(place: tuple[str, str], findings: Sequence[dict[str, Any]]) -> floa
         if isinstance(limit, Duration):
             found.append(limit.ns)
     return min(found, default=None)
-
-
-def _ms(value: float) -> str:
-    return f"{value / 1e6:.1f}"
-
-
-def _text(raw: str, most: int = 120) -> str:
-    return escape(cut(printable(raw), most))

@@ -12,7 +12,8 @@ from pytest_wasmedge.reports.document import DOCUMENT, EVENTS, Document, Event, 
 
 #: After so many tests that diverge, a divergence keeps its summary alone: a record stays of bounded size.
 _WITH_SIDES = 1000
-MARKDOWN, PAGE = "report.md", "report.html"
+MARKDOWN, PAGE, BADGE = "report.md", "report.html", "badge.svg"
+HISTORY = "history.html"
 
 
 class Writer:
@@ -27,7 +28,7 @@ class Writer:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _check_ours(folder)
-            for name in (DOCUMENT, MARKDOWN, PAGE):
+            for name in (DOCUMENT, MARKDOWN, PAGE, BADGE):
                 (folder / name).unlink(missing_ok=True)
             (folder / EVENTS).write_bytes(b"")
         except OSError as error:
@@ -74,7 +75,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _check_ours(folder: Path) -> None:
     """Raise RecordError if a file that we would replace may be somebody else's: no record of ours lies beside it."""
-    there = [name for name in (DOCUMENT, EVENTS, MARKDOWN, PAGE) if (folder / name).exists()]
+    there = [name for name in (DOCUMENT, EVENTS, MARKDOWN, PAGE, BADGE) if (folder / name).exists()]
     begins = [(folder / name).read_bytes()[:20] for name in there if name in (DOCUMENT, EVENTS)]
     if there and not any(begin.startswith((b'{"schema":', b'{"event":"begin"')) for begin in begins):
         raise RecordError(

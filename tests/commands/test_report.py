@@ -18,7 +18,9 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "a", document(begin("one"), row_of("x", "one"), end()))
 
     assert cli.main(["report", str(tmp_path / "a")]) == 0
-    assert {"record.json", "report.md", "report.html"} == {path.name for path in (tmp_path / "a").iterdir()}
+    assert {"record.json", "report.md", "report.html", "badge.svg"} == {
+        path.name for path in (tmp_path / "a").iterdir()
+    }
     assert capsys.readouterr().out.startswith("PORTABLE on 1 of 1 runtime · 1 check")
     assert cli.main(["report", str(tmp_path / "a/record.json"), "--into", str(tmp_path / "b")]) == 0
     assert "PORTABLE" in (tmp_path / "b/report.md").read_text()

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 from pytest_wasmedge.reports.html import render
-from pytest_wasmedge.reports.strips import strips
+from pytest_wasmedge.reports.strips import ratios, stacks, strips
 from tests.reports.sample import HOSTILE, begin, diverging, document, end, measured, row_of
 
 
@@ -102,6 +102,42 @@ def test_nothing_is_loaded() -> None:
     assert "unsafe" not in page
     assert policy
     assert [value for name, value in parsed.attributes if name == "href"] == ["#matrix"]
+
+
+def test_stacks() -> None:
+    """The phases of a start lie one after the other, as long as they take; the picture is told in words, too."""
+    told = [
+        {"runtime": "one", "phases_ns": {"load": 1_000_000, "<compile>": 3_000_000}},
+        {"runtime": "none", "phases_ns": {}},
+        {"runtime": "two", "phases_ns": {"load": 2_000_000}},
+    ]
+    picture = ET.fromstring(stacks("cold", told))
+    bars = [each for each in picture.iter() if each.tag == "rect" and float(str(each.get("y"))) > 20]
+    widths = [float(str(each.get("width"))) for each in bars]
+
+    assert picture.get("aria-label") == "cold: one: load 1.0 ms, <compile> 3.0 ms; two: load 2.0 ms"
+    assert [round(width / widths[0], 1) for width in widths] == [1, 3, 4, 0]
+    assert stacks("cold", [{"runtime": "none", "phases_ns": {}}]) == ""
+
+
+def test_ratios() -> None:
+    """A start as a multiple of the baseline's has its estimate, its interval, and the line of no change."""
+    told = {
+        "runtime": "one",
+        "kind": "cold",
+        "limit": "1.05x baseline",
+        "estimate": 1.2,
+        "low": 1.1,
+        "high": 1.3,
+    }
+    picture = ET.fromstring(ratios([told, told | {"limit": "25ms"}]))
+    line = {each.get("class"): each for each in picture.iter() if each.tag == "line"}
+    median, same = (float(str(line[kind].get("x1"))) for kind in ("median", "same"))
+    left, right = (float(str(line["interval"].get(end))) for end in ("x1", "x2"))
+
+    assert same < left < median < right
+    assert picture.get("aria-label") == "starts as a multiple of the baseline's: one cold 1.200"
+    assert ratios([told | {"limit": "25ms"}]) == ""
 
 
 def test_strips() -> None:
