@@ -186,6 +186,7 @@ def test_only_the_wiring_imports_pytest() -> None:
     assert importing == {
         f"plugin.{name}"
         for name in (
+            "alone",
             "everyday",
             "facts",
             "fixtures",

@@ -243,6 +243,12 @@ def mentioned(option: argparse.Namespace) -> bool:
     return any(_differs(option, each) for each in _OPTIONS)
 
 
+def takes_value(name: str) -> bool:
+    """Return whether an option, named without ``--wasm-``, has a value."""
+    action = {_dest(each.name): each.metadata["settings"].get("action") for each in _OPTIONS}
+    return action.get(f"wasm_{name.replace('-', '_')}", "store_true") in (None, "append")
+
+
 def _differs(option: argparse.Namespace, each: Field[Any]) -> bool:
     return getattr(option, _dest(each.name)) not in (each.default, [], None)
 

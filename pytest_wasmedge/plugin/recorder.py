@@ -33,6 +33,8 @@ class Recorder:
         self._record: RunRecord | None = None
         self._new: dict[tuple[str, str], Unexplained] = {}
         self._publisher: Publisher | None = None
+        #: The failed tests, by id, with the runtimes of each.
+        self._failed: list[tuple[str, Sequence[str]]] = []
 
     def begin(self) -> RunRecord:
         """Return the record, made when first asked for."""
@@ -67,6 +69,8 @@ class Recorder:
 
             facts: dict[str, Any] = getattr(report, "wasm_facts", {})
             self.begin().add_comparisons(facts, names)
+            if report.failed:
+                self._failed.append((report.nodeid, names))
             for name in names:
                 verdict = "known" if KNOWN in facts else report.outcome
                 self.begin().add_test(name, verdict, facts, report.nodeid)
@@ -135,6 +139,7 @@ class Recorder:
     ) -> None:
         if self._record is None or not options.runs_tests(config.option):
             return
+        from pytest_wasmedge.portability.excerpt import printable
         from pytest_wasmedge.reports import terminal
 
         terminalreporter.write_sep("=", terminal.title(self._record))
@@ -142,5 +147,10 @@ class Recorder:
         terminalreporter.write_line(line, bold=True, **{_COLOURS[mood]: True})
         for line, mood in terminal.table(self._record):
             terminalreporter.write_line(line, **{_COLOURS[mood]: True} if mood in _COLOURS else {})
+        if self._failed:
+            from pytest_wasmedge.plugin.alone import commands
+
+            for line in commands(config, self._failed):
+                terminalreporter.write_line(printable(line))
         for line in self._publisher.annotations if self._publisher else ():
             terminalreporter.write_line(line)

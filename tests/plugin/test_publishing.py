@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -196,6 +197,34 @@ def test_the_verdict_comes_first(project: pytest.Pytester) -> None:
 
     assert lines[title + 1] == "PORTABLE on 2 of 2 runtimes · 6 checks · 0 known divergences · 0 undecided"
     assert json.loads((project.path / "out/record.json").read_text())["line"] == lines[title + 1]
+
+
+def test_how_to_run_a_failed_test_alone(project: pytest.Pytester) -> None:
+    """Each failed test has the command that runs it alone, which does; with many, the first ones have."""
+    result = project.runpytest_inprocess(
+        *command("--wasm-seed", "7", "--wasm-strict-latency", "-k", "test_it", "-p", "no:cacheprovider")
+    )
+    lines = [line for line in result.outlines if line.startswith("alone: ")]
+
+    assert lines == [
+        f"alone: pytest --runtimes=odd --wasm-artifact=echo.wasm --wasm-seed 7 --wasm-strict-latency {name}"
+        for name in ("'test_it.py::test_it[odd-a]'", "'test_it.py::test_it[odd-b]'")
+    ]
+    again = project.runpytest_inprocess(*shlex.split(lines[0].removeprefix("alone: pytest ")))
+    again.assert_outcomes(failed=1)
+
+
+def test_many_failed(project: pytest.Pytester) -> None:
+    """Not more than five commands are shown; a hostile name stays text."""
+    project.makepyfile(
+        test_it="import pytest\n@pytest.mark.parametrize('n', [*range(6), '\\x1b[31m'])\n"
+        "def test_it(host, n):\n    assert False"
+    )
+    result = project.runpytest_inprocess(*command(runtimes="one"))
+
+    assert len([line for line in result.outlines if line.startswith("alone: ")]) == 5
+    result.stdout.fnmatch_lines(["2 more failed: add --lf to the command of this run"])
+    assert "\x1b[31m" not in result.stdout.str()
 
 
 def test_on_github(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
