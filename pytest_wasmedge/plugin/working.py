@@ -80,6 +80,7 @@ class Working:
         if not self.asked_for:
             return {}
         heads, pairs = self._counts(record)
+        record.totals = dict(pairs)
         record.closing += [
             (f"work not counted: {name}: {problem}", "warn")
             for name, problem in islice(record.uncounted.items(), _SHOWN)

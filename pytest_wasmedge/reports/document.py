@@ -23,6 +23,7 @@ from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.reports import record as facts_of
 from pytest_wasmedge.reports import verdict
 from pytest_wasmedge.reports.record import RunRecord, RuntimeRecord
+from pytest_wasmedge.work.counts import Count
 
 #: Of the schema; another one is another format.
 SCHEMA = 1
@@ -118,6 +119,7 @@ def ending(record: RunRecord, known: Sequence[Mapping[str, Any]]) -> Event:
         "again": list(record.again),
         "undeclared": sorted(record.undeclared),
         "broken": list(record.broken),
+        "work": {name: [_sums(head), _sums(base)] for name, (head, base) in record.totals.items()},
         "closing": [[mood, text] for text, mood in record.closing],
     }
 
@@ -231,6 +233,7 @@ def _begun(event: Event) -> Document:
         "again": [],
         "undeclared": [],
         "broken": [],
+        "work": {},
         "disagreements": [],
         "closing": [],
     }
@@ -256,6 +259,10 @@ def _add_test(document: Document, event: Event) -> None:
         for each in document["runtimes"]:
             if each["name"] == name:
                 each["density_bytes"] = event[facts_of.DENSITY_BYTES]
+
+
+def _sums(counts: Mapping[str, Count]) -> dict[str, list[int]]:
+    return {name: [count.lowest, count.highest] for name, count in counts.items()}
 
 
 def _artifact(artifact: Artifact) -> dict[str, Any]:

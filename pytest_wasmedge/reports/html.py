@@ -25,6 +25,7 @@ _FILES = Path(__file__).parent / "page"
 _SIGNS = {"passed": "p", "failed": "f", "known": "k", "skipped": "s"}
 _NOT_RUN = "-"
 _MOST = 400
+_MOST_COUNTS = 60
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -140,6 +141,7 @@ def _sections(document: Document) -> Iterable[str]:
         yield _section("What changed since the baseline", _changes(document))
     yield _section("Runtimes", _runtimes(document))
     yield from _latencies(document)
+    yield _section("Work, in exact counts", _work(document["work"])) if document["work"] else ""
     hazards = [f"{what} (seen on {', '.join(names)})" for what, names in document["hazards"].items()]
     yield _section("Known hazards of this artifact", _list(hazards, "warn")) if hazards else ""
     seen, others = known_seen(document)
@@ -204,6 +206,34 @@ def _latencies(document: Document) -> Iterable[str]:
     )
     parts.append(f"<ul>{''.join(told)}</ul>" if findings else "")
     yield _section("Latency", "\n".join(parts))
+
+
+def _work(work: dict[str, Any]) -> str:
+    """Return a table of counts, those that changed most since the baseline first."""
+    rows = []
+    for name, (head, base) in work.items():
+        for what, (low, high) in head.items():
+            before = base.get(what)
+            ratio = high / before[1] if before and before[1] else None
+            told = [f"{low:,}" if low == high else f"{low:,} to {high:,}"]
+            told += [f"{before[1]:,}" if before else "-", f"{ratio:.4f}" if ratio else "-"]
+            rows.append((-abs((ratio or 1) - 1), name, what, told))
+    # All cases start like the start, whose counts come first where nothing changed.
+    rows.sort(key=lambda row: row[0])
+    lines = "".join(
+        f'<tr><th scope="row" class="name">{_text(name)}</th><td>{_text(what.replace("_", " "))}</td>'
+        + "".join(f'<td class="number">{each}</td>' for each in told)
+        + "</tr>"
+        for _, name, what, told in rows[:_MOST_COUNTS]
+    )
+    more = (
+        f'<p class="quiet">{len(rows) - _MOST_COUNTS:,} more are in the record.</p>'
+        if rows[_MOST_COUNTS:]
+        else ""
+    )
+    heads = "".join(f'<th scope="col">{each}</th>' for each in ("what", "count", "now", "baseline", "ratio"))
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    return f'<div class="scroll">{table}</div>{more}'
 
 
 def _picture(svg: str) -> str:

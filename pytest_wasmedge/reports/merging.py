@@ -73,6 +73,8 @@ def _add(merged: Document, other: Document) -> None:
         for what, names in other[key].items():
             told = merged[key].setdefault(what, [])
             told += [name for name in names if name not in told]
+    # The same in every run: it is counted in one engine.
+    merged["work"] = other["work"] | merged["work"]
     for runtime, count in other["compared"].items():
         merged["compared"][runtime] = merged["compared"].get(runtime, 0) + count
     for case, answers in other["answers"].items():

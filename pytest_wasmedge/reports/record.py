@@ -119,7 +119,8 @@ class RunRecord:
     ``known`` each (line of the contract, runtime) that diverged as expected. ``compared`` counts the outcomes that
     were compared with the baseline's, by runtime; ``changed`` and ``varying`` name what differs from the baseline, and
     what differs from run to run, with the runtimes. ``work`` has the counts of each invocation of a test, by its name,
-    runtime and the invocation's digest, ``uncounted`` why some have none. ``again`` lists the tests that another
+    runtime and the invocation's digest, ``uncounted`` why some have none, and
+    ``totals`` the sums of each name, known once the run has ended. ``again`` lists the tests that another
     plugin ran again, ``skips`` counts skipped tests by reason, ``answers`` and ``goldens`` hold what each runtime
     answered to a case, and ``references`` what outcomes were compared with: golden files, another runtime,
     or the runtime itself. ``broken`` are the breaches of the contract, ``closing`` the last lines to show,
@@ -141,6 +142,7 @@ class RunRecord:
     varying: dict[str, list[str]] = field(default_factory=dict)
     work: dict[str, dict[str, dict[str, CountedPair]]] = field(default_factory=dict)
     uncounted: dict[str, str] = field(default_factory=dict)
+    totals: dict[str, CountedPair] = field(default_factory=dict)
     again: list[str] = field(default_factory=list)
     skips: Counter[str] = field(default_factory=Counter)
     references: set[str] = field(default_factory=set)

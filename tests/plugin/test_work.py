@@ -7,6 +7,7 @@ import re
 import pytest
 
 from pytest_wasmedge.artifacts import proposals
+from pytest_wasmedge.reports.document import load
 from tests import wat
 from tests.work.test_counting import RANDOM
 
@@ -105,6 +106,18 @@ def test_the_functions_that_grew(project: pytest.Pytester) -> None:
 
     assert result.ret == 1
     result.stdout.fnmatch_lines(["  calls in the start that grew most: read 1 → 9"])
+
+
+def test_the_record_has_the_counts(project: pytest.Pytester) -> None:
+    """The record has what was counted of the start and of each test, beside the baseline's."""
+    project.runpytest_inprocess(
+        "--wasm-artifact=more.wasm", "--wasm-against=base.wasm", "--runtimes=one", "--wasm-report=out"
+    )
+    work = load(project.path / "out")["work"]
+    (head, base) = work["start"]
+
+    assert head["fuel"][0] > base["fuel"][0]
+    assert {"start", "test_it", "test_more[a]", "test_more[b]"} == work.keys()
 
 
 def test_the_same_numbers_on_two_workers(project: pytest.Pytester) -> None:

@@ -136,7 +136,7 @@ def measured(runtime: str, *values_ms: float, ceiling: str = "25ms", verdict: st
 
 def end(status: int = 0, stopped: str = "", **more: Any) -> dict[str, Any]:
     """Return the last event of a run."""
-    told: dict[str, Any] = {key: {} for key in ("compared", "changed", "varying")}
+    told: dict[str, Any] = {key: {} for key in ("compared", "changed", "varying", "work")}
     told |= {key: [] for key in ("known", "again", "undeclared", "broken", "closing")}
     return {
         "event": "end",

@@ -104,6 +104,21 @@ def test_nothing_is_loaded() -> None:
     assert [value for name, value in parsed.attributes if name == "href"] == ["#matrix"]
 
 
+def test_work() -> None:
+    """Counts have a table; what changed most since the baseline comes first, and names stay text."""
+    work = {
+        "start": [{"fuel": [100, 100]}, {"fuel": [100, 100]}],
+        "<b>": [{"fuel": [120, 130]}, {"fuel": [100, 100]}],
+    }
+    text = render(document(begin("one"), row_of("a", "one"), end(work=work)))
+    section = text.partition("Work, in exact counts")[2]
+
+    assert section.index("120 to 130") < section.index(">start<")
+    assert "&lt;b&gt;" in section
+    assert "1.3000" in section
+    assert "Work, in exact counts" not in render(document(begin("one"), row_of("a", "one"), end()))
+
+
 def test_stacks() -> None:
     """The phases of a start lie one after the other, as long as they take; the picture is told in words, too."""
     told = [
