@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,8 @@ class Wasm2c(CompiledRuntime):
 
     def is_whole(self, code: Path) -> bool:
         # Anything else the system would not run.
-        return code.stat().st_size > 0 and is_whole_elf(code)
+        with code.open("rb") as file:
+            return file.read(4) == b"\x7fELF" and os.access(code, os.X_OK) and is_whole_elf(code)
 
     def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
         launch.folder.mkdir()
