@@ -32,7 +32,15 @@ def assert_fail(src, message = "", *, **opts) = __told(src, nil, message, **opts
 def assert_warning(_pattern, src, message = "", *, **opts) = __told(src, nil, message, **opts)
 def show_limit(*, **) = nil
 def flunk(*) = nil
-module BT; def self.method_missing(*) = nil; end
+# What its files ask of the runner: here nothing compiles just in time.
+def yjit_enabled? = false
+def rjit_enabled? = false
+def zjit_enabled? = false
+def target_platform = RUBY_PLATFORM
+module BT
+  def self.ruby = "ruby"
+  def self.method_missing(*) = nil
+end
 begin
   eval(DATA.read.force_encoding("UTF-8"), TOPLEVEL_BINDING, "FILE", 1)
 rescue Exception => error

@@ -545,6 +545,26 @@ def test_corpora_for_ruby(project: pytest.Pytester) -> None:
     )
 
 
+def test_what_bootstraptest_asks_its_runner(project: pytest.Pytester) -> None:
+    """Files that ask the runner for its Ruby, its compilers or its platform are read to their end."""
+    source = """
+assert_equal '1', '1' unless rjit_enabled? || yjit_enabled? || zjit_enabled?
+assert_equal '2', '2' unless BT.ruby.include?('yjit')
+assert_equal '3', '3' if /wasi/ =~ target_platform
+"""
+    write(project.path, {"boot/test_it.rb": source})
+    result = run(
+        project,
+        "--runtimes=wasmtime",
+        "--wasm-artifact=ruby-worker",
+        "--wasm-corpus=bootstraptest:boot",
+        "-v",
+    )
+
+    result.stdout.fnmatch_lines(["*?wasmtime-bootstraptest/it/003? PASSED*"])
+    result.stdout.no_fnmatch_line("*read up to*")
+
+
 def test_traps_beside_a_corpus_that_is_read(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
