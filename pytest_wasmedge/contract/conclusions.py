@@ -25,7 +25,7 @@ def find_stale(record: RunRecord, contract: Contract, cases: Sequence[Case | Pro
     An entry is judged on a runtime only if all cases of the entry ran there, and none failed in another way.
     """
     for known in contract.known:
-        names = {case.name for case in cases if fnmatchcase(case.name, known.case)}
+        names = cases_of(known, cases)
         runtimes = runtimes_of(record, known)
         gone = [
             runtime
@@ -127,6 +127,11 @@ def write_contract(
     ]
     summary = update_contract(path, measured, new, machine=describe_machine(), work=work)
     record.closing += [(line, "plain") for line in summary.splitlines()]
+
+
+def cases_of(known: Known, cases: Sequence[Case | Program]) -> set[str]:
+    """Return the names of the cases that an entry includes."""
+    return {case.name for case in cases if fnmatchcase(case.name, known.case)}
 
 
 def runtimes_of(record: RunRecord, known: Known) -> list[str]:

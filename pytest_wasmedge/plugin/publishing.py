@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pytest_wasmedge.contract.conclusions import runtimes_of
+from pytest_wasmedge.contract.conclusions import cases_of, runtimes_of
 from pytest_wasmedge.errors import RecordError
 from pytest_wasmedge.plugin.session import WasmSession
+from pytest_wasmedge.portability.corpus import Case
+from pytest_wasmedge.portability.testsuite import Program
 from pytest_wasmedge.reports import document, github, markdown
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.reports.rendering import write_reports
@@ -41,12 +43,16 @@ class Publisher:
         """
         if self._failure is not None:
             raise self._failure
-        contract = self._session.held.contract
+        contract, session = self._session.held.contract, self._session
+        cases: list[Case | Program] = []
+        if contract:
+            cases += (*session.cases, *session.given_cases, *session.programs)
         known = [
             {
                 "line": each.first_line,
                 "case": each.case,
                 "runtimes": list(map(str, each.runtimes)),
+                "cases": sorted(cases_of(each, cases)),
                 "on": runtimes_of(record, each),
                 "fields": list(each.fields),
                 "reason": each.reason,

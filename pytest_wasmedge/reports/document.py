@@ -102,7 +102,7 @@ def tested(
 def ending(record: RunRecord, known: Sequence[Mapping[str, Any]]) -> Event:
     """Return the last event of a run; ``known`` are the contract's known divergences.
 
-    Each has ``on``, the runtimes of this run that it includes.
+    Each has ``on``, the runtimes of this run that it includes, and ``cases``, those of the run that it includes.
     """
     seen: dict[int, list[str]] = {}
     for line, name in sorted(record.known):

@@ -27,17 +27,14 @@ class Axis(Protocol):
 
 
 class LogAxis:
-    """A logarithmic scale from ``low``, which is above zero, to ``high``."""
+    """A logarithmic scale from ``low``, which is at least 1, to ``high``."""
 
     def __init__(self, low: float, high: float) -> None:
         self._low, self._high = math.log10(low), math.log10(high)
 
     def at(self, value: float) -> float:
         """Return the place of a value; what lies outside is at the edge."""
-        low = self._low
-        return _between(
-            (math.log10(value) - low) / (self._high - low) if value > 0 else 0,
-        )
+        return _between((math.log10(max(value, 1)) - self._low) / (self._high - self._low))
 
     def ticks(self) -> Sequence[float]:
         """Return round values on the axis: 1, 2 and 5 of each power of ten, or the powers alone if it is long."""

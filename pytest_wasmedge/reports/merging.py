@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -90,39 +90,39 @@ def _add_known(merged: list[dict[str, Any]], other: Sequence[dict[str, Any]]) ->
         entry = entries.setdefault((each["line"], each["case"]), each)
         if entry is each:
             merged.append(each)
-        for key in ("seen_on", "on"):
+        for key in ("seen_on", "on", "cases"):
             entry[key] += [name for name in each[key] if name not in entry[key]]
 
 
 def _disappeared(document: Document) -> list[str]:
-    """Return a sentence for each known divergence that no shard has seen on a runtime where its cases ran well.
+    """Return a sentence for each known divergence that no shard has seen on a runtime where all its cases ran well.
 
     A run of all tests judges that itself.
     """
-    verdicts: dict[tuple[str, str], list[str]] = {}
+    verdicts: dict[str, dict[str, set[str]]] = {}
     for row in document["tests"]:
         if row["verdict"] != "skipped":
-            verdicts.setdefault((row["case"], row["runtime"]), []).append(row["verdict"])
+            verdicts.setdefault(row["runtime"], {}).setdefault(row["case"], set()).add(row["verdict"])
     sentences = []
     for entry in document["known"]:
-        # Any test that ran on a runtime shows that it starts.
-        case = "*" if entry["fields"] == ["start"] else entry["case"]
-        gone = []
-        for runtime in entry["on"]:
-            seen = [
-                each
-                for (name, where), of_case in verdicts.items()
-                if where == runtime and fnmatchcase(name, case)
-                for each in of_case
-            ]
-            if seen and "failed" not in seen and runtime not in entry["seen_on"]:
-                gone.append(runtime)
+        unseen = [runtime for runtime in entry["on"] if runtime not in entry["seen_on"]]
+        gone = [runtime for runtime in unseen if _all_ran_well(entry, verdicts.get(runtime, {}))]
         if gone:
             sentences.append(
                 f"line {entry['line']} of the contract: {entry['case']} no longer diverges on {', '.join(gone)}: "
                 "delete the entry, or take them out of its runtimes."
             )
     return sentences
+
+
+def _all_ran_well(entry: Mapping[str, Any], verdicts: Mapping[str, Set[str]]) -> bool:
+    if entry["fields"] == ["start"]:
+        # Any test that ran on a runtime shows that it starts.
+        return bool(verdicts)
+    ran = {name: seen for name, seen in verdicts.items() if fnmatchcase(name, entry["case"])}
+    return (
+        bool(ran) and ran.keys() >= set(entry["cases"]) and not any("failed" in seen for seen in ran.values())
+    )
 
 
 def _of_both(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:

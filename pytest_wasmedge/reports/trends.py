@@ -36,7 +36,6 @@ class Point:
 
     at: int
     median_ns: float
-    interval_ns: tuple[float, float] | None
     version: str
     machine: str
 
@@ -66,11 +65,9 @@ def history(documents: Iterable[Document]) -> History:
         for row in document["runtimes"]:
             for kind, latency in ((COLD, cold_of(document, row)), (WARM, warm.get(row["name"]))):
                 if latency:
-                    between = latency.get("interval_ns")
                     point = Point(
                         at,
                         statistics.median(latency["elapsed_ns"]),
-                        (between[0], between[1]) if between else None,
                         row["version"],
                         machines,
                     )

@@ -302,6 +302,29 @@ def test_shards(project: pytest.Pytester, stale: bool) -> None:
     pytest.importorskip("fastjsonschema").compile(SCHEMA)(merged)
 
 
+@pytest.mark.parametrize(("chosen", "judged"), [("cases", True), ("three", False)])
+def test_an_entry_is_judged_if_all_its_cases_ran(project: pytest.Pytester, chosen: str, judged: bool) -> None:
+    """One that no longer diverges is told when shards are merged, unless -k left some of its cases out of all."""
+    (project.path / "cases").mkdir()
+    for name in ("one", "two", "three"):
+        (project.path / f"cases/mine_{name}.txt").write_text(name)
+    (project.path / "portability.toml").write_text(
+        STALE.replace("test_*", "mine_*e").replace('["odd", "one"]', '["one"]')
+    )
+    parts = {}
+    for number in ("1", "2"):
+        project.runpytest_inprocess(
+            *command("--wasm-cases=cases", "-k", chosen, runtimes="one,two"),
+            f"--wasm-shard={number}/2",
+            f"--wasm-report={number}",
+        )
+        parts[number] = load(project.path / number)
+    names = {name for part in parts.values() for entry in part["known"] for name in entry["cases"]}
+
+    assert len(names) == 2
+    assert bool(merge(parts)["broken"]) == judged
+
+
 def test_shards_of_workers(project: pytest.Pytester) -> None:
     """Workers of pytest-xdist choose the same tests as one process."""
     for name, options in {"a": (), "b": ("-n", "2")}.items():

@@ -35,6 +35,7 @@ EVENTS = (
                 "issue": "i",
                 "seen_on": ["two"],
                 "on": ["two"],
+                "cases": [],
             }
         ],
     ),

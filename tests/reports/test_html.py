@@ -87,7 +87,7 @@ def test_hostile_text_stays_text() -> None:
 def known() -> dict[str, object]:
     """Return a hostile known divergence."""
     told = dict.fromkeys(("case", "reason", "issue"), HOSTILE)
-    return {"line": 1, **told, "runtimes": [], "fields": [], "seen_on": [HOSTILE], "on": []}
+    return {"line": 1, **told, "runtimes": [], "fields": [], "seen_on": [HOSTILE], "on": [], "cases": []}
 
 
 def test_nothing_is_loaded() -> None:

@@ -18,6 +18,7 @@ KNOWN = {
     "issue": "none",
     "seen_on": ["two"],
     "on": ["two"],
+    "cases": [],
 }
 WHOLE = """## PORTABLE on 1 of 2 runtimes · 3 checks · 1 known divergence · 0 undecided · 1 not run
 
