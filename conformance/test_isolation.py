@@ -130,9 +130,9 @@ def test_many_at_once_keep_apart(run: Asking) -> None:
     """48 invocations at once never mix their streams or their state."""
     together = threading.Barrier(AT_ONCE)
 
-    def invoke(number: int) -> int:
+    def invoke(number: int) -> None:
         together.wait()
-        return run(
+        run(
             # Long enough that the last one begins before the first one ends.
             f"$mine = {number}\n5_000.times {{ |i| i * i }}\n"
             '50.times { $stdout.puts "out #{$mine}"; $stderr.puts "err #{$mine}"; $stdout.flush }\n'
@@ -142,12 +142,10 @@ def test_many_at_once_keep_apart(run: Asking) -> None:
             exited(number),
             timeout_s=AT_ONCE_S,
             meaning="invocations at once are mixed up",
-        ).invocation
+        )
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        numbers = list(threads.map(invoke, range(AT_ONCE)))
-
-    _check_numbers(run.host, numbers)
+        list(threads.map(invoke, range(AT_ONCE)))
 
 
 def test_any_guest_many_at_once(wasm_host: Host) -> None:
@@ -166,29 +164,20 @@ def test_witnesses_at_once_keep_apart(ask: Asking) -> None:
     """64 guests at once get their own stdin, and end with their own status."""
     together = threading.Barrier(WITNESSES_AT_ONCE)
 
-    def invoke(number: int) -> int:
+    def invoke(number: int) -> None:
         together.wait()
         said = b"%d" % number * 3000
-        return ask(
+        ask(
             b"quit %d\n" % number + said,
             said,
             said,
             exited(number),
             timeout_s=AT_ONCE_S,
             meaning="invocations at once are mixed up",
-        ).invocation
+        )
 
     with ThreadPoolExecutor(WITNESSES_AT_ONCE) as threads:
-        numbers = list(threads.map(invoke, range(WITNESSES_AT_ONCE)))
-
-    _check_numbers(ask.host, numbers)
-
-
-def _check_numbers(host: Host, numbers: list[int]) -> None:
-    if len(set(numbers)) != len(numbers):
-        Asking(host).fail(
-            f"{len(numbers)} invocations at once share {len(set(numbers))} numbers: {sorted(numbers)}"
-        )
+        list(threads.map(invoke, range(WITNESSES_AT_ONCE)))
 
 
 def test_hash_seed(ruby: Host, wasm_report_hazard: Callable[[str], None]) -> None:

@@ -163,7 +163,7 @@ class Outcome:
 
     ``files`` are what the guest left in the folders that it was granted, all of it, by guest path: the bytes of a file,
     None for a folder, and for a link the path that it leads to; empty if the guest was stopped. ``invocation`` counts
-    from 1 in each started host (isolate).
+    from 1 in each isolate, or in the host if that has one alone.
     """
 
     stdout: bytes
@@ -222,10 +222,10 @@ class Leak:
 
 
 #: What a host can do beyond the plain contract; the suite skips tests that need a missing one, and names it.
-#: ``concurrent``: it holds several guests alive at once.
-Capability = Literal["memory_limit", "preopens", "concurrent"]
+#: ``concurrent``: it holds several guests alive at once. ``isolates``: it keeps isolates that it can start afresh.
+Capability = Literal["memory_limit", "preopens", "concurrent", "isolates"]
 
-#: The parts of an outcome that are compared.
+#: What of an outcome is compared.
 OutcomeField = Literal["stdout", "stderr", "ending", "files"]
 
 #: Whether a host found compiled code when it started: part of the name of every cold start.
@@ -280,17 +280,17 @@ class Host(ABC):
     def pids(self) -> tuple[int, ...]:
         """Return the processes that serve this host now, without their children.
 
-        A host in this process returns our own; a host whose process lives only during an invocation, or is not on
-        this machine, returns none.
+        Ours for a host in this process; none if its process lives during an invocation only, or elsewhere.
         """
         return ()
 
     def paused(self) -> AbstractContextManager[None]:
-        """Return a context manager that keeps the host from using the machine; do not invoke it meanwhile.
-
-        Does nothing unless a host overrides it: most use no CPU between invocations.
-        """
+        """Return a context manager that keeps the host from using the machine; do not invoke it meanwhile."""
         return nullcontext()
+
+    def discard_isolates(self) -> None:
+        """Let the next invocation start a fresh isolate; for hosts of runtimes with the capability ``isolates``."""
+        raise UnsupportedError(f"{self.runtime.name} keeps no isolates that could be discarded.")
 
     def run(
         self,

@@ -6,12 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOCKS = [ROOT / "requirements" / f"{name}.txt" for name in ("dev", "neighbours")]
+LOCK = ROOT / "requirements" / "neighbours.txt"
 OPTIONS = ("-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function")
 
 #: One test for each of them, none of which has to do with us.
@@ -66,13 +67,15 @@ def test_parts(wasm_host, subtests):
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with our locked packages and theirs, and this checkout."""
+    """The Python of an environment that has all of this one, this checkout among it, and their locked packages."""
     place = tmp_path_factory.mktemp("neighbours") / "venv"
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
     found = place / ("Scripts" if os.name == "nt" else "bin") / "python"
-    pip = [str(found), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    subprocess.run([*pip, "--require-hashes", *(f"-r{lock}" for lock in LOCKS)], check=True)
-    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], check=True)
+    (packages,) = place.glob("**/site-packages")
+    # As if it stood in that folder itself: its own path files count, too.
+    (packages / "ours.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    pip = [str(found), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-compile"]
+    subprocess.run([*pip, "--require-hashes", f"-r{LOCK}"], check=True)
     return found
 
 

@@ -47,6 +47,9 @@ class BrowserHost(ServingHost["_Browser"]):
     runtime: BrowserRuntime
     _memory_in_log = False
 
+    def discard_isolates(self) -> None:
+        self._server.page.discard_isolates()
+
     def _body(self, invocation: Invocation, timeout_s: float) -> bytes:
         return request_body(self.runtime.name, invocation, timeout_s)
 

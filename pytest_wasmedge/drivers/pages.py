@@ -25,6 +25,7 @@ _STRANGER_S = 10.0
 #: process has died only when it has something to pass on.
 _SIGN_OF_LIFE_S, _BUSY_SIGN_OF_LIFE_S = 60.0, 1.0
 _HEAD = struct.Struct(">II")
+_DISCARD = b"discard"
 _INDEX = """<!doctype html><html lang="en" data-output-bytes="%d"><meta charset="utf-8">
 <link rel="icon" href="data:,"><title>pytest-wasmedge</title><script type="module" src="page.mjs"></script></html>
 """
@@ -94,6 +95,10 @@ class PageServer:
             self.jobs[self._last_number] = job
             self.frames.put(_HEAD.pack(self._last_number, len(body)) + body)
         return job
+
+    def discard_isolates(self) -> None:
+        """Let the page run what is posted next in fresh workers."""
+        self.frames.put(_HEAD.pack(0, len(_DISCARD)) + _DISCARD)
 
     def opened(self, phases_ns: Mapping[str, int]) -> bool:
         """Note that the page takes jobs now; return False if it did already, or is lost."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from pytest_wasmedge.errors import LatencyError
 
-#: The programs of warm latency: the smallest one that a guest can run, then those in fixtures/latency.
-WORKLOADS = ("tiny", "hello", "smoke", "html", "heavy")
+#: What warm latency is measured with: the smallest program that a guest can run, the same in a fresh isolate, and then
+#: those in fixtures/latency.
+WORKLOADS = ("tiny", "isolate", "hello", "smoke", "html", "heavy")
 
 _NS_OF = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 # Few enough digits that no number is infinite as a float.

@@ -30,6 +30,9 @@ class _Around(Host):
     def paused(self) -> AbstractContextManager[None]:
         return self.head.paused()
 
+    def discard_isolates(self) -> None:
+        self.head.discard_isolates()
+
     def close(self) -> None:
         """Do nothing."""
 

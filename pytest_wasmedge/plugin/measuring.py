@@ -112,11 +112,19 @@ class Measuring:
         return self._measurement(host, f"floor/{state}", draw, first, earlier=earlier)
 
     def warm(self, host: Host, workload: str = "tiny", first: int = WARM_SAMPLES) -> Measurement:
-        """Return invocations of a host that has already served one. Raises LatencyError for an unknown workload."""
+        """Return invocations of a host that has already served one; for ``isolate``, each in a fresh isolate.
+
+        Raises LatencyError for an unknown workload, UnsupportedError where no isolate can be started afresh.
+        """
         host = head_of(host)
+        fresh = workload == "isolate"
+        if fresh and "isolates" not in host.runtime.capabilities:
+            error = UnsupportedError(f"{host.runtime.name} keeps no isolates that could be started afresh.")
+            self._refuse(error)
+            raise error
         # Its time is measured, not limited: an interpreter may take longer than a host allows by default.
         timeout_s = max(host.limits.timeout_s, _WORKLOAD_S)
-        program = None if workload == "tiny" else Invocation(_workload(workload), timeout_s=timeout_s)
+        program = None if workload in ("tiny", "isolate") else Invocation(_workload(workload), timeout_s=timeout_s)
 
         if host.runtime.deployed:
             probed = _probed(host)
@@ -130,6 +138,8 @@ class Measuring:
 
         def draw() -> Sample:
             invocation, answer = ready()
+            if fresh:
+                host.discard_isolates()
             with self._session.paused(but=host):
                 return self._kept(host, warm_once(host, invocation, f"warm/{workload}", answer))
 

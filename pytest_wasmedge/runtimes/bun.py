@@ -18,7 +18,7 @@ class Bun(ServerRuntime):
     engine = "JavaScriptCore"
     groups = frozenset({"engines", "fast"})
     flags_at = 1
-    capabilities = frozenset({"preopens", "concurrent"})
+    capabilities = frozenset({"preopens", "concurrent", "isolates"})
     tool = "bun"
     tools = ("bun", "shim")
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 1.4.5)

@@ -58,7 +58,7 @@ class Chromium(BrowserRuntime):
     engine = "V8"
     groups = frozenset({"browsers"})
     flags_at = 4
-    capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
+    capabilities = frozenset({"memory_limit", "preopens", "concurrent", "isolates"})
     tools = ("shim",)
     commands = ("chromium-headless-shell", "chromium", "google-chrome", "chromium-browser")
     remedies: ClassVar[Mapping[str, str]] = {

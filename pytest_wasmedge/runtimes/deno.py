@@ -17,7 +17,7 @@ class Deno(ServerRuntime):
     engine = "V8"
     groups = frozenset({"edge", "fast"})
     flags_at = 2
-    capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
+    capabilities = frozenset({"memory_limit", "preopens", "concurrent", "isolates"})
     tool = "deno"
     tools = ("deno", "shim")
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 2.9.8)

@@ -66,7 +66,7 @@ class Firefox(BrowserRuntime):
     engine = "SpiderMonkey"
     groups = frozenset({"browsers", "engines"})
     flags_at = 1
-    capabilities = frozenset({"preopens", "concurrent"})
+    capabilities = frozenset({"preopens", "concurrent", "isolates"})
     tools = ("shim",)
     commands = ("firefox-esr", "firefox")
     remedies: ClassVar[Mapping[str, str]] = {

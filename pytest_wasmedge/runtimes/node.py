@@ -16,7 +16,7 @@ class Node(ServerRuntime):
     engine = "V8"
     groups = frozenset({"engines", "fast"})
     flags_at = 1
-    capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
+    capabilities = frozenset({"memory_limit", "preopens", "concurrent", "isolates"})
     tool = "node"
     tools = ("node", "shim")
     # The first with --permission.

@@ -41,7 +41,7 @@ class WebKit(BrowserRuntime):
     in_all = False
     groups = frozenset({"browsers", "engines"})
     flags_at = 5
-    capabilities = frozenset({"preopens", "concurrent"})
+    capabilities = frozenset({"preopens", "concurrent", "isolates"})
     tools = ("shim",)
     # Where Debian, then where Arch and Fedora put it.
     commands = (

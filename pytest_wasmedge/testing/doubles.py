@@ -113,6 +113,9 @@ class _FaultyHost(Host):
     def paused(self) -> AbstractContextManager[None]:
         return self._inner.paused()
 
+    def discard_isolates(self) -> None:
+        self._inner.discard_isolates()
+
     def invoke(self, invocation: Invocation) -> Outcome:
         return replace(self._invoke(invocation), runtime=self.runtime.name)
 

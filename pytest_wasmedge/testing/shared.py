@@ -68,6 +68,9 @@ class _Share(Host):
     def paused(self) -> AbstractContextManager[None]:
         return self._host.paused()
 
+    def discard_isolates(self) -> None:
+        self._host.discard_isolates()
+
     def invoke(self, invocation: Invocation) -> Outcome:
         self._check_open()
         outcome = self._host.invoke(invocation)

@@ -220,13 +220,12 @@ def test_page_crashes_in_mid_run(start_program: StartProgram) -> None:
 
 
 def test_many_at_once(start_program: StartProgram) -> None:
-    """32 invocations from 16 threads each get their own streams and number."""
+    """32 invocations from 16 threads each get their own streams."""
     host = start_program(wat.ECHO)
     with ThreadPoolExecutor(16) as pool:
         outcomes = list(pool.map(lambda i: host.run(str(i).encode() * 1000), range(32)))
 
     assert [outcome.stdout for outcome in outcomes] == [str(i).encode() * 1000 for i in range(32)]
-    assert sorted(outcome.invocation for outcome in outcomes) == list(range(1, 33))
 
 
 def test_strangers_learn_nothing(start_program: StartProgram) -> None:

@@ -154,13 +154,14 @@ function left(folders) {
 
 // Runs the guest to its end. The caller keeps the time limit by stopping this thread. ``folders`` are as wire.mjs reads
 // them. ``stdout``, ``stderr`` and ``contents`` are views of buffers that nothing else uses. What a guest that was
-// stopped left in its folders is not told.
+// stopped left in its folders is not told. ``grownBytes`` is by how much its memory grew.
 export function run(module, { args, env, stdin, folders = [], timeoutMs, outputBytes }) {
   const budget = { total: outputBytes, left: outputBytes };
   const [stdout, stderr] = [new Output(budget), new Output(budget)];
   const phases = {};
   let ending;
   let roots = [];
+  let grownBytes = 0;
   try {
     const argv = [ARGV0, ...args];
     // An object loses the order of names that look like numbers.
@@ -180,14 +181,18 @@ export function run(module, { args, env, stdin, folders = [], timeoutMs, outputB
     const given = { wasi_snapshot_preview1: imports(shim, argv, clocks) };
     const instance = new WebAssembly.Instance(module, given);
     phase("instantiate");
+    // A guest that passes nothing may have no memory.
+    const bytes = () => instance.exports.memory?.buffer.byteLength ?? 0;
+    const initialBytes = bytes();
     try {
       ending = { kind: "exited", status: shim.start(instance) >>> 0, detail: "" };
     } finally {
       phase("run");
+      grownBytes = bytes() - initialBytes;
     }
   } catch (error) {
     ending = endingOf(error);
   }
   const ended = ending.kind === "exited" || ending.kind === "trapped";
-  return { stdout: stdout.bytes(), stderr: stderr.bytes(), ending, phases, ...left(ended ? roots : []) };
+  return { stdout: stdout.bytes(), stderr: stderr.bytes(), ending, phases, grownBytes, ...left(ended ? roots : []) };
 }

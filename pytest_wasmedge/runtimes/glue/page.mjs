@@ -1,31 +1,13 @@
-// The host in a browser: a page that receives invocations in one stream and runs each in a fresh worker.
+// The host in a browser: a page that receives invocations in one stream and runs each in a worker.
 //
 // It is loaded from a secret path on loopback, and posts there: `jobs` {phases_ns} opens the stream once the artifact is
 // compiled, `results/N` sends an outcome, and `failed` says why there will be no stream.
 
 import { stopwatch } from "./phases.mjs";
 import { frameResult, parseInvocation } from "./wire.mjs";
-import { bootWebWorker, failed, runIn, startWorker } from "./workers.mjs";
+import { Workers, bootWebWorker } from "./workers.mjs";
 
 const boot = (onmessage, onfailure) => bootWebWorker({ type: "module" }, onmessage, onfailure);
-
-// Keeps one more worker booted than guests are running; the sender limits how many run at once.
-class Workers {
-  #spare = startWorker(boot);
-
-  async run(module, job) {
-    const worker = this.#spare;
-    // The next worker boots while this guest runs.
-    this.#spare = startWorker(boot);
-    try {
-      return await runIn(worker, module, job);
-    } catch (error) {
-      return failed("host_failed", `${error?.name}: ${error?.message}`);
-    } finally {
-      worker.terminate();
-    }
-  }
-}
 
 // Yields {number, body} for each frame. A frame is its number and the size of its body, four bytes each, then the body.
 async function* frames(stream) {
@@ -59,7 +41,7 @@ const post = (to, body) => fetch(to, { method: "POST", body });
 
 async function main() {
   const outputBytes = Number(document.documentElement.dataset.outputBytes);
-  const workers = new Workers();
+  const workers = new Workers(boot);
   const { phases_ns, phase } = stopwatch();
   const response = await fetch("artifact.wasm");
   if (!response.ok) throw new Error(`the artifact was not served: HTTP ${response.status}`);
@@ -68,16 +50,15 @@ async function main() {
   const module = await WebAssembly.compile(bytes);
   phase("compile");
 
-  let invocations = 0;
   async function answer(number, body) {
-    const invocation = ++invocations;
-    const result = await workers.run(module, { ...parseInvocation(body), outputBytes });
+    const { result, invocation } = await workers.run(module, { ...parseInvocation(body), outputBytes });
     await post(`results/${number}`, frameResult(result, invocation));
   }
   const jobs = await post("jobs", JSON.stringify({ phases_ns }));
   for await (const { number, body } of frames(jobs.body)) {
-    // Frames with number 0 keep the connection alive.
+    // Frames with number 0 keep the connection alive, or, with a body, discard the workers.
     if (number > 0) answer(number, body);
+    else if (body.length > 0) workers.discard();
   }
 }
 

@@ -1,14 +1,15 @@
-// The host in Node, Deno and Bun: an HTTP server on loopback that runs each invocation in a fresh worker.
+// The host in Node, Deno and Bun: an HTTP server on loopback that runs each invocation in a worker.
 //
 // Reads one line {secret, artifact, output_bytes, max_workers} on stdin, prints one line {port, phases_ns} on stdout,
-// and exits when stdin closes, so it cannot outlive the process that started it.
+// and exits when stdin closes, so it cannot outlive the process that started it. POST runs a guest; DELETE discards the
+// workers, so that the next guests start in fresh isolates.
 
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { stopwatch } from "./phases.mjs";
 import { firstLine } from "./stdin.mjs";
 import { SECRET_HEADER, frameResult, parseInvocation, responseHeaders, sameSecret } from "./wire.mjs";
-import { WORKER, bootWebWorker, failed, runIn, startWorker } from "./workers.mjs";
+import { WORKER, Workers, bootWebWorker } from "./workers.mjs";
 
 const HOST = typeof Deno !== "undefined" ? "deno" : typeof Bun !== "undefined" ? "bun" : "node";
 const NodeWorker = HOST === "node" ? (await import("node:worker_threads")).Worker : null;
@@ -28,48 +29,31 @@ function boot(onmessage, onfailure) {
   return worker;
 }
 
-// At most ``maxWorkers`` guests run at once, the others wait in line. One more worker is kept booted.
-class Workers {
-  #spare = null;
-  #running = 0;
-  #line = [];
-
-  constructor(module, outputBytes, maxWorkers) {
-    Object.assign(this, { module, outputBytes, maxWorkers });
-    this.#spare = startWorker(boot);
-  }
-
-  async run(invocation) {
-    if (this.#running >= this.maxWorkers) {
-      await new Promise((resolve) => this.#line.push(resolve));
-    } else {
-      this.#running++;
-    }
-    const worker = this.#spare;
-    // The next worker boots while this guest runs.
-    this.#spare = startWorker(boot);
+// At most ``places`` run at once, the others wait in line.
+function inLine(places) {
+  let running = 0;
+  const line = [];
+  return async (task) => {
+    if (running >= places) await new Promise((resolve) => line.push(resolve));
+    else running++;
     try {
-      return await runIn(worker, this.module, { ...invocation, outputBytes: this.outputBytes });
-    } catch (error) {
-      const memory = error?.code === "ERR_WORKER_OUT_OF_MEMORY";
-      return failed(memory ? "out_of_memory" : "host_failed", `${error?.name}: ${error?.message}`);
+      return await task();
     } finally {
-      worker.terminate();
       // The place goes to the next in line, if there is one.
-      const next = this.#line.shift();
-      next ? next() : this.#running--;
+      const next = line.shift();
+      next ? next() : running--;
     }
-  }
+  };
 }
 
 // --- HTTP ------------------------------------------------------------------------------------------------
 
-// Each takes answer(secret, readBody) -> {status, headers, body} and returns the port that it listens on.
+// Each takes answer(method, secret, readBody) -> {status, headers, body} and returns the port that it listens on.
 const listen = {
   async node(answer) {
     const { createServer } = await import("node:http");
     const server = createServer(async (request, response) => {
-      const { status, headers, body } = await answer(request.headers[SECRET_HEADER], async () => {
+      const { status, headers, body } = await answer(request.method, request.headers[SECRET_HEADER], async () => {
         const chunks = [];
         for await (const chunk of request) chunks.push(chunk);
         // Not Buffer.concat: its small results share memory, which cannot be transferred to a worker.
@@ -103,7 +87,7 @@ const listen = {
 async function webResponse(request, answer) {
   const secret = request.headers.get(SECRET_HEADER);
   const readBody = async () => new Uint8Array(await request.arrayBuffer());
-  const { status, headers, body } = await answer(secret, readBody);
+  const { status, headers, body } = await answer(request.method, secret, readBody);
   return new Response(body, { status, headers });
 }
 
@@ -117,20 +101,20 @@ async function main() {
   const module = await WebAssembly.compile(bytes);
   phase("compile");
 
-  const workers = new Workers(module, settings.output_bytes, settings.max_workers);
-  let invocations = 0;
-  const port = await listen[HOST](async (secret, readBody) => {
-    if (!sameSecret(secret, settings.secret)) {
-      return { status: 404, headers: {}, body: new Uint8Array() };
-    }
+  const workers = new Workers(boot);
+  const place = inLine(settings.max_workers);
+  const port = await listen[HOST](async (method, secret, readBody) => {
+    const empty = (status) => ({ status, headers: {}, body: new Uint8Array() });
+    if (!sameSecret(secret, settings.secret)) return empty(404);
+    if (method === "DELETE") return workers.discard(), empty(200);
     let invocation;
     try {
       invocation = parseInvocation(await readBody());
     } catch {
-      return { status: 400, headers: {}, body: new Uint8Array() };
+      return empty(400);
     }
-    const number = ++invocations;
-    const result = await workers.run(invocation);
+    const job = { ...invocation, outputBytes: settings.output_bytes };
+    const { result, invocation: number } = await place(() => workers.run(module, job));
     return { status: 200, headers: responseHeaders(number), body: frameResult(result, number) };
   });
   process.stdout.write(`${JSON.stringify({ port, phases_ns })}\n`);

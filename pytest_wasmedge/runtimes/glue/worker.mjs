@@ -1,4 +1,4 @@
-// Runs one guest in its own thread: it posts "ready", receives one invocation, answers, and is terminated.
+// Runs guests, one after the other, in a thread: it posts "ready", then answers each invocation.
 
 import { run } from "./guest.mjs";
 
@@ -14,6 +14,6 @@ function answer({ module, job }) {
 if (web) {
   globalThis.onmessage = (event) => answer(event.data);
 } else {
-  port.once("message", answer);
+  port.on("message", answer);
 }
 port.postMessage("ready");
