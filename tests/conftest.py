@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,12 @@ def ctrl_c_is_heard() -> None:
     """A shell starts what it runs in the background deaf to Ctrl-C, and tests that send one would wait for ever."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def options_for_these_tests_alone() -> None:
+    """A pytest that is started by a test gets none of the options that are meant for this one."""
+    os.environ.pop("PYTEST_ADDOPTS", None)
 
 
 #: Tests that start a real runtime, need an installed tool or the compiled Ruby, or take long (faults of the gate, runs

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from pytest_wasmedge.drivers.command import CommandHost, CommandLaunch, CommandRuntime, Wrap
 from pytest_wasmedge.drivers.process import Workspace, spawn, stop
@@ -106,8 +106,9 @@ def run_compiler(
     workspace: Path,
     problem: str,
     read: Callable[[bytes, bytes], str] = lambda stdout, stderr: stderr.decode("utf-8", "backslashreplace"),
+    stdout_to: int | IO[bytes] = subprocess.PIPE,
 ) -> None:
-    """Run a compiler to its end.
+    """Run a compiler to its end; ``stdout_to`` is for one that writes the code there.
 
     Raises HostStartError with the problem and the message that `read` finds in the compiler's outputs.
     """
@@ -115,7 +116,7 @@ def run_compiler(
         argv,
         env=env,
         cwd=workspace,
-        stdout=subprocess.PIPE,
+        stdout=stdout_to,
         stderr=subprocess.PIPE,
     )
     try:

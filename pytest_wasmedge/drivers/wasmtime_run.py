@@ -44,18 +44,14 @@ class WasmtimeRuntime(CompiledRuntime):
         return f"wasmtime-cli {build}, {executable.stat().st_size} bytes", settings
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
-        paths = [str(path), str(artifact.path.absolute())]
-        argv = [
-            str(executable),
-            "compile",
-            *self.generator,
-            *self._proposal_flags(artifact),
-            *self.flags,
-            "-o",
-            *paths,
-        ]
+        argv = self.compiler(path, executable, artifact)
         version, env = self.versions(executable).version, self.environment(workspace)
         run_compiler(argv, env, workspace, f"wasmtime {version} cannot compile {artifact.name}")
+
+    def compiler(self, path: Path, executable: Path, artifact: Artifact) -> list[str]:
+        """Return the command line that compiles the artifact into the file ``path``."""
+        flags = (*self.generator, *self._proposal_flags(artifact), *self.flags)
+        return [str(executable), "compile", *flags, "-o", str(path), str(artifact.path.absolute())]
 
     def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
         options = [

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_wasmedge.drivers.command import CommandLaunch, Ended
+from pytest_wasmedge.drivers.compiled import run_compiler
 from pytest_wasmedge.drivers.program import Interpreter, Versions
 from pytest_wasmedge.drivers.wasmtime_run import WasmtimeRuntime
-from pytest_wasmedge.model import Ending, Invocation, host_failed
+from pytest_wasmedge.model import Artifact, Ending, Invocation, host_failed
 from pytest_wasmedge.provision import Found, find
 
 #: Its makers call a version release-20240729.0, Debian calls it 0.0~20240729.0.
@@ -22,9 +23,10 @@ _FIRST_WORDS = 300
 
 
 class Gvisor(WasmtimeRuntime):
-    """``runsc do wasmtime run``: the code is that of the wasmtime command, and gVisor answers all its system calls.
+    """``runsc do wasmtime run``: gVisor answers all system calls of the wasmtime command.
 
-    All processes of the sandbox end with the one that we start.
+    All processes of the sandbox end with the one that we start. Code is compiled inside, since gVisor hides some of what
+    the processor can do, and wasmtime takes no code that was made for more.
     """
 
     name = "gvisor"
@@ -54,12 +56,20 @@ class Gvisor(WasmtimeRuntime):
     def _too_old(self, executable: Path, versions: Versions) -> str:
         return super()._too_old(executable, super().versions(executable))
 
+    def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
+        engine, settings = super().code_key(executable, artifact)
+        return f"{engine} in gVisor {self.versions(executable).version}", settings
+
+    def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
+        # What is written inside stays there, but for the streams.
+        argv = [*_sandbox(workspace / "panic.log"), *self.compiler(Path("/dev/stdout"), executable, artifact)]
+        problem = f"wasmtime {super().versions(executable).version} in gVisor cannot compile {artifact.name}"
+        with path.open("wb") as code:
+            run_compiler(argv, self.environment(workspace), workspace, problem, stdout_to=code)
+
     def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
-        # Without root, the sandbox may do no more than its user.
-        rootless = ("--rootless",) if os.geteuid() else ()
         launch.folder.mkdir()
-        sandbox = (str(_SANDBOX.require()), f"--panic-log={_panic_log(launch)}", *_OPTIONS, *rootless, *_DO)
-        return [*sandbox, *super().argv(launch, invocation)]
+        return [*_sandbox(_panic_log(launch)), *super().argv(launch, invocation)]
 
     def environment(self, workspace: Path) -> dict[str, str]:
         # The sandbox keeps its state there, also after a kill.
@@ -73,6 +83,13 @@ class Gvisor(WasmtimeRuntime):
             said = " ".join((panic or stderr).decode("utf-8", "backslashreplace").split())
             return b"", b"", host_failed(f"runsc ended with status {ended.status}: {said[:_FIRST_WORDS]}")
         return stdout, stderr, ending
+
+
+def _sandbox(panic_log: Path) -> list[str]:
+    """Return what stands before a command line that is to run in a sandbox."""
+    # Without root, it may do no more than its user.
+    rootless = ("--rootless",) if os.geteuid() else ()
+    return [str(_SANDBOX.require()), f"--panic-log={panic_log}", *_OPTIONS, *rootless, *_DO]
 
 
 def _panic_log(launch: CommandLaunch) -> Path:

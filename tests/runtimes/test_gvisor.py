@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from pytest_wasmedge.drivers.command import CommandLaunch, Ended
+from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import Artifact, Invocation, Limits, exited, host_failed, timed_out
 from pytest_wasmedge.provision import find
 from pytest_wasmedge.runtimes.gvisor import Gvisor
@@ -86,11 +87,14 @@ def test_it_runs_under_another_kernel(launch: CommandLaunch) -> None:
     assert not file.exists()
 
 
-def test_it_runs_the_code_of_the_command(start: Start) -> None:
-    """Compiled code is that of the wasmtime command: one file for both."""
+def test_its_code_is_not_that_of_the_command(start: Start) -> None:
+    """Code is compiled in the sandbox, for the processor that there is in there, and kept apart from the command's."""
     artifact: Artifact = start("gvisor", wat.ECHO).artifact
+    kept, of_command = Gvisor().kept_code(artifact), WasmtimeCli().kept_code(artifact)
 
-    assert Gvisor().kept_code(artifact) == WasmtimeCli().kept_code(artifact)
+    assert kept != of_command
+    assert kept is not None
+    assert kept.exists()
 
 
 def test_a_panic_of_the_sandbox_is_no_status(launch: CommandLaunch) -> None:
@@ -108,12 +112,22 @@ def test_a_panic_of_the_sandbox_is_no_status(launch: CommandLaunch) -> None:
 
 def test_a_sandbox_that_does_not_start_is_told(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the sandbox says before wasmtime runs is its failure, not a status and a stderr of the guest."""
+    host = start("gvisor", wat.ECHO)
     monkeypatch.setattr("pytest_wasmedge.runtimes.gvisor._OPTIONS", ("--platform=none-such",))
-    outcome = start("gvisor", wat.ECHO).run(b"x")
+    outcome = host.run(b"x")
 
     assert outcome.ending == host_failed()
     assert "unknown platform: none-such" in outcome.ending.detail
     assert (outcome.stdout, outcome.stderr) == (b"", b"")
+
+
+def test_a_compiler_s_sandbox_that_does_not_start_is_told(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is one that was to compile; no half of a file is kept."""
+    monkeypatch.setattr("pytest_wasmedge.runtimes.gvisor._OPTIONS", ("--platform=none-such",))
+    with pytest.raises(HostStartError, match=r"in gVisor cannot compile program: .*unknown platform: none-such"):
+        start("gvisor", wat.ECHO)
 
 
 def test_the_version_is_the_sandbox_s() -> None:
