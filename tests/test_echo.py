@@ -25,7 +25,13 @@ def echo(pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_all_that_is_not_ruby_runs(echo: pytest.Pytester) -> None:
     """With `--runtimes=all` and an echo artifact, what asks any guest runs, and the witness; Ruby's cases skip."""
     result = echo.runpytest_subprocess(
-        "--runtimes=all", "--wasm-artifact=echo.wasm", "--wasm-conformance", "-v", "-rs", "-k", "wasmtime",
+        "--runtimes=all",
+        "--wasm-artifact=echo.wasm",
+        "--wasm-conformance",
+        "-v",
+        "-rs",
+        "-k",
+        "wasmtime",
         "--wasm-latency-budget=2",
     )
     passed = {

@@ -25,8 +25,8 @@ _FIRST_WORDS = 300
 class Gvisor(WasmtimeRuntime):
     """``runsc do wasmtime run``: gVisor answers all system calls of the wasmtime command.
 
-    All processes of the sandbox end with the one that we start. Code is compiled inside, since gVisor hides some of what
-    the processor can do, and wasmtime takes no code that was made for more.
+    All processes of the sandbox end with the one that we start. Code is compiled inside, since gVisor hides some of
+    what the processor can do, and wasmtime takes no code that was made for more.
     """
 
     name = "gvisor"

@@ -126,7 +126,9 @@ def test_a_compiler_s_sandbox_that_does_not_start_is_told(
 ) -> None:
     """So is one that was to compile; no half of a file is kept."""
     monkeypatch.setattr("pytest_wasmedge.runtimes.gvisor._OPTIONS", ("--platform=none-such",))
-    with pytest.raises(HostStartError, match=r"in gVisor cannot compile program: .*unknown platform: none-such"):
+    with pytest.raises(
+        HostStartError, match=r"in gVisor cannot compile program: .*unknown platform: none-such"
+    ):
         start("gvisor", wat.ECHO)
 
 
