@@ -54,6 +54,12 @@ def test_workload(ruby: Host, program: str, wasm_warm_latency: Measurement, ceil
     hold(wasm_warm_latency, ceiling(wasm_warm_latency.kind))
 
 
+@pytest.mark.workload("isolate", samples=5)
+def test_fresh_isolate(wasm_warm_latency: Measurement, ceiling: Ceiling) -> None:
+    """So does one in a fresh isolate, where a host keeps isolates from one guest to the next."""
+    hold(wasm_warm_latency, ceiling(wasm_warm_latency.kind))
+
+
 def test_one_more_guest(ruby: Host, instance_memory: int) -> None:
     """What one more live guest costs in memory can be told where a host holds several."""
     assert instance_memory > 0

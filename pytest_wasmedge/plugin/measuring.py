@@ -119,7 +119,8 @@ class Measuring:
         host = head_of(host)
         fresh = workload == "isolate"
         if fresh and "isolates" not in host.runtime.capabilities:
-            error = UnsupportedError(f"{host.runtime.name} keeps no isolates that could be started afresh.")
+            # Without the runtime's name, so that one line of the closing table is about all of them.
+            error = UnsupportedError("a fresh isolate starts only in a host that keeps isolates.")
             self._refuse(error)
             raise error
         # Its time is measured, not limited: an interpreter may take longer than a host allows by default.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.errors import UnsupportedError
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome, exited
 from pytest_wasmedge.plugin.measuring import FLOOR_SAMPLES, Measuring
 from pytest_wasmedge.plugin.options import Options
@@ -81,6 +82,28 @@ def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Counting,
     path = wat.artifact(tmp_path, wat.ECHO).path
     session = WasmSession(Options(artifact=str(path), runtimes="one"), {"one": runtime})
     return runtime, session.pool.acquire(runtime), Measuring(session, "run", 1, None)
+
+
+def test_isolates_are_fresh_in_every_sample(counting: tuple[Counting, Host, Measuring]) -> None:
+    """They are discarded before each invocation that is timed; a host that keeps none is refused by one sentence."""
+    runtime, host, measuring = counting
+    with pytest.raises(UnsupportedError, match="a fresh isolate starts only in a host that keeps isolates"):
+        measuring.warm(host, "isolate")
+    runtime.capabilities = frozenset({"isolates"})
+    served, discarded = [], []
+    invoke = host.invoke
+
+    def note(invocation: Invocation) -> Outcome:
+        served.append(len(discarded))
+        return invoke(invocation)
+
+    host.invoke, host.discard_isolates = note, lambda: discarded.append(1)  # type: ignore[method-assign]
+    fresh = measuring.warm(host, "isolate", first=3).take()
+
+    # What the guest answers is found out beforehand, by asking twice.
+    assert (fresh.kind, served) == ("warm/isolate", [0, 0, 1, 2, 3])
+    assert measuring.warm(host, "tiny", first=3).take().kind == "warm/tiny"
+    assert len(discarded) == 3
 
 
 def test_a_floor_is_taken_once(counting: tuple[Counting, Host, Measuring]) -> None:
