@@ -90,7 +90,8 @@ def test_isolates_are_fresh_in_every_sample(counting: tuple[Counting, Host, Meas
     with pytest.raises(UnsupportedError, match="a fresh isolate starts only in a host that keeps isolates"):
         measuring.warm(host, "isolate")
     runtime.capabilities = frozenset({"isolates"})
-    served, discarded = [], []
+    served: list[int] = []
+    discarded: list[int] = []
     invoke = host.invoke
 
     def note(invocation: Invocation) -> Outcome:
@@ -100,8 +101,8 @@ def test_isolates_are_fresh_in_every_sample(counting: tuple[Counting, Host, Meas
     host.invoke, host.discard_isolates = note, lambda: discarded.append(1)  # type: ignore[method-assign]
     fresh = measuring.warm(host, "isolate", first=3).take()
 
-    # What the guest answers is found out beforehand, by asking twice.
-    assert (fresh.kind, served) == ("warm/isolate", [0, 0, 1, 2, 3])
+    # Its language and its answer, asked for twice, are found out beforehand.
+    assert (fresh.kind, served) == ("warm/isolate", [0, 0, 0, 1, 2, 3])
     assert measuring.warm(host, "tiny", first=3).take().kind == "warm/tiny"
     assert len(discarded) == 3
 
