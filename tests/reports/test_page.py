@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import cast
 
 import pytest
 
 from pytest_wasmedge.drivers.browser import BrowserRuntime
-from pytest_wasmedge.reports.html import render
+from pytest_wasmedge.provision import install
+from pytest_wasmedge.provision.pins import pin
+from pytest_wasmedge.reports import trends
+from pytest_wasmedge.reports.html import hashed, page_file, render
 from pytest_wasmedge.runtimes.chromium import Chromium
 from pytest_wasmedge.runtimes.firefox import Firefox
 from tests.reports.browsing import ask
@@ -75,11 +79,11 @@ def browser(request: pytest.FixtureRequest) -> BrowserRuntime:
     return runtime
 
 
-def page() -> str:
-    """Return a report with 5,000 tests on 15 runtimes, three of which need a person."""
+def page(cases: int = 5000) -> str:
+    """Return a report with so many tests, and five more, on 15 runtimes; three of them need a person."""
     names = [f"runtime-{number}" for number in range(15)]
     hostile = HOSTILE.replace("boom()", "window.boomed=1")
-    events = [row_of(f"case/{at}", name) for at in range(5000) for name in names[1:]]
+    events = [row_of(f"case/{at}", name) for at in range(cases) for name in names[1:]]
     events += [
         diverging("odd/first", names[1], hostile),
         diverging("odd/second", names[1], LONG),
@@ -90,6 +94,54 @@ def page() -> str:
     first = begin(*names)
     first["artifact"]["name"] = hostile
     return render(document(first, *events, end(1, broken=[hostile])))
+
+
+#: The page's own script and styles stay as they are; only what keeps other scripts out is taken away.
+POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
+AXE = """
+  const script = doc.createElement("script");
+  script.textContent = await (await fetch("library.js")).text();
+  doc.head.append(script);
+  const violations = async () => (await win.axe.run()).violations.map(
+    ({id, impact, nodes}) => `${impact}: ${id}: ${nodes[0].html.slice(0, 200)}`);
+  const closed = await violations();
+  doc.querySelector("button.failed")?.click();
+  await painted();
+  return {closed, detail: await violations(), version: win.axe.version};
+"""
+
+
+@pytest.fixture(scope="module")
+def axe() -> bytes:
+    """The rules of axe-core, as a script."""
+    return (install("axe") / pin("axe").entry).read_bytes()
+
+
+def drawn() -> dict[str, str]:
+    """Pages that people look at: a report and a history."""
+    first = document(begin("one", "two"), measured("one", 30, 31), end(0))
+    style = page_file("page.css")
+    return {"report": page(50), "history": trends.page(trends.history([first]), style, hashed(style))}
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("which", ["report", "history"])
+def test_everybody_can_use_it(browser: BrowserRuntime, axe: bytes, which: str) -> None:
+    """axe-core finds no violation, whether a divergence is open or not."""
+    found = ask(browser, POLICY.sub("", drawn()[which]), AXE, axe).found
+
+    assert found["errors"] == []
+    assert (found["closed"], found["detail"]) == ([], [])
+    assert found["version"] == pin("axe").version
+
+
+@pytest.mark.network
+def test_axe_finds_what_is_wrong(browser: BrowserRuntime, axe: bytes) -> None:
+    """An image without a text and a field without a label are found."""
+    wrong = "<!doctype html><title>wrong</title><img src='data:,'><input>"
+    found = ask(browser, wrong, AXE, axe).found
+
+    assert {"critical: image-alt", "critical: label"} <= {":".join(each.split(":")[:2]) for each in found["closed"]}
 
 
 def test_in_a_browser(browser: BrowserRuntime) -> None:
