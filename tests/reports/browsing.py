@@ -60,8 +60,8 @@ class Asked:
 def ask(runtime: BrowserRuntime, page: str, script: str, library: bytes = b"") -> Asked:
     """Open a page in this browser, run a script beside it, and return what that returns.
 
-    The script has the page's ``doc`` and ``win``, ``fire(id, value)``, which fills in a field, and ``painted()``. It can
-    fetch the ``library`` as ``library.js``.
+    The script has the page's ``doc`` and ``win``, ``fire(id, value)``, which fills in a field, and ``painted()``. It
+    can fetch the ``library`` as ``library.js``.
     """
     told: Future[dict[str, Any]] = Future()
     files = {"/": (_AROUND % script).encode(), "/report.html": page.encode(), "/library.js": library}

@@ -141,7 +141,9 @@ def test_axe_finds_what_is_wrong(browser: BrowserRuntime, axe: bytes) -> None:
     wrong = "<!doctype html><title>wrong</title><img src='data:,'><input>"
     found = ask(browser, wrong, AXE, axe).found
 
-    assert {"critical: image-alt", "critical: label"} <= {":".join(each.split(":")[:2]) for each in found["closed"]}
+    assert {"critical: image-alt", "critical: label"} <= {
+        ":".join(each.split(":")[:2]) for each in found["closed"]
+    }
 
 
 def test_in_a_browser(browser: BrowserRuntime) -> None:
