@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import sqlite3
 import time
@@ -20,6 +19,8 @@ ENV_HELD = "PYTEST_WASMEDGE_QUIET"
 _WAIT_S = 0.5
 _POLL_S = 0.02
 _LONG_WAIT_S = 3.0
+#: Tests of one run take turns like those of several; none of them takes longer than this.
+_LONG_WAIT_IN_RUN_S = 60.0
 
 
 class Quiet:
@@ -27,7 +28,8 @@ class Quiet:
 
     The system locks both files (filelock), so a process that dies releases them. This keeps all processes of one user
     apart, in any folder, but not those of other users. ``while_waiting`` is entered while another process has the
-    machine; a wait of more than three seconds calls ``on_long_wait`` once, with a description of that process.
+    machine; a wait of more than three seconds calls ``on_long_wait`` once, with a description of that process. It is
+    not called for processes of the same ``run``, whose number all of them give; 0 if this process is all of the run.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Quiet:
         folder: Path,
         on_long_wait: Callable[[str], None] = lambda holder: None,
         while_waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+        run: int = 0,
     ) -> None:
         self._lock = _usable(folder / "quiet.db")
         # Held while waiting, so that later tests cannot keep a measurement waiting for ever.
         self._turnstile = FileLock(folder / "quiet.turnstile")
         self._on_long_wait, self._while_waiting = on_long_wait, while_waiting
         self._measuring = folder / "quiet.measuring"
+        self._run = run
         self._kept = ExitStack()
 
     @contextmanager
@@ -54,7 +58,8 @@ class Quiet:
             self._kept.enter_context(self._held(self._lock.acquire_write))
             # Removed while we hold the lock, so that the file is still ours.
             self._kept.callback(self._measuring.unlink, missing_ok=True)
-            self._measuring.write_text(f"process {os.getpid()} in {Path.cwd()}", encoding="utf-8")
+            told = f"process {os.getpid()} in {Path.cwd()}\n{self._run}"
+            self._measuring.write_text(told, encoding="utf-8")
         try:
             yield
         finally:
@@ -93,18 +98,30 @@ class Quiet:
         """Try until a lock is acquired, with no limit of time."""
         if _acquired(acquire, 0):
             return
-        long_wait_at_s = time.monotonic() + _LONG_WAIT_S
+        began_s, said = time.monotonic(), False
         with self._while_waiting():
             while not _acquired(acquire, _WAIT_S):
-                if time.monotonic() > long_wait_at_s:
-                    self._on_long_wait(self._holder())
-                    long_wait_at_s = math.inf
+                waited_s = time.monotonic() - began_s
+                if not said and waited_s > _LONG_WAIT_S and (holder := self._holder(waited_s)):
+                    self._on_long_wait(holder)
+                    said = True
 
-    def _holder(self) -> str:
+    def _holder(self, waited_s: float) -> str:
+        """Return a description of who has the machine; empty if it is, or may be, the same run."""
         try:
-            return f"a pytest on this machine that measures, {self._measuring.read_text(encoding='utf-8')}"
+            process, _, run = self._measuring.read_text(encoding="utf-8").partition("\n")
         except OSError:
-            return "the tests of another pytest on this machine, before something is measured"
+            may_be_ours = self._run and waited_s < _LONG_WAIT_IN_RUN_S
+            return (
+                ""
+                if may_be_ours
+                else "the tests of another pytest on this machine, before something is measured"
+            )
+        return (
+            ""
+            if self._run and run == str(self._run)
+            else f"a pytest on this machine that measures, {process}"
+        )
 
 
 def _usable(path: Path) -> ReadWriteLock:

@@ -152,7 +152,10 @@ def quiet(config: pytest.Config) -> Quiet | None:
         pause = session(config).paused
         config.stash[_QUIET] = None
         try:
-            config.stash[_QUIET] = Quiet(folder("locks"), lambda of: _say(config, f"waiting for {of}"), pause)
+            run = os.getppid() if hasattr(config, "workerinput") else 0
+            config.stash[_QUIET] = Quiet(
+                folder("locks"), lambda of: _say(config, f"waiting for {of}"), pause, run
+            )
         except ProvisionError:
             pass  # whatever else needs the cache folder reports this, with more detail
         except OSError as error:

@@ -137,3 +137,44 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
     with quiet.measuring():
         assert (tmp_path / "quiet.measuring").read_text().startswith("process ")
     assert not (tmp_path / "quiet.measuring").exists()
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [(0, ["a pytest on this machine that measures, process"]), (7, []), (8, ["a pytest on this machine"])],
+)
+def test_a_long_wait_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: int, told: list[str]
+) -> None:
+    """Once, and with the process that measures, unless that is of the same run."""
+    monkeypatch.setattr("pytest_wasmedge.latency.quiet._LONG_WAIT_S", -1.0)
+    said: list[str] = []
+    tries = iter([Timeout("x"), Timeout("x"), Timeout("x"), None])
+
+    def acquire(timeout: float) -> None:
+        if found := next(tries):
+            raise found
+
+    with Quiet(tmp_path, run=7).measuring():
+        Quiet(tmp_path, said.append, run=run)._wait_for(acquire)
+
+    assert [each.startswith(wanted) for each, wanted in zip(said, told, strict=True)] == [True] * len(told)
+
+
+@pytest.mark.parametrize(("run", "long_s", "told"), [(0, 60.0, 1), (7, 60.0, 0), (7, -1.0, 1)])
+def test_a_long_wait_for_tests_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: int, long_s: float, told: int
+) -> None:
+    """They may be of the same run, so that one only tells of a wait that is longer than a test takes."""
+    monkeypatch.setattr("pytest_wasmedge.latency.quiet._LONG_WAIT_S", -1.0)
+    monkeypatch.setattr("pytest_wasmedge.latency.quiet._LONG_WAIT_IN_RUN_S", long_s)
+    said: list[str] = []
+    tries = iter([Timeout("x"), Timeout("x"), None])
+
+    def acquire(timeout: float) -> None:
+        if found := next(tries):
+            raise found
+
+    Quiet(tmp_path, said.append, run=run)._wait_for(acquire)
+
+    assert said == ["the tests of another pytest on this machine, before something is measured"] * told
