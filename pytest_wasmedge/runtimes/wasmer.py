@@ -101,7 +101,12 @@ class Wasmer(ServerRuntime):
             paths = (self._cache(package), artifact.path.absolute(), code)
             argv = _command("compile", package, *map(str, paths))
             env = self.environment(workspace.path)
-            run_compiler(argv, env, workspace.path, f"wasmer cannot compile {artifact.name}")
+            try:
+                run_compiler(argv, env, workspace.path, f"wasmer cannot compile {artifact.name}")
+            except BaseException:
+                # Code of an artifact that cannot be instantiated is there nevertheless.
+                discard(self._code(package, artifact))
+                raise
         # The name of the folder is known once there is code in it.
         code = self._code(package, artifact)
         vouch(code)
