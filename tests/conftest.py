@@ -76,6 +76,7 @@ NEEDS_RUNTIMES = (
     "test_own_runtime.py",
     "test_readme.py",
     "test_runtime_contract.py",
+    "test_strangers.py",
 )
 UNIT_TIER = "not runtime"
 

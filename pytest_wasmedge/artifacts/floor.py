@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.provision.files import whole
+from pytest_wasmedge.provision.files import keep
 
 #: ``(module (memory (export "memory") 1) (func (export "_start")))``
 FLOOR = bytes.fromhex(
@@ -21,9 +21,7 @@ FLOOR = bytes.fromhex(
 
 
 def floor_artifact(folder: Path) -> Artifact:
-    """Return the artifact as a file in this folder, written if missing. Raises OSError."""
+    """Return the artifact as a file in this folder, written if it is missing or another one. Raises OSError."""
     path = folder / f"{hashlib.sha256(FLOOR).hexdigest()[:16]}-floor.wasm"
-    if not path.exists():
-        with whole(path) as part:
-            part.write_bytes(FLOOR)
+    keep(path, FLOOR)
     return load_artifact(path, name="floor")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.provision.files import whole
+from pytest_wasmedge.provision.files import keep
 
 
 @functools.cache
@@ -23,10 +23,8 @@ def _wasm() -> bytes:
 
 
 def witness_artifact(folder: Path) -> Artifact:
-    """Return the witness as a file in this folder, written if missing. Raises OSError."""
+    """Return the witness as a file in this folder, written if it is missing or another one. Raises OSError."""
     data = _wasm()
     path = folder / f"{hashlib.sha256(data).hexdigest()[:16]}-witness.wasm"
-    if not path.exists():
-        with whole(path) as part:
-            part.write_bytes(data)
+    keep(path, data)
     return load_artifact(path, name="witness")

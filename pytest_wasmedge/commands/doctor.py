@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -15,13 +16,14 @@ from typing import Any
 from pytest_wasmedge import __version__
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.commands.console import Subparsers, open_console, show, table
+from pytest_wasmedge.drivers.compiled import faults_of_all
 from pytest_wasmedge.drivers.pool import probe
 from pytest_wasmedge.errors import ProvisionError, WasmEdgeError
 from pytest_wasmedge.model import Runtime
-from pytest_wasmedge.provision import install_command, provenances
+from pytest_wasmedge.provision import install_command, installed, provenances
 from pytest_wasmedge.provision.cache import cache_root
-from pytest_wasmedge.provision.pins import pin, this_platform
-from pytest_wasmedge.provision.versions import installed_versions
+from pytest_wasmedge.provision.pins import pin, pinned_here, this_platform, tool_names
+from pytest_wasmedge.provision.versions import installed_version, installed_versions
 from pytest_wasmedge.runtimes import builtin_runtimes
 
 
@@ -105,6 +107,40 @@ def lines(findings: dict[str, Any], verbose: bool = False) -> Iterator[tuple[str
             yield f"To get {names}: {remedy}", ""
 
 
+def verify() -> dict[str, Any]:
+    """Return what ``doctor --verify --json`` adds: how much was checked byte by byte, and what is wrong.
+
+    ``tools`` and ``compiled`` are counts; ``damaged`` are sentences on tools, ``recompiled`` are files of compiled code
+    that are not what we compiled and will be compiled anew. Raises ProvisionError if the cache cannot be used.
+    """
+    looks = [functools.partial(installed, tool) for tool in tool_names()]
+    for tool in filter(pinned_here, tool_names()):
+        others = (each for each in installed_versions(tool) if each != pin(tool).version)
+        looks += [functools.partial(installed_version, tool, version) for version in others]
+    tools, damaged = 0, []
+    for look in looks:
+        try:
+            tools += look(all_bytes=True) is not None
+        except ProvisionError as error:
+            tools += 1
+            damaged.append(str(error))
+    faults = faults_of_all()
+    recompiled = [f"{code} {why}" for code, why in faults.items() if why]
+    return {"tools": tools, "compiled": len(faults), "damaged": damaged, "recompiled": recompiled}
+
+
+def verified_lines(verified: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the lines that ``doctor --verify`` adds, with their styles."""
+    damaged, recompiled = verified["damaged"], verified["recompiled"]
+    yield (
+        f"{verified['tools']} tools and {verified['compiled']} files of compiled code were checked byte by byte: "
+        f"{len(damaged)} and {len(recompiled)} are not what was installed or compiled.",
+        "yellow" if damaged or recompiled else "green",
+    )
+    yield from ((each, "red") for each in damaged)
+    yield from ((f"{each}: it is not loaded, but compiled anew.", "yellow") for each in recompiled)
+
+
 def _versions(runtime: Runtime) -> list[str]:
     """Return the installed versions of this runtime other than the pinned one."""
     try:
@@ -142,18 +178,32 @@ def add_to(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "doctor",
         help="show which runtimes can run here, and how to get the rest",
-        description="Ask every built-in runtime whether it can start here. Installs nothing; the exit status is 0.",
+        description="Ask every built-in runtime whether it can start here. Installs nothing; the exit status is 0, "
+        "but for --verify.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("-v", "--verbose", action="store_true", help="also list the packages of each runtime")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="also compare every installed tool and all compiled code with their digests; the exit status is 1 if a "
+        "tool is damaged",
+    )
     parser.set_defaults(action=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show the findings and return the exit status, 0."""
+    """Show the findings and return the exit status: 0, or 1 if --verify finds a damaged tool.
+
+    Raises ProvisionError if the cache cannot be used at all and is to be verified.
+    """
     findings = examine(builtin_runtimes())
+    if options.verify:
+        findings["verified"] = verify()
     if options.json:
         print(json.dumps(findings, indent=2))
     else:
         show(lines(findings, options.verbose), open_console())
-    return 0
+        if options.verify:
+            show(verified_lines(findings["verified"]), open_console())
+    return 1 if options.verify and findings["verified"]["damaged"] else 0

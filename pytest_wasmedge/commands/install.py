@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
@@ -13,7 +16,7 @@ from rich.console import Console
 from pytest_wasmedge.commands.console import Subparsers, complain, open_console, progress_on, show, table
 from pytest_wasmedge.commands.doctor import folder_bytes, size_text
 from pytest_wasmedge.drivers.pool import explain
-from pytest_wasmedge.errors import WasmEdgeError, did_you_mean
+from pytest_wasmedge.errors import ProvisionError, WasmEdgeError, did_you_mean
 from pytest_wasmedge.provision import install, install_command, installed, no_source, provenance
 from pytest_wasmedge.provision.cache import cache_root
 from pytest_wasmedge.provision.pins import in_order, needs_of, pin, tool_names
@@ -41,10 +44,11 @@ def add_to(commands: Subparsers) -> None:
         "install",
         help="fetch pinned runtimes, verified, into your cache folder",
         description="Install the tools that runtimes need, each at its pinned version: checked against the pinned "
-        "digest or the archive's signature, and started once before it counts as installed. Installed tools are left "
-        "alone. NAME@VERSION installs another version beside the pinned one, checked against what the registry states. "
-        "A failure does not stop the others; a summary lists what is here and what is not. The exit status is 1 if a "
-        "tool that you named is missing, or any tool with --strict.",
+        "digest or the archive's signature, and started once before it counts as installed. Installed tools are "
+        "checked byte by byte and left alone; one that is damaged is fetched anew. NAME@VERSION installs another "
+        "version beside the pinned one, checked against what the registry states. A failure does not stop the others; "
+        "a summary lists what is here and what is not. The exit status is 1 if a tool that you named is missing, or "
+        "any tool with --strict.",
         epilog=f"Runtimes: {', '.join(builtin_names())}. Single tools: {', '.join(other_tools())}.",
     )
     parser.add_argument(
@@ -109,8 +113,9 @@ def tools_for(names: Sequence[str], usage_error: Callable[[str], NoReturn]) -> l
 
 def _excuse(tool: str, demanded: bool, absent: Collection[str], console: Console) -> Result | None:
     """Return why this tool is not worth a try: no source here, or a missing dependency; None if it is."""
-    if installed(tool):
-        return None
+    with suppress(ProvisionError):
+        if installed(tool):
+            return None
     if not demanded and (reason := no_source(tool)):
         console.print(f"left out: {reason}", style="yellow")
         return Result(tool, "-", LEFT_OUT, reason=reason)
@@ -134,10 +139,10 @@ def _install(name: str, console: Console) -> Result:
                 version = resolver.resolve(tool, wanted)
                 for note in resolver.notes:
                     console.print(note, style="yellow")
-                before = installed_version(tool, version)
+                before = _whole(functools.partial(installed_version, tool, version), console)
                 place = before or install_version(tool, version, progress)
             else:
-                before = installed(tool)
+                before = _whole(functools.partial(installed, tool), console)
                 place = before or install(tool, progress)
                 came = provenance(tool)
                 version = came.version if came else pin(tool).version
@@ -148,6 +153,15 @@ def _install(name: str, console: Console) -> Result:
         return Result(tool, version, "already there", size)
     console.print(f"{tool} {version}: installed ({size}, {time.monotonic() - began_s:.1f} s)", style="green")
     return Result(tool, version, "installed", size)
+
+
+def _whole(look: Callable[..., Path | None], console: Console) -> Path | None:
+    """Return the folder of a tool that is there with all its bytes; say what is wrong with one that is not."""
+    try:
+        return look(all_bytes=True)
+    except ProvisionError as error:
+        console.print(str(error), style="yellow")
+        return None
 
 
 def _report_others(names: Sequence[str], console: Console) -> None:

@@ -146,6 +146,7 @@ class CommandHost(Host):
 
     def _run(self, launch: CommandLaunch, invocation: Invocation, wrap: Wrap, number: int) -> Outcome:
         timeout_s = self._time_limit_s(invocation)
+        self.runtime.check_again(launch.executable)
         started_ns = time.perf_counter_ns()
         process = spawn(
             wrap(self.runtime.with_flags(self.runtime.argv(launch, invocation))),

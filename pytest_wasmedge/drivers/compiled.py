@@ -1,4 +1,6 @@
-"""Compiled code on disk. It is native code, so it is kept where only the user can write."""
+"""Compiled code on disk. It is native code, so it is kept where only the user can write, and loaded only from a file
+whose bytes are the ones that we compiled: its digest lies beside it.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,14 @@ from pytest_wasmedge.drivers.program import Program
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
 from pytest_wasmedge.provision.cache import folder, keep_newest, locked, writing
+from pytest_wasmedge.provision.digests import fault, keep_from_others, sha256_of
 from pytest_wasmedge.provision.files import whole
 
 #: More compiled code of one kind is not kept: files unused for longest are removed. One compiled Ruby is about 60 MB.
 KEPT_BYTES = 2 << 30
 _LAST_WORDS = 500
+#: The endings of compiled code: ours, and that of an engine with a cache of its own.
+_CODES = (".cwasm", ".bin")
 
 T = TypeVar("T")
 #: Compiling Ruby takes half a minute on two processors; a compiler that takes twenty times as long hangs.
@@ -37,34 +42,86 @@ def place_of(artifact: Artifact, engine: str, settings: str) -> Path:
 
 
 def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callable[[Path], None]) -> Path:
-    """Return the file with the artifact's compiled code, written by ``compile_to`` the first time.
+    """Return the file with the artifact's compiled code, written by ``compile_to`` unless it is there and is ours.
 
     Its name is made of digest, engine with version, and settings, so that no other engine loads it. Several processes
     may call this at once: one compiles, those that want the same engine's code wait.
     """
     path = place_of(artifact, engine, settings)
     place = path.parent
-    # Without the lock if the file exists: starts are measured, and another process may be compiling for long.
-    try:
-        os.utime(path)
-        return path
-    except FileNotFoundError:
-        pass
-    except OSError:
-        # The folder is read-only: nothing in it is ever removed, so the file's age does not matter.
-        return path
-    with writing(), locked(place / f".lock-{path.stem.rpartition('-')[2]}"):
-        if not path.exists():
-            with whole(path, 0o600) as part:
-                compile_to(part)
-        _remove_abandoned(place)
-        keep_newest(place.glob("*.cwasm"), most_bytes=KEPT_BYTES)
+    # Without the lock if the file is there: starts are measured, and another process may be compiling for long.
+    if not is_ours(path):
+        with writing(), locked(place / f".lock-{path.stem.rpartition('-')[2]}"):
+            if not is_ours(path):
+                discard(path)
+                with whole(path, 0o600) as part:
+                    compile_to(part)
+                    keep_from_others(part)
+                    sha256 = sha256_of(part)
+                _say(path, sha256)
+            _remove_abandoned(place)
+            keep_newest(place.glob("*.cwasm"), most_bytes=KEPT_BYTES, beside=digest_of)
     return path
 
 
+def digest_of(code: Path) -> Path:
+    """Return the file beside compiled code that has its digest, and whose time says when the code was used."""
+    return code.with_suffix(".sha256")
+
+
+def is_ours(code: Path) -> bool:
+    """Return whether this is the code that we compiled, byte by byte; if so, it counts as used now.
+
+    After the first time in a process, that takes some microseconds while nothing is seen to have changed.
+    """
+    if _fault_of(code):
+        return False
+    # Not of the code itself, whose times say that it was not written since. In a folder that can only be read nothing
+    # is ever removed, so the age does not matter.
+    with suppress(OSError):
+        os.utime(digest_of(code))
+    return True
+
+
+def _fault_of(code: Path) -> str:
+    """Return what is wrong with compiled code, as a clause; empty if it is what we compiled."""
+    try:
+        sha256, _, name = digest_of(code).read_text(encoding="ascii").rstrip("\n").partition("  ")
+    except FileNotFoundError:
+        return "has no digest beside it"
+    except (OSError, ValueError):
+        return "has a digest beside it that cannot be read"
+    # With the name, so that another program's code is refused together with its digest.
+    return fault(code, sha256) if name == code.name else "has another file's digest beside it"
+
+
+def faults_of_all() -> dict[Path, str]:
+    """Return all compiled code in the cache, and what is wrong with each file (`_fault_of`). Raises ProvisionError."""
+    codes = (path for path in folder("compiled").rglob("*") if path.suffix in _CODES and path.is_file())
+    return {code: _fault_of(code) for code in sorted(codes)}
+
+
+def vouch(code: Path) -> None:
+    """Write the digest of code that an engine has compiled for us into a cache of its own. Raises OSError."""
+    keep_from_others(code)
+    _say(code, sha256_of(code))
+
+
+def discard(code: Path) -> None:
+    """Remove compiled code with its digest, so that the next start compiles anew. Raises OSError."""
+    digest_of(code).unlink(missing_ok=True)
+    code.unlink(missing_ok=True)
+
+
+def _say(code: Path, sha256: str) -> None:
+    with whole(digest_of(code), 0o600) as part:
+        part.write_text(f"{sha256}  {code.name}\n", encoding="ascii")
+
+
 def _remove_abandoned(place: Path) -> None:
-    """Remove the parts of compilers that were killed; other engines' compilers may be at work."""
-    for part in place.glob("*.part"):
+    """Remove the parts of compilers that were killed, and digests without code; other compilers may be at work."""
+    alone = (each for each in place.glob("*.sha256") if not each.with_suffix(".cwasm").exists())
+    for part in (*place.glob("*.part"), *alone):
         with suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > 2 * COMPILE_S:
                 part.unlink()
@@ -92,8 +149,8 @@ def renewing(run: Callable[[], T], renew: Callable[[], None], engine: str, artif
 
 
 def compile_phase(kept: Path | None, compile_now: Callable[[], object]) -> dict[str, int]:
-    """Compile unless the code is kept already; return the phase ``compile`` in nanoseconds if that was done."""
-    if kept is None or kept.exists():
+    """Compile unless our code is kept already; return the phase ``compile`` in nanoseconds if that was done."""
+    if kept is None or is_ours(kept):
         return {}
     began_ns = time.perf_counter_ns()
     compile_now()
@@ -135,17 +192,6 @@ def run_compiler(
         )
 
 
-def is_whole_elf(code: Path) -> bool:
-    """Return whether nothing is cut off a program or library in Linux's format; other files count as whole."""
-    with code.open("rb") as file:
-        header = file.read(64)
-    if not header.startswith(b"\x7fELF"):
-        return True
-    # Its table of sections is at the end.
-    begins, size, count = (int.from_bytes(header[a:b], "little") for a, b in ((40, 48), (58, 60), (60, 62)))
-    return begins + size * count == code.stat().st_size
-
-
 class KeepsCode(Program, ABC):
     """A program that compiles an artifact and keeps the code for its next start."""
 
@@ -175,19 +221,11 @@ class KeepsCode(Program, ABC):
             with Workspace() as workspace:
                 self.compile_to(path, executable, artifact, workspace.path)
 
-        code = compiled(artifact, *self.code_key(executable, artifact), compile_to)
-        if self.is_whole(code):
-            return code
-        self.discard_code(executable, artifact)
         return compiled(artifact, *self.code_key(executable, artifact), compile_to)
-
-    def is_whole(self, code: Path) -> bool:
-        """Return whether this may be run; where the engine itself refuses code that is cut off, it may."""
-        return True
 
     def discard_code(self, executable: Path, artifact: Artifact) -> None:
         """Remove the compiled code, so that the next start compiles anew."""
-        place_of(artifact, *self.code_key(executable, artifact)).unlink(missing_ok=True)
+        discard(place_of(artifact, *self.code_key(executable, artifact)))
 
 
 class CompiledRuntime(KeepsCode, CommandRuntime):
@@ -216,10 +254,17 @@ class CompiledHost(CommandHost):
         super().__init__(runtime, artifact, limits)
         self._renewing = threading.Lock()
         self._renewed = False
+        self._code = runtime.kept_code(artifact)
 
     def _invoke(self, invocation: Invocation, wrap: Wrap = list) -> Outcome:
         invoke = super()._invoke
-        return renewing(lambda: invoke(invocation, wrap), self._renew, self.runtime.name, self.artifact)
+
+        def run() -> Outcome:
+            if self._code and not is_ours(self._code):
+                raise RefusedError("it is not the code that was compiled")
+            return invoke(invocation, wrap)
+
+        return renewing(run, self._renew, self.runtime.name, self.artifact)
 
     def _renew(self) -> None:
         with self._renewing:

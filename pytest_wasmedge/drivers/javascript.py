@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wasmedge.errors import RuntimeUnavailableError
 from pytest_wasmedge.provision import install_command, installed
-from pytest_wasmedge.provision.cache import folder
+from pytest_wasmedge.provision.cache import folder, writing
+from pytest_wasmedge.provision.digests import fault, keep_from_others
 
 #: Our JavaScript in this package.
 GLUE = Path(__file__).parents[1] / "runtimes" / "glue"
@@ -46,6 +47,8 @@ class Target:
 def glue_folder() -> Path:
     """Return the folder with our modules and, in ``shim/``, the shim's; new content makes a new folder.
 
+    One with other files than were written there is made anew.
+
     Raises RuntimeUnavailableError if the shim is not installed, ProvisionError if the cache cannot be used.
     """
     files = _files()
@@ -54,19 +57,22 @@ def glue_folder() -> Path:
         digest.update(f"{name} {len(content)}\n".encode() + content)
     glue = folder("glue").resolve()
     place = glue / digest.hexdigest()[:16]
-    if not place.is_dir():
-        work = Path(tempfile.mkdtemp(prefix=".", dir=glue))
-        try:
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    if any(fault(place / name, sha256) for name, sha256 in digests.items()):
+        with tempfile.TemporaryDirectory(prefix=".", dir=glue, ignore_cleanup_errors=True) as work, writing():
+            fresh = Path(work, "glue")
             for name, content in files.items():
-                (work / name).parent.mkdir(exist_ok=True)
-                (work / name).write_bytes(content)
-            work.rename(place)
-        except OSError:
-            # Another process made it first: a folder that is not empty cannot be replaced.
-            if not place.is_dir():
-                raise
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / name).write_bytes(content)
+                keep_from_others(fresh / name)
+            with suppress(FileNotFoundError):
+                place.rename(Path(work, "damaged"))
+            try:
+                fresh.rename(place)
+            except OSError:
+                # Another process made it first: a folder that is not empty cannot be replaced.
+                if not place.is_dir():
+                    raise
     return place
 
 

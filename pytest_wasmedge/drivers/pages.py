@@ -24,6 +24,8 @@ _STRANGER_S = 10.0
 #: result is awaited soon enough to see that the page is gone. One browser closes the connection of a page whose
 #: process has died only when it has something to pass on.
 _SIGN_OF_LIFE_S, _BUSY_SIGN_OF_LIFE_S = 60.0, 1.0
+#: The line of JSON before the streams of an answer is shorter.
+_NAMES_BYTES = 64 << 20
 _HEAD = struct.Struct(">II")
 _DISCARD = b"discard"
 _INDEX = """<!doctype html><html lang="en" data-output-bytes="%d"><meta charset="utf-8">
@@ -67,6 +69,8 @@ class PageServer:
     def __init__(self, glue: Path, artifact: Path, output_bytes: int) -> None:
         self.ready: Future[Mapping[str, int]] = Future()
         self.secret = secrets.token_urlsafe(24)
+        # Both streams, the files, and what names them.
+        self.most_bytes = 2 * output_bytes + _NAMES_BYTES
         self.files: dict[str, Path | bytes] = {
             path.relative_to(glue).as_posix(): path for path in glue.rglob("*js")
         }
@@ -186,8 +190,14 @@ class _Handler(BaseHTTPRequestHandler):
         if name is None:
             self._refuse()
             return
-        content = self.rfile.read(int(self.headers.get("content-length") or 0))
         page, (what, _, number) = self.server.page, name.partition("/")
+        length = self.headers.get("content-length") or "0"
+        if not (length.isdecimal() and int(length) <= page.most_bytes):
+            # A result that no guest can have: the page is not ours any more.
+            page.lose(f"posted a body of {length[:20]} bytes")
+            self._refuse()
+            return
+        content = self.rfile.read(int(length))
         if what == "results" and number.isdecimal() and page.answered(int(number), content):
             self._answer(204)
         elif name == "failed":

@@ -12,9 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
+from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import ARGV0, Artifact, Availability, Limits
-from pytest_wasmedge.provision import Found, find, find_system, install_command, installed, remedy
+from pytest_wasmedge.provision import (
+    Found,
+    check_again,
+    find,
+    find_system,
+    install_command,
+    installed,
+    remedy,
+)
 
 # The WASI shim, a tool that our JavaScript needs.
 _SHIM = "shim"
@@ -92,6 +100,13 @@ class Program:
     def how_to_get(self) -> str:
         """Return the command that installs the program here; empty if none is known."""
         return remedy(self.remedies) if self.commands or self._alone() else install_command(self.name)
+
+    def check_again(self, executable: Path) -> None:
+        """Look, right before it is started, whether a tool of ours is what was installed. Raises HostStartError."""
+        try:
+            check_again(executable)
+        except ProvisionError as error:
+            raise HostStartError(str(error)) from error
 
     def version_argv(self, executable: Path) -> Sequence[str]:
         """Return the command line that makes the program print its versions."""

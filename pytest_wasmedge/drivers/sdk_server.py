@@ -43,6 +43,9 @@ _CRANELIFT = re.compile(rb"cranelift-codegen-(\d+\.\d+\.\d+)")
 #: How long we wait for the rest of the streams of a guest that trapped; it should be available at once.
 _REST_S = 5.0
 _WAITING_CONNECTIONS = 128
+#: A client that has not sent the secret yet may keep its connection this long.
+_STRANGER_S = 10.0
+_MOST_BODY_BYTES = 1 << 31
 #: How often we check whether the compiler is done.
 _LOOK_S = 0.05
 
@@ -178,13 +181,18 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Head and body are written separately.
     disable_nagle_algorithm = True
+    timeout = _STRANGER_S
     server: Server
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
         given = self.headers.get(SECRET_HEADER, "").encode("latin-1", "replace")
-        if not hmac.compare_digest(given, self.server.secret):
-            return self._answer(404)
+        length = self.headers.get("content-length", "")
+        known = hmac.compare_digest(given, self.server.secret)
+        # Nothing of a stranger's body is read, nor one of unknown length.
+        if not (known and length.isdecimal() and int(length) <= _MOST_BODY_BYTES):
+            return self._refuse()
+        self.connection.settimeout(None)
+        body = self.rfile.read(int(length))
         line, _, stdin = body.partition(b"\n")
         try:
             head = json.loads(line)
@@ -207,9 +215,19 @@ class Handler(BaseHTTPRequestHandler):
         }
         return self._answer(200, b"".join((json.dumps(answer).encode(), b"\n", stdout, stderr)), number)
 
+    def send_error(self, *_: object) -> None:
+        """Answer every other request like one without the secret."""
+        self._refuse()
+
+    def _refuse(self) -> None:
+        self.close_connection = True
+        self._answer(404)
+
     def _answer(self, status: int, body: bytes = b"", number: int | None = None) -> None:
         self.send_response_only(status)
         self.send_header("content-length", str(len(body)))
+        if self.close_connection:
+            self.send_header("connection", "close")
         if number is not None:
             self.send_header("content-type", "application/octet-stream")
             self.send_header("pytest-wasmedge-invocation", str(number))

@@ -132,7 +132,8 @@ class ServerHost(ServingHost["Server"]):
         try:
             # If it fails, the next invocation finds that out, and starts another one.
             with contextlib.suppress(httpx.HTTPError):
-                server.client.delete(server.url)
+                # A request that does not tell its length is a stranger's.
+                server.client.delete(server.url, headers={"content-length": "0"})
         finally:
             self._leave(server, attempt)
 

@@ -262,6 +262,7 @@ class ServingHost(Host, Generic[S]):
         self, launch: ServingLaunch, stdout: int | IO[bytes], stderr: int | IO[bytes], **more_env: str
     ) -> subprocess.Popen[bytes]:
         """Start the program and write its greeting. Raises HostStartError."""
+        self.runtime.check_again(launch.executable)
         process = spawn(
             self.runtime.with_flags(self.runtime.argv(launch)),
             env=self.runtime.environment(launch.workspace) | more_env,

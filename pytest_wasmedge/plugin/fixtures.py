@@ -95,6 +95,7 @@ def wasm_hosts(wasm_session: WasmSession, pytestconfig: pytest.Config) -> Iterat
 def wasm_program_host(wasm_program: Program, wasm_runtime: str, wasm_session: WasmSession) -> Iterator[Host]:
     """A started host that holds a program of --wasm-corpus, for this test alone."""
     from pytest_wasmedge.artifacts.loading import load_artifact
+    from pytest_wasmedge.drivers.compiled import discard
     from pytest_wasmedge.drivers.pool import explain
     from pytest_wasmedge.model import Limits
 
@@ -112,7 +113,7 @@ def wasm_program_host(wasm_program: Program, wasm_runtime: str, wasm_session: Wa
     finally:
         # A program is run once: its compiled code would only take room in the cache.
         if kept is not None and not had_code:
-            kept.unlink(missing_ok=True)
+            discard(kept)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pytest_wasmedge.provision.digests import check_again
 from pytest_wasmedge.provision.find import Found, find, find_system, install_command
 from pytest_wasmedge.provision.install import (
     Progress,
@@ -24,6 +25,7 @@ __all__ = [
     "Progress",
     "Provenance",
     "build_tools",
+    "check_again",
     "executable",
     "find",
     "find_system",

@@ -77,23 +77,35 @@ def writing() -> Iterator[None]:
         ) from error
 
 
-def keep_newest(files: Iterable[Path], count: int | None = None, *, most_bytes: int | None = None) -> None:
+def keep_newest(
+    files: Iterable[Path],
+    count: int | None = None,
+    *,
+    most_bytes: int | None = None,
+    beside: Callable[[Path], Path] | None = None,
+) -> None:
     """Remove all but the files that were changed or used last: this many, or as many as fit, and at least one.
 
-    Other processes may do the same at once.
+    The file ``beside`` each, if there is such, has the time of its last use, and goes with it. Other processes may do
+    the same at once.
     """
     found = []
     for file in files:
         # Another process may have removed it.
         with suppress(FileNotFoundError):
-            status = file.stat()
-            found.append((status.st_mtime, status.st_size, file))
+            status = used = file.stat()
+            if beside:
+                with suppress(FileNotFoundError):
+                    used = beside(file).stat()
+            found.append((used.st_mtime, status.st_size, file))
     total_bytes = 0
     for index, (_, size_bytes, file) in enumerate(sorted(found, reverse=True)):
         total_bytes += size_bytes
         too_large = most_bytes is not None and total_bytes > most_bytes and index > 0
         if too_large or (count is not None and index >= count):
             file.unlink(missing_ok=True)
+            if beside:
+                beside(file).unlink(missing_ok=True)
 
 
 def _private(path: Path) -> Path:

@@ -27,6 +27,18 @@ def whole(path: Path, mode: int = 0o666) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def keep(path: Path, content: bytes) -> None:
+    """Write this file unless it is there with exactly this content. Raises OSError."""
+    try:
+        there = path.read_bytes()
+    except FileNotFoundError:
+        there = None
+    if there != content:
+        path.unlink(missing_ok=True)
+        with whole(path) as part:
+            part.write_bytes(content)
+
+
 def write_all(contents: dict[Path, bytes]) -> None:
     """Write these files; only once all are complete do they take their places, in this order. Raises OSError."""
     with ExitStack() as parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision.cache import folder, locked, writing
 from pytest_wasmedge.provision.clients import call, deno_env, fetch_locked, fetch_npm, fetch_pypi, last_words
 from pytest_wasmedge.provision.debian import fetch_debian, no_debian
+from pytest_wasmedge.provision.digests import check, seal
 from pytest_wasmedge.provision.pins import RECORD, DebianPin, Package, Pin, pin, pinned_here
 
 Progress = Callable[[str], None]
@@ -25,12 +27,21 @@ Progress = Callable[[str], None]
 SMOKE_TIMEOUT_S = 60.0
 
 
-def installed(name: str) -> Path | None:
-    """Return the folder of this tool if its current pin is installed. Raises ProvisionError."""
-    if not pinned_here(name):
+def installed(name: str, *, all_bytes: bool = False) -> Path | None:
+    """Return the folder of this tool if its current pin is installed, after a check of it (digests.py).
+
+    Raises ProvisionError, also if it is not what was installed.
+    """
+    return installed_pin(pin(name), all_bytes=all_bytes) if pinned_here(name) else None
+
+
+def installed_pin(wanted: Pin, *, all_bytes: bool = False) -> Path | None:
+    """Return the folder of exactly this pin, as `installed` does."""
+    place = folder("tools") / wanted.folder_name
+    if not place.is_dir():
         return None
-    place = folder("tools") / pin(name).folder_name
-    return place if place.is_dir() else None
+    check(place, wanted.entry, wanted.asked, all_bytes=all_bytes)
+    return place
 
 
 def executable(name: str) -> Path:
@@ -92,7 +103,7 @@ def no_source(name: str) -> str:
 
 
 def install(name: str, progress: Progress = lambda _: None) -> Path:
-    """Install this tool and what it needs, unless installed already, and return its folder.
+    """Install this tool and what it needs, unless it is there and whole, and return its folder.
 
     ``progress`` is called with each step. Several processes may install at once. Raises ProvisionError; nothing is
     ever half-installed.
@@ -105,16 +116,20 @@ def install_pin(wanted: Pin, progress: Progress = lambda _: None) -> Path:
     name = wanted.name
     place = folder("tools") / wanted.folder_name
     # An installed tool needs no lock, and the cache may be read-only.
-    if place.is_dir():
+    if _is_whole(wanted):
         return place
     for need in wanted.needs:
         install(need, progress)
     with working_folder(name, progress) as work:
-        if not place.is_dir():
+        if not _is_whole(wanted):
             progress(f"fetching {wanted.package} {wanted.version} from {wanted.source}")
             package = _fetch(wanted, work)
             progress(f"checking that {name} {wanted.version} runs")
             _check_runs(wanted, package, work)
+            seal(package)
+            # What is damaged goes with the working folder.
+            if os.path.lexists(place):
+                place.rename(work / "damaged")
             try:
                 package.rename(place)
             except OSError:
@@ -122,6 +137,12 @@ def install_pin(wanted: Pin, progress: Progress = lambda _: None) -> Path:
                 if not place.is_dir():
                     raise
     return place
+
+
+def _is_whole(wanted: Pin) -> bool:
+    with suppress(ProvisionError):
+        return installed_pin(wanted, all_bytes=True) is not None
+    return False
 
 
 def _fetch(wanted: Pin, work: Path) -> Path:

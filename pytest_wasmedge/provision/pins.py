@@ -73,6 +73,11 @@ class Pin:
     if_incomplete: ClassVar[str] = "Its pin is wrong, please report it."
 
     @property
+    def asked(self) -> str:
+        """What to ask `pytest-wasmedge install` for."""
+        return self.name
+
+    @property
     def way_out(self) -> str:
         """What to do if it does not run here."""
         return f"{variable(self.name)}=PATH takes one of your own." if self.name in programs() else _NO_OTHER
@@ -131,6 +136,11 @@ class Exact(Pin):
     if_incomplete: ClassVar[str] = (
         "That version is packed in another way than the pinned one: ask for another."
     )
+
+    @property
+    def asked(self) -> str:
+        """What to ask `pytest-wasmedge install` for."""
+        return f"{self.name}@{self.version}"
 
     @property
     def way_out(self) -> str:

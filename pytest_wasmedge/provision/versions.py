@@ -21,7 +21,14 @@ from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import registry
 from pytest_wasmedge.provision.cache import folder
 from pytest_wasmedge.provision.files import whole
-from pytest_wasmedge.provision.install import Progress, install, install_pin, installed, working_folder
+from pytest_wasmedge.provision.install import (
+    Progress,
+    install,
+    install_pin,
+    installed,
+    installed_pin,
+    working_folder,
+)
 from pytest_wasmedge.provision.pins import Exact, Pin, exact, pin, this_platform
 
 #: An error names this many versions on each side of one that does not exist.
@@ -78,13 +85,12 @@ def published(tool: str, progress: Progress = lambda _: None) -> list[str]:
     return _published[tool]
 
 
-def installed_version(tool: str, version: str) -> Path | None:
-    """Return the folder of this exact version if it is installed. Raises ProvisionError."""
+def installed_version(tool: str, version: str, *, all_bytes: bool = False) -> Path | None:
+    """Return the folder of this exact version if it is installed, as `installed` does. Raises ProvisionError."""
     if version == pin(tool).version:
-        return installed(tool)
+        return installed(tool, all_bytes=all_bytes)
     recorded = _recorded(tool, version)
-    place = folder("tools") / recorded.folder_name if recorded else None
-    return place if place and place.is_dir() else None
+    return installed_pin(recorded, all_bytes=all_bytes) if recorded else None
 
 
 def installed_versions(tool: str) -> list[str]:
@@ -94,7 +100,12 @@ def installed_versions(tool: str) -> list[str]:
     """
     pattern = re.compile(rf"{re.escape(tool)}-({_NUMBER.pattern})\.{re.escape(this_platform())}\.json")
     known = [match[1] for path in folder("tools").iterdir() if (match := pattern.fullmatch(path.name))]
-    return in_order(each for each in (*known, pin(tool).version) if installed_version(tool, each))
+    return in_order(each for each in (*known, pin(tool).version) if _is_there(tool, each))
+
+
+def _is_there(tool: str, version: str) -> bool:
+    wanted = pin(tool) if version == pin(tool).version else _recorded(tool, version)
+    return wanted is not None and (folder("tools") / wanted.folder_name).is_dir()
 
 
 def install_version(tool: str, version: str, progress: Progress = lambda _: None) -> Path:
@@ -121,8 +132,11 @@ def install_version(tool: str, version: str, progress: Progress = lambda _: None
 def install_others(tool: str, others: Iterable[str], progress: Progress = lambda _: None) -> None:
     """Install the pinned ``others`` that are missing, except the tool itself. Raises ProvisionError."""
     for other in others:
-        if other != tool and installed(other) is None:
-            install(other, progress)
+        # One that is damaged is installed anew.
+        with suppress(ProvisionError):
+            if other == tool or installed(other):
+                continue
+        install(other, progress)
 
 
 class Resolver:

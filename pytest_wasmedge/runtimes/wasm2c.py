@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import ClassVar
 
 from pytest_wasmedge.drivers import c_host
 from pytest_wasmedge.drivers.command import CommandLaunch, Ended
-from pytest_wasmedge.drivers.compiled import CompiledRuntime, is_whole_elf, run_compiler
+from pytest_wasmedge.drivers.compiled import CompiledRuntime, run_compiler
 from pytest_wasmedge.model import Artifact, Ending, Invocation, exited, host_failed, out_of_memory, trapped
 
 #: What is off by default, of what it has.
@@ -56,11 +55,6 @@ class Wasm2c(CompiledRuntime):
         options = [*_PROPOSALS, "-n", "guest", "-o", "guest.c"]
         run_compiler([str(executable), *options, str(artifact.path.absolute())], {}, workspace, problem)
         c_host.compile_program(path, artifact, workspace, _beside(executable), problem)
-
-    def is_whole(self, code: Path) -> bool:
-        # Anything else the system would not run.
-        with code.open("rb") as file:
-            return file.read(4) == b"\x7fELF" and os.access(code, os.X_OK) and is_whole_elf(code)
 
     def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
         launch.folder.mkdir()

@@ -13,7 +13,6 @@ from pytest_wasmedge.drivers.compiled import (
     CompiledRuntime,
     RefusedError,
     compile_phase,
-    is_whole_elf,
     run_compiler,
 )
 from pytest_wasmedge.drivers.program import numbers
@@ -65,10 +64,6 @@ class WasmEdge(CompiledRuntime, WasmEdgeRuntime):
             lambda stdout, stderr: wording(self.split(stdout, began_s)[1]),
         )
         shutil.copyfile(workspace / _CODE, path)
-
-    def is_whole(self, code: Path) -> bool:
-        # Part of a library would be mapped, and kill who runs it.
-        return is_whole_elf(code)
 
     def mode(self, launch: CommandLaunch) -> Sequence[str]:
         has_modes = numbers(self.versions(launch.executable).version) >= _RUN_MODES

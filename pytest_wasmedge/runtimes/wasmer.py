@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from pytest_wasmedge import drivers
-from pytest_wasmedge.drivers.compiled import KEPT_BYTES, compile_phase, run_compiler
+from pytest_wasmedge.drivers.compiled import (
+    KEPT_BYTES,
+    compile_phase,
+    digest_of,
+    discard,
+    run_compiler,
+    vouch,
+)
 from pytest_wasmedge.drivers.process import Workspace
-from pytest_wasmedge.drivers.server import ServerRuntime, ServingLaunch
+from pytest_wasmedge.drivers.server import ServerHost, ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import ProvisionError, RuntimeUnavailableError
-from pytest_wasmedge.model import Artifact, Host, Limits
+from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
 from pytest_wasmedge.provision import Found, installed
 from pytest_wasmedge.provision.cache import folder, keep_newest
 from pytest_wasmedge.provision.versions import installed_version
@@ -54,13 +59,14 @@ class Wasmer(ServerRuntime):
     def start(self, artifact: Artifact, limits: Limits) -> Host:
         """Start a host; its phases contain ``compile`` if the artifact had no compiled code yet."""
         package = self.executable()
-        kept = self._code(package, artifact)
-        phases_ns = compile_phase(kept, lambda: self._compile(package, artifact))
-        with suppress(OSError):
-            os.utime(kept)
-        host = super().start(artifact, limits)
+        phases_ns = self.provide_code(package, artifact)
+        host = WasmerHost(self, package, artifact, limits)
         host.start_phases_ns = {**host.start_phases_ns, **phases_ns}
         return host
+
+    def provide_code(self, package: Path, artifact: Artifact) -> dict[str, int]:
+        """Compile unless our code is there; return the phase ``compile`` in nanoseconds if that was done."""
+        return compile_phase(self._code(package, artifact), lambda: self._compile(package, artifact))
 
     def kept_code(self, artifact: Artifact) -> Path | None:
         try:
@@ -90,12 +96,31 @@ class Wasmer(ServerRuntime):
     def _compile(self, package: Path, artifact: Artifact) -> None:
         """Write compiled code to the cache, in another process, since this starts the guest, too."""
         code = self._code(package, artifact)
+        discard(code)
         with Workspace() as workspace:
             paths = (self._cache(package), artifact.path.absolute(), code)
             argv = _command("compile", package, *map(str, paths))
             env = self.environment(workspace.path)
-            run_compiler(argv, env, workspace.path, f"wasmer cannot compile {artifact.name}")
-        keep_newest(code.parent.glob("*.bin"), most_bytes=KEPT_BYTES)
+            try:
+                run_compiler(argv, env, workspace.path, f"wasmer cannot compile {artifact.name}")
+            except BaseException:
+                # Code of an artifact that cannot be instantiated is there nevertheless.
+                discard(self._code(package, artifact))
+                raise
+        # The name of the folder is known once there is code in it.
+        code = self._code(package, artifact)
+        vouch(code)
+        keep_newest(code.parent.glob("*.bin"), most_bytes=KEPT_BYTES, beside=digest_of)
+
+
+class WasmerHost(ServerHost):
+    """A server whose SDK reads kept code only when a guest first needs it: so it is looked at before each guest."""
+
+    runtime: Wasmer
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        self.runtime.provide_code(self._executable, self.artifact)
+        return super().invoke(invocation)
 
 
 def _command(mode: str, package: Path, *rest: str) -> list[str]:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_wasmedge.artifacts.counting import WAY, counting_copy
 from pytest_wasmedge.artifacts.wasi import WASI
-from pytest_wasmedge.drivers.compiled import RefusedError, compiled, place_of, renewing, run_compiler
+from pytest_wasmedge.drivers.compiled import (
+    RefusedError,
+    compiled,
+    discard,
+    place_of,
+    renewing,
+    run_compiler,
+)
 from pytest_wasmedge.drivers.inprocess import InProcessHost, Run, Ticker, ticks
 from pytest_wasmedge.drivers.memory_files import AVAILABLE, MemoryFiles
 from pytest_wasmedge.drivers.process import Workspace
@@ -130,11 +137,10 @@ class WasmtimeHost(InProcessHost):
             except wasmtime.WasmtimeError as error:
                 raise RefusedError(" ".join(str(error).split())) from error
 
-        def discard() -> None:
-            place_of(artifact, *key).unlink(missing_ok=True)
-
         try:
-            module = renewing(load, discard, f"wasmtime {version}", artifact)
+            module = renewing(
+                load, lambda: discard(place_of(artifact, *key)), f"wasmtime {version}", artifact
+            )
             self._link(module)
         except wasmtime.WasmtimeError as error:
             raise HostStartError(

@@ -55,12 +55,9 @@ class Wazero(CompiledRuntime):
         name = code.relative_to(workspace / "cache").as_posix()
         path.write_bytes(code.read_bytes() + f"\n{name}\n".encode())
 
-    def is_whole(self, code: Path) -> bool:
-        return _name_of(code) is not None
-
     def prepare(self, launch: CommandLaunch) -> None:
         code = self.code_of(launch.executable, launch.artifact)
-        place = launch.workspace / "cache" / (_name_of(code) or "")
+        place = launch.workspace / "cache" / _name_of(code)
         if not place.is_symlink():
             place.parent.mkdir(parents=True)
             place.symlink_to(code)
@@ -88,12 +85,13 @@ class Wazero(CompiledRuntime):
         return ended.stdout, ended.stderr[: reports[-1].start()], ending
 
 
-def _name_of(code: Path) -> str | None:
-    """Return where wazero's cache looks for this code, which we wrote at its end; None if that is cut off."""
+def _name_of(code: Path) -> str:
+    """Return where wazero's cache looks for this code, which we wrote at its end."""
     with code.open("rb") as file:
         file.seek(max(0, code.stat().st_size - 256))
         found = _NAME.search(file.read())
-    return found[1].decode() if found else None
+    assert found
+    return found[1].decode()
 
 
 RUNTIME = Wazero

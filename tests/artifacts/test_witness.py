@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.artifacts.floor import floor_artifact
 from pytest_wasmedge.artifacts.witness import witness_artifact
-from pytest_wasmedge.model import Ending, Host, Limits, exited, trapped
+from pytest_wasmedge.model import Artifact, Ending, Host, Limits, exited, trapped
 from pytest_wasmedge.runtimes.wasmtime import Wasmtime
 
 
@@ -27,6 +28,21 @@ def test_the_file_is_written_once(tmp_path: Path) -> None:
     assert witness_artifact(tmp_path) == first
     assert first.path.stat().st_mtime_ns == written_ns
     assert first.path.name == f"{first.sha256[:16]}-witness.wasm"
+
+
+@pytest.mark.parametrize("make", [witness_artifact, floor_artifact])
+def test_another_file_of_its_name_is_replaced(tmp_path: Path, make: Callable[[Path], Artifact]) -> None:
+    """What was cut off or swapped, or leads elsewhere, is never taken for it."""
+    first = make(tmp_path)
+    first.path.write_bytes(first.path.read_bytes()[:8])
+    assert make(tmp_path) == first
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"not ours")
+    first.path.unlink()
+    first.path.symlink_to(elsewhere)
+    assert make(tmp_path) == first
+    assert elsewhere.read_bytes() == b"not ours"
 
 
 @pytest.mark.parametrize(

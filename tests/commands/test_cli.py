@@ -17,6 +17,7 @@ from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.model import Artifact, Availability, Host, Limits, Runtime
 from pytest_wasmedge.provision.pins import exact, in_order, pin, this_platform
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
+from tests import tools
 
 
 @pytest.fixture
@@ -29,18 +30,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def installs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Replace the installer: tools become empty folders, and this list tells which and in what order."""
+    """Replace the installer: tools become small folders, and this list tells which and in what order."""
     done: list[str] = []
 
     def install(name: str, progress: Callable[[str], None]) -> Path:
         progress(f"fetching {name}")
-        place = cache / "tools" / pin(name).folder_name
-        place.mkdir(parents=True)
-        for folder in (cache, cache / "tools"):
-            folder.chmod(0o700)
-        (place / "file").write_bytes(b"x" * 12_000)
         done.append(name)
-        return place
+        return tools.put(cache, pin(name), files={"file": b"x" * 12_000})
 
     monkeypatch.setattr(install_command, "install", install)
     return done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pytest
 from pytest_wasmedge import provision
 from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands import install as install_command
+from pytest_wasmedge.drivers.compiled import compiled
 from pytest_wasmedge.errors import ProvisionError
+from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.provision import debian, pins, registry, versions
 from pytest_wasmedge.provision.pins import RECORD, pin
 from pytest_wasmedge.runtimes import builtin_runtimes
+from tests import tools
 
 
 @pytest.fixture
@@ -82,12 +86,9 @@ def test_what_is_there_needs_no_source(
     installs: list[str], cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A tool that was installed when there was a source is not left out."""
-    place = cache / "tools" / pin("wasmedge").folder_name
-    place.mkdir(parents=True)
-    for folder in (cache, cache / "tools"):
-        folder.chmod(0o700)
     package = {"package": "wasmedge", "version": "0.17.1-1", "digest": "sha256:" + "0" * 64}
-    (place / RECORD).write_text(json.dumps({"suite": "forky", "packages": [package]}))
+    record = json.dumps({"suite": "forky", "packages": [package]})
+    tools.put(cache, pin("wasmedge"), files={RECORD: record.encode()})
 
     assert cli.main(["install"]) == 0
 
@@ -181,9 +182,7 @@ def test_how_a_version_was_found_is_told(
     """Without a network the newest installed version is taken, and that it may not be the newest is said."""
     version = pin("deno").version
     beginning = version.partition(".")[0]
-    (cache / "tools" / pin("deno").folder_name).mkdir(parents=True)
-    for folder in (cache, cache / "tools"):
-        folder.chmod(0o700)
+    tools.put(cache, pin("deno"))
 
     def down(*_: object) -> list[str]:
         raise ProvisionError("The registry could not be asked: no network. Try again.")
@@ -202,3 +201,71 @@ def test_how_a_version_was_found_is_told(
     )
     assert note in told
     assert any(line.split()[:4] == ["deno", version, "already", "there"] for line in told[told.index(note) :])
+
+
+def test_what_is_damaged_is_installed_anew(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is there with all its bytes is left alone; what is not is told, and fetched once more."""
+    fetched = []
+
+    def install(name: str, progress: Callable[[str], None]) -> Path:
+        fetched.append(name)
+        return tools.put(cache, pin(name))
+
+    monkeypatch.setattr(install_command, "install", install)
+    for name in "deno", "shim", "bun":
+        tools.put(cache, pin(name))
+    bun = cache / "tools" / pin("bun").folder_name / pin("bun").entry
+    bun.write_bytes(bun.read_bytes() + b"# more")
+
+    assert cli.main(["install", "deno", "bun"]) == 0
+
+    told = capsys.readouterr().out
+    assert "bun is not used: bin/bun in it has 16 bytes, 10 were installed." in told
+    assert fetched == ["bun"]
+
+
+def test_doctor_verifies(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--verify compares all tools and all compiled code, tells what is not as it was, and ends with 1 for a tool."""
+    places = {name: tools.put(cache, pin(name)) for name in ("deno", "bun", "wasmedge")}
+    other = pins.exact("deno", "2.7.14", f"sha256:{'0' * 64}")
+    places["deno@2.7.14"] = tools.put(cache, other)
+    told = {"package": other.package, "version": other.version, "integrity": other.digest}
+    record = cache / "tools" / f"deno-2.7.14.{pins.this_platform()}.json"
+    record.write_text(json.dumps(told))
+    artifact = Artifact(Path("a.wasm"), "a" * 64, 1, "a")
+    code = compiled(artifact, "engine 1", "", lambda path: None)
+
+    def verify() -> tuple[int, list[str]]:
+        status = cli.main(["doctor", "--verify"])
+        lines = capsys.readouterr().out.splitlines()
+        return status, lines[next(n for n, line in enumerate(lines) if "byte by byte" in line) :]
+
+    assert verify() == (
+        0,
+        [
+            "4 tools and 1 files of compiled code were checked byte by byte: 0 and 0 are not what was installed or "
+            "compiled."
+        ],
+    )
+
+    code.write_bytes(b"more")
+    status, [_, line] = verify()
+    assert (status, line) == (0, f"{code} has other bytes: it is not loaded, but compiled anew.")
+
+    for name in "deno@2.7.14", "wasmedge":
+        place = places[name]
+        entry = place / pin(name.partition("@")[0]).entry
+        times = entry.stat()
+        entry.write_bytes(b"#!/bin/sh#")
+        os.utime(entry, ns=(times.st_atime_ns, times.st_mtime_ns))
+    status, [head, *damaged] = verify()
+    assert status == 1
+    assert "byte: 2 and 1 are not" in head
+    assert damaged[0].endswith("has other bytes. `pytest-wasmedge install wasmedge` installs it anew.")
+    assert damaged[1].endswith("has other bytes. `pytest-wasmedge install deno@2.7.14` installs it anew.")
+
+    assert cli.main(["doctor", "--verify", "--json"]) == 1
+    verified = json.loads(capsys.readouterr().out)["verified"]
+    assert (verified["tools"], verified["compiled"], len(verified["damaged"])) == (4, 1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 import sys
 import threading
@@ -93,6 +94,21 @@ def test_strangers_get_nothing(pages: PageServer, client: httpx.Client, method: 
 
     assert (answer.status_code, answer.content) == (404, b"")
     assert not pages.ready.done()
+
+
+@pytest.mark.parametrize("length", ["99999999999", "-1", "1e9", "a lot"])
+def test_a_result_has_a_limit(pages: PageServer, length: str) -> None:
+    """Nothing is read of a body that no guest can have left, and such a page is lost."""
+    host, port = pages.authority.split(":")
+    job = pages.post(b"job")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as page:
+        head = f"POST /{pages.secret}/results/1 HTTP/1.1\r\nHost: {pages.authority}\r\nContent-Length: {length}\r\n\r\n"
+        page.sendall(head.encode())
+        answer = page.recv(100)
+
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    with pytest.raises(PageLostError, match=f"posted a body of {length} bytes"):
+        job.result(PATIENCE_S)
 
 
 @pytest.mark.parametrize("host", ["localhost", "example.com", "127.0.0.1"])

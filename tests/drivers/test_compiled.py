@@ -7,11 +7,12 @@ import string
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.drivers.compiled import compiled, place_of
+from pytest_wasmedge.drivers.compiled import compiled, digest_of, discard, faults_of_all, is_ours, place_of
 from pytest_wasmedge.errors import HostStartError, ProvisionError
 from pytest_wasmedge.model import Artifact
 from tests.conftest import Mount
@@ -21,6 +22,7 @@ from tests.conftest import Mount
 COMPILE = """
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from pytest_wasmedge.drivers.compiled import compiled
 from pytest_wasmedge.model import Artifact
@@ -155,7 +157,7 @@ def test_the_oldest_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return compiled(artifact(letter), "engine 1", "", compile_to)
 
     for age, letter in enumerate(string.digits):
-        os.utime(make(letter, 90), (age, age))
+        os.utime(digest_of(make(letter, 90)), (age, age))
     make("0", 90)
     make("a", 300)
     assert {file.name[0] for file in cache.glob("*.cwasm")} == {"0", "a", *"456789"}
@@ -205,3 +207,71 @@ def test_a_full_disk(disk: Mount) -> None:
         compiled(artifact(), "engine 1", "", compile_to)
 
     assert not list(place_of(artifact(), "", "").parent.glob("*.part"))
+
+
+def swapped(code: Path) -> None:
+    """Put other code of ours, with its digest, in the place of this one."""
+
+    def compile_other(path: Path) -> None:
+        path.write_bytes(b"other")
+
+    other = compiled(artifact("b"), "engine 1", "", compile_other)
+    code.write_bytes(other.read_bytes())
+    digest_of(code).write_bytes(digest_of(other).read_bytes())
+
+
+TAMPERING: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda code: code.write_bytes(b"cod"),
+    "appended": lambda code: code.write_bytes(b"code."),
+    "other bytes": lambda code: code.write_bytes(b"CODE"),
+    "swapped": swapped,
+    "linked": lambda code: code.symlink_to(code.rename(code.with_suffix(".elsewhere"))),
+    "written by all": lambda code: code.chmod(0o666),
+    "digest missing": lambda code: digest_of(code).unlink(),
+    "digest of nothing": lambda code: digest_of(code).write_bytes(b"\xff"),
+    "both missing": discard,
+}
+
+
+@pytest.mark.parametrize("how", TAMPERING)
+def test_code_that_is_not_ours_is_compiled_anew(how: str) -> None:
+    """Whatever is done to compiled code or its digest, what is loaded is what was compiled."""
+    made = []
+
+    def compile_to(path: Path) -> None:
+        made.append(path)
+        path.write_bytes(b"code")
+
+    code = compiled(artifact(), "engine 1", "", compile_to)
+    assert is_ours(code)
+    TAMPERING[how](code)
+    assert not is_ours(code)
+
+    assert compiled(artifact(), "engine 1", "", compile_to) == code
+    assert code.read_bytes() == b"code"
+    assert not code.is_symlink()
+    assert code.stat().st_mode & 0o077 == 0
+    assert len(made) == 2
+    assert is_ours(code)
+
+
+def test_using_code_leaves_it_as_it_is() -> None:
+    """That code was used is told by its digest's time, so that no process has to compute the digest again."""
+    code = compiled(artifact(), "engine 1", "", lambda path: None)
+    before = code.stat()
+    os.utime(digest_of(code), (1, 1))
+    compiled(artifact(), "engine 1", "", lambda path: None)
+
+    assert code.stat() == before
+    assert digest_of(code).stat().st_mtime > 1
+
+
+def test_what_is_wrong_with_all_code() -> None:
+    """All of it is looked at, and what is not ours is told with the reason."""
+    codes = [compiled(artifact(letter), "engine 1", "", lambda path: None) for letter in "abc"]
+    codes[1].write_bytes(b"more")
+    digest_of(codes[2]).unlink()
+
+    assert faults_of_all() == dict(
+        zip(codes, ("", "has other bytes", "has no digest beside it"), strict=True)
+    )

@@ -12,8 +12,17 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.drivers.command import CommandLaunch, CommandRuntime, Ended
+from pytest_wasmedge.drivers.compiled import compiled, place_of
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.latency.sampling import Answer, Sample, cold_once, median_phases, refresh_code, warm_once
+from pytest_wasmedge.latency.sampling import (
+    Answer,
+    Sample,
+    StartState,
+    cold_once,
+    median_phases,
+    refresh_code,
+    warm_once,
+)
 from pytest_wasmedge.model import (
     Artifact,
     Availability,
@@ -28,6 +37,8 @@ from pytest_wasmedge.model import (
     timed_out,
     trapped,
 )
+from pytest_wasmedge.provision import digests
+from pytest_wasmedge.provision.digests import sha256_of
 from pytest_wasmedge.testing import FakeRuntime
 
 ARTIFACT = Artifact(Path("none.wasm"), "0" * 64, 0, "none")
@@ -217,6 +228,52 @@ def test_whoever_is_killed_leaves_names_that_the_cache_cleans_up(
 
     assert len(seen) == 3
     assert all(name.endswith(".cwasm") for name in seen)
+
+
+@pytest.mark.parametrize("state", ["no-cache", "evicted"])
+def test_no_digest_is_computed_in_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: StartState
+) -> None:
+    """Code comes back with its digest, and that is computed before a start that is measured, not in it."""
+    monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(tmp_path))
+    computed: list[Path] = []
+
+    def compute(path: Path) -> str:
+        computed.append(path)
+        return sha256_of(path)
+
+    def compile_to(path: Path) -> None:
+        path.write_bytes(os.urandom(9))
+
+    # The compiler's own file is read once more by whoever compiles: that is not counted here.
+    monkeypatch.setattr(digests, "sha256_of", compute)
+
+    class Keeping(FakeRuntime):
+        cache_state = "code-cache"
+        seen = 0
+
+        def kept_code(self, artifact: Artifact) -> Path:
+            return place_of(artifact, "keeping 1", "")
+
+        def start(self, artifact: Artifact, limits: Limits) -> Host:
+            before = len(computed)
+            compiled(artifact, "keeping 1", "", compile_to)
+            self.seen += len(computed) - before
+            return super().start(artifact, limits)
+
+    (tmp_path / "a.wasm").write_bytes(b"")
+    artifact = Artifact(tmp_path / "a.wasm", "0" * 64, 0, "a")
+    runtime = Keeping("keeping")
+    runtime.start(artifact, Limits()).close()
+    code = runtime.kept_code(artifact).read_bytes()
+    runtime.start(artifact, Limits()).close()
+    runtime.seen = 0
+
+    for _ in range(2):
+        cold_once(runtime, artifact, Limits(), Invocation(), state)
+        cold_once(runtime, artifact, Limits(), Invocation())
+    assert runtime.seen == 0
+    assert runtime.kept_code(artifact).read_bytes() == code
 
 
 def test_compiled_code_comes_back_after_a_failure(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import find, install_command
 from pytest_wasmedge.provision.pins import pin
+from tests import tools
 
 PROGRAMS = ("deno", "node", "bun", "workerd", "wasmtime")
 
@@ -64,7 +65,7 @@ def test_the_variable_comes_first(
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_ours_comes_before_path(name: str, cache: Path, tmp_path: Path) -> None:
     """What `install` put into the cache wins over PATH."""
-    ours = program(cache / "tools" / pin(name).folder_name / pin(name).entry)
+    ours = tools.put(cache, pin(name)) / pin(name).entry
     program(tmp_path / "path" / name)
 
     found = find(name)

@@ -12,6 +12,7 @@ import pytest
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.provision import executable, install, installed
 from pytest_wasmedge.provision import pins as pins_module
+from pytest_wasmedge.provision.digests import MANIFEST
 from pytest_wasmedge.provision.pins import Pin
 from tests.provision.conftest import FakeTool, install_module, leftovers
 
@@ -31,7 +32,7 @@ def test_only_the_tool_itself_stays(tool: FakeTool, cache: Path) -> None:
     place = install("tool")
 
     assert leftovers(cache) == [place.name]
-    assert [path.name for path in place.iterdir()] == ["bin"]
+    assert sorted(path.name for path in place.iterdir()) == ["bin", MANIFEST]
 
 
 def test_two_at_once_install_it_once(tool: FakeTool) -> None:

@@ -23,6 +23,7 @@ from pytest_wasmedge.reports import record
 from pytest_wasmedge.reports.record import RunRecord
 from pytest_wasmedge.runtimes import builtin_runtimes
 from pytest_wasmedge.testing import FakeRuntime
+from tests.tools import put
 
 
 def new() -> RunRecord:
@@ -48,9 +49,8 @@ def test_where_a_runtime_came_from_is_known(tmp_path: Path, monkeypatch: pytest.
     """A runtime's row knows what was fetched for it: of a Debian program every package, with its digest."""
     monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(tmp_path))
     package = {"package": "wasmedge", "version": "0.17.1-1", "digest": "sha256:" + "0" * 64}
-    place = folder("tools") / pin("wasmedge").folder_name
-    place.mkdir()
-    (place / RECORD).write_text(json.dumps({"suite": "forky", "packages": [package]}))
+    record = json.dumps({"suite": "forky", "packages": [package]})
+    put(folder("tools").parent, pin("wasmedge"), files={RECORD: record.encode()})
     run = new()
     for runtime in builtin_runtimes():
         run.add_runtime(runtime, Availability(True, "1.0"))
@@ -65,9 +65,7 @@ def test_where_a_runtime_came_from_is_known(tmp_path: Path, monkeypatch: pytest.
 def test_a_damaged_record_of_a_tool_breaks_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be told of a tool is left out; whoever installs it is told."""
     monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", str(tmp_path))
-    place = folder("tools") / pin("wasmedge").folder_name
-    place.mkdir()
-    (place / RECORD).write_text("{")
+    put(folder("tools").parent, pin("wasmedge"), files={RECORD: b"{"})
 
     assert provenances(["wasmedge"]) == ()
     with pytest.raises(ProvisionError, match=r"The record .* cannot be used: .* Delete .* fetched anew"):

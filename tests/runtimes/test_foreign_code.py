@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.drivers.compiled import digest_of
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import Artifact, Limits, Runtime, exited
 from pytest_wasmedge.provision import find
@@ -26,6 +28,10 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda code: b"",
     "half": lambda code: code[: len(code) // 2],
     "one_byte_less": lambda code: code[:-1],
+    "one_byte_more": lambda code: code + b"\0",
+    "one_bit": lambda code: (
+        code[: len(code) // 2] + bytes([code[len(code) // 2] ^ 1]) + code[len(code) // 2 + 1 :]
+    ),
 }
 
 
@@ -53,10 +59,10 @@ def runtime_of(name: str) -> Runtime:
     return found
 
 
-def keep(runtime: Runtime, artifact: Artifact) -> Path:
+def keep(runtime: Runtime, artifact: Artifact, says: bytes = b"first") -> Path:
     """Have the artifact's code kept, and return its file."""
     with runtime.start(artifact, Limits()) as host:
-        assert host.run(b"first").stdout == b"first"
+        assert host.run(b"first").stdout == says
     kept = runtime.kept_code(artifact)
     assert kept
     return kept
@@ -96,6 +102,52 @@ def test_damaged_code(name: str, damage: str, echo: Artifact) -> None:
 
     assert [(each.stdout, each.stderr, each.ending) for each in outcomes] == [(b"same", b"", exited(0))] * 2
     assert len(kept.read_bytes()) == len(code)
+
+
+#: Ends with a status that the tested artifact never has.
+OTHER = wat.exits(7)
+
+
+@pytest.mark.parametrize("digest_too", [False, True], ids=["code", "code and digest"])
+@pytest.mark.parametrize("running", [False, True], ids=["before a start", "while a host is there"])
+@pytest.mark.parametrize("name", KEEPERS)
+def test_code_of_another_program(
+    name: str, running: bool, digest_too: bool, echo: Artifact, tmp_path: Path
+) -> None:
+    """The valid code of another artifact, in the place of the tested one's, is never run under its digest."""
+    runtime = runtime_of(name)
+    (tmp_path / "other").mkdir()
+    other = wat.artifact(tmp_path / "other", OTHER)
+    kept, foreign = keep(runtime, echo), keep(runtime, other, b"")
+    with runtime.start(echo, Limits()) if running else nullcontext() as former:
+        replace(kept, foreign.read_bytes())
+        kept.chmod(foreign.stat().st_mode)
+        if digest_too:
+            digest_of(kept).write_bytes(digest_of(foreign).read_bytes())
+        with nullcontext(former) if former else runtime.start(echo, Limits()) as host:
+            outcomes = [host.run(b"same") for _ in range(2)]
+
+    assert [(each.stdout, each.stderr, each.ending) for each in outcomes] == [(b"same", b"", exited(0))] * 2
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("name", KEEPERS)
+def test_code_of_another_user(name: str, echo: Artifact) -> None:
+    """Code that another user owns, or could write, is compiled anew, however right its bytes are."""
+    runtime = runtime_of(name)
+    kept = keep(runtime, echo)
+    for owner, mode in (54321, 0o600), (os.geteuid(), 0o666):
+        os.chown(kept, owner, -1)
+        kept.chmod(mode)
+        spoilt = kept.stat()
+        with runtime.start(echo, Limits()) as host:
+            assert host.run(b"same").stdout == b"same"
+        made = kept.stat()
+        assert (made.st_ctime_ns > spoilt.st_ctime_ns, made.st_uid, made.st_mode & 0o022) == (
+            True,
+            os.geteuid(),
+            0,
+        )
 
 
 @pytest.mark.parametrize(

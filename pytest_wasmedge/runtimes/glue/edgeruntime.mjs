@@ -10,7 +10,9 @@ import process from "node:process";
 import vm from "node:vm";
 import { stopwatch } from "./phases.mjs";
 import { firstLine } from "./stdin.mjs";
+import { SECRET_HEADER, sameSecret } from "./wire.mjs";
 
+const MOST_BODY_BYTES = 2 ** 31;
 const [path, mode] = process.argv.slice(2);
 // The program is in edge-runtime/dist/cli, the modules to import are two folders above.
 const require = createRequire(path);
@@ -53,7 +55,14 @@ async function main() {
   const bindings = { SECRET: settings.secret, OUTPUT_BYTES: settings.output_bytes, CLOCK_RUNS: true };
   runtime.context.addEventListener("fetch", (event) => event.respondWith(worker.fetch(event.request, bindings)));
 
-  const server = createServer(createHandler({ runtime }).handler);
+  const { handler } = createHandler({ runtime });
+  const server = createServer((request, response) => {
+    // The worker asks for the secret, too. But it is asked only once the whole body has been read.
+    const { [SECRET_HEADER]: secret, "content-length": length } = request.headers;
+    if (sameSecret(secret, settings.secret) && Number(length) <= MOST_BODY_BYTES) return handler(request, response);
+    response.writeHead(404, { connection: "close", "content-length": 0 });
+    response.end();
+  });
   // Only the client closes a connection; otherwise a request could be sent to one that is closing.
   server.keepAliveTimeout = server.requestTimeout = server.headersTimeout = 0;
   server.listen(0, "127.0.0.1", () => {

@@ -12,6 +12,7 @@ import { SECRET_HEADER, frameResult, parseInvocation, responseHeaders, sameSecre
 import { WORKER, Workers, bootWebWorker } from "./workers.mjs";
 
 const HOST = typeof Deno !== "undefined" ? "deno" : typeof Bun !== "undefined" ? "bun" : "node";
+const MOST_BODY_BYTES = 2 ** 31;
 const NodeWorker = HOST === "node" ? (await import("node:worker_threads")).Worker : null;
 
 // --- workers ---------------------------------------------------------------------------------------------
@@ -55,13 +56,16 @@ const listen = {
     const server = createServer(async (request, response) => {
       const { status, headers, body } = await answer(request.method, request.headers[SECRET_HEADER], async () => {
         const chunks = [];
+        if (!saysItsLength(request.headers["content-length"])) throw new RangeError("a body of unknown length");
         for await (const chunk of request) chunks.push(chunk);
         // Not Buffer.concat: its small results share memory, which cannot be transferred to a worker.
         const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
         chunks.reduce((at, chunk) => (bytes.set(chunk, at), at + chunk.length), 0);
         return bytes;
       });
-      response.writeHead(status, { ...headers, "content-length": body.length });
+      // What a stranger goes on to send is not read.
+      const close = status === 200 ? {} : { connection: "close" };
+      response.writeHead(status, { ...headers, ...close, "content-length": body.length });
       response.end(body);
     });
     // Only the client closes a connection; otherwise a request could be sent to one that is closing.
@@ -79,13 +83,18 @@ const listen = {
 
   bun(answer) {
     const fetch = (request) => webResponse(request, answer);
-    const options = { hostname: "127.0.0.1", port: 0, idleTimeout: 0, maxRequestBodySize: 2 ** 31 };
+    const options = { hostname: "127.0.0.1", port: 0, idleTimeout: 0, maxRequestBodySize: MOST_BODY_BYTES };
     return Bun.serve({ ...options, development: false, fetch }).port;
   },
 };
 
+// Our requests tell how long they are. Another one's body would be read without end.
+function saysItsLength(length) {
+  return length !== undefined && length !== null && Number(length) <= MOST_BODY_BYTES;
+}
+
 async function webResponse(request, answer) {
-  const secret = request.headers.get(SECRET_HEADER);
+  const secret = saysItsLength(request.headers.get("content-length")) ? request.headers.get(SECRET_HEADER) : null;
   const readBody = async () => new Uint8Array(await request.arrayBuffer());
   const { status, headers, body } = await answer(request.method, secret, readBody);
   return new Response(body, { status, headers });

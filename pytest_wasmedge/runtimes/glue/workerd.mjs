@@ -4,12 +4,16 @@ import module from "./artifact.wasm";
 import { run } from "./guest.mjs";
 import { SECRET_HEADER, frameResult, parseInvocation, responseHeaders, sameSecret } from "./wire.mjs";
 
+const MOST_BODY_BYTES = 2 ** 31;
 let invocations = 0;
 
 export default {
   async fetch(request, { SECRET, OUTPUT_BYTES, CLOCK_RUNS }) {
     if (!sameSecret(request.headers.get(SECRET_HEADER), SECRET)) {
       return new Response(null, { status: 404 });
+    }
+    if (Number(request.headers.get("content-length")) > MOST_BODY_BYTES) {
+      return new Response(null, { status: 400 });
     }
     let invocation;
     try {
