@@ -30,9 +30,20 @@ _LAST_WORDS = 500
 #: The endings of compiled code: ours, and that of an engine with a cache of its own.
 _CODES = (".cwasm", ".bin")
 
+#: Larger artifacts take seconds to compile, or half a minute.
+_LONG_BYTES = 1 << 20
+
 T = TypeVar("T")
+#: Called with a sentence before a compilation that takes long.
+_announce: Callable[[str], object] | None = None
 #: Compiling Ruby takes half a minute on two processors; a compiler that takes twenty times as long hangs.
 COMPILE_S = 600.0
+
+
+def announce_by(announce: Callable[[str], object] | None) -> None:
+    """Call this with a sentence before each compilation that takes long; None calls nothing."""
+    global _announce
+    _announce = announce
 
 
 def place_of(artifact: Artifact, engine: str, settings: str) -> Path:
@@ -54,6 +65,11 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
         with writing(), locked(place / f".lock-{path.stem.rpartition('-')[2]}"):
             if not is_ours(path):
                 discard(path)
+                if _announce and artifact.size_bytes >= _LONG_BYTES:
+                    size = f"{artifact.size_bytes / 1e6:.1f} MB"
+                    _announce(
+                        f"compiling {artifact.name} ({size}) for {engine.partition(',')[0]}; the code is kept"
+                    )
                 with whole(path, 0o600) as part:
                     compile_to(part)
                     keep_from_others(part)

@@ -47,6 +47,7 @@ _QUIET = pytest.StashKey["Quiet | None"]()
 def session(config: pytest.Config) -> WasmSession:
     """Return the session of this run. Raises WasmEdgeError for a wrong `--wasm-remote` or wrong glue of the project."""
     if _SESSION not in config.stash:
+        from pytest_wasmedge.drivers.compiled import announce_by
         from pytest_wasmedge.plugin import options, own_glue, project
         from pytest_wasmedge.plugin.session import WasmSession
         from pytest_wasmedge.provision.versions import Resolver
@@ -77,6 +78,7 @@ def session(config: pytest.Config) -> WasmSession:
             promised=from_controller.get(PROMISED, ()),
             project=ours,
         )
+        announce_by(partial(_say, config) if config.get_verbosity() >= 0 else None)
     return config.stash[_SESSION]
 
 
@@ -170,4 +172,7 @@ def close(config: pytest.Config) -> None:
     if (held := config.stash.get(_QUIET, None)) is not None:
         held.release()
     if _SESSION in config.stash:
+        from pytest_wasmedge.drivers.compiled import announce_by
+
+        announce_by(None)
         config.stash[_SESSION].close()

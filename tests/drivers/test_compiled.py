@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wasmedge.drivers.compiled import compiled, digest_of, discard, faults_of_all, is_ours, place_of
+from pytest_wasmedge.drivers.compiled import (
+    announce_by,
+    compiled,
+    digest_of,
+    discard,
+    faults_of_all,
+    is_ours,
+    place_of,
+)
 from pytest_wasmedge.errors import HostStartError, ProvisionError
 from pytest_wasmedge.model import Artifact
 from tests.conftest import Mount
@@ -68,6 +76,21 @@ def test_compiles_once() -> None:
     assert first == second == expected
     assert first.read_bytes() == b"code"
     assert len(made) == 1
+
+
+def test_a_long_compilation_is_announced() -> None:
+    """A large artifact is named before it is compiled, and not again once its code is kept; a small one never is."""
+    said: list[str] = []
+    announce_by(said.append)
+    try:
+        for size_bytes in (1 << 20, 1 << 20, (1 << 20) - 1):
+            letter = "a" if size_bytes >> 20 else "b"
+            one = Artifact(Path("a.wasm"), letter * 64, size_bytes, "guest")
+            compiled(one, "engine 1.2 (abc), 77 bytes", "", lambda path: None)
+    finally:
+        announce_by(None)
+
+    assert said == ["compiling guest (1.0 MB) for engine 1.2 (abc); the code is kept"]
 
 
 def test_never_another_engine_s_code() -> None:
