@@ -26,7 +26,7 @@ def test_cold_start(wasm_cold_start: Measurement, ceiling: Ceiling) -> None:
     hold(wasm_cold_start, ceiling(wasm_cold_start.kind))
 
 
-@pytest.mark.cache_state("evicted", samples=5)
+@pytest.mark.cache_state("evicted", samples=3)
 def test_cold_start_evicted(wasm_cold_start: Measurement, ceiling: Ceiling) -> None:
     """So does one whose files are on disk, but no longer in memory."""
     hold(wasm_cold_start, ceiling(wasm_cold_start.kind))
@@ -45,7 +45,7 @@ def test_warm_latency(wasm_warm_latency: Measurement, ceiling: Ceiling) -> None:
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param(name, marks=pytest.mark.workload(name, samples=5))
+        pytest.param(name, marks=pytest.mark.workload(name, samples=3))
         for name in ("smoke", "heavy", "html", "hello")
     ],
 )
@@ -54,7 +54,7 @@ def test_workload(ruby: Host, program: str, wasm_warm_latency: Measurement, ceil
     hold(wasm_warm_latency, ceiling(wasm_warm_latency.kind))
 
 
-@pytest.mark.workload("isolate", samples=5)
+@pytest.mark.workload("isolate", samples=3)
 def test_fresh_isolate(wasm_warm_latency: Measurement, ceiling: Ceiling) -> None:
     """So does one in a fresh isolate, where a host keeps isolates from one guest to the next."""
     hold(wasm_warm_latency, ceiling(wasm_warm_latency.kind))
