@@ -7,10 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from conformance.asking import Asking
-from pytest_wasmedge.model import Host, Invocation, Outcome, exited
-from pytest_wasmedge.portability.compare import assert_same
+from pytest_wasmedge.model import Host, Outcome
 from pytest_wasmedge.portability.corpus import Case
-from pytest_wasmedge.portability.reference import Reference
 
 ALL_BYTES = bytes(range(256))
 MEBIBYTE = 1 << 20
@@ -29,18 +27,6 @@ def test_any_input_has_one_outcome(wasm_case: Case, check_case: Callable[[Case],
 
     # Two guests that both ran out of time would agree, and prove nothing.
     assert outcome.ending.kind != "timed_out"
-
-
-def test_a_megabyte_of_input_has_one_outcome(wasm_host: Host, wasm_reference: Reference) -> None:
-    """So it is with a megabyte of lines."""
-    invocation = Invocation(b"# 3456789abcde\n" * 69905)
-    outcome = wasm_host.invoke(invocation)
-    # To our own Ruby they are comments.
-    builtin = wasm_host.artifact.builtin
-    expected = Outcome(b"", b"", exited(0)) if builtin else wasm_reference.of_invocation(invocation)
-
-    assert outcome.ending.kind != "timed_out"
-    assert_same(outcome, expected, invocation=invocation)
 
 
 @pytest.mark.wasm_cases("streams", given=False)

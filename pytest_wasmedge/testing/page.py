@@ -9,6 +9,30 @@ from pytest_wasmedge.testing.fault import KINDS, Fault
 from pytest_wasmedge.testing.matrix import Matrix, Result, Tests, function_of
 
 _MOST_FUNCTIONS = 4
+_ABOUT_ARTIFACTS = "is about the artifact, which no host changes"
+_SHOWS = "shows a latency; only with a ceiling can it fail"
+#: The tests of the suite that no fault of the catalogue is known to need, and why they stay.
+KEPT = {
+    "test_artifact.py::test_limits": _ABOUT_ARTIFACTS,
+    "test_baseline.py::test_list_what_changed": _ABOUT_ARTIFACTS,
+    "test_baseline.py::test_list_what_changed_in_a_case": _ABOUT_ARTIFACTS,
+    "test_baseline.py::test_starts_no_slower": _ABOUT_ARTIFACTS,
+    "test_cases.py::test_case": "is the user's own cases",
+    "test_compiling.py::test_cold_start_compiling": _SHOWS,
+    "test_contract.py::test_ceiling": "holds ceilings of the contract, and the catalogue's faults are below them",
+    "test_exit_status.py::test_empty_input_ends_by_itself": "tells a guest that waits for input, before all else",
+    "test_exit_status.py::test_exhausted_stack_is_told_as_a_trap": "is about an engine's stack",
+    "test_latency.py::test_cold_start_evicted": _SHOWS,
+    "test_latency.py::test_floor": _SHOWS,
+    "test_latency.py::test_fresh_isolate": _SHOWS,
+    "test_latency.py::test_one_more_guest": "shows how much memory one more guest takes",
+    "test_latency.py::test_workload": _SHOWS,
+    "test_stdout.py::test_case": "is about the engine's instructions, which no wrapper changes",
+    "test_stdout.py::test_floats_print_the_shortest_text": "is about the engine's numbers, which no wrapper changes",
+    "test_stdout.py::test_puts_ends_with_one_newline": "is the first example that people read and run",
+    "test_stdout.py::test_unflushed_output_arrives": "is about a last write, to a wrapper like any other",
+    "test_wasi_testsuite.py::test_program": "is the user's own programs",
+}
 _HEAD = """\
 # Faults
 
@@ -90,6 +114,7 @@ def page(matrix: Matrix, tests: Tests) -> str:
                 f"| `{each.name}` | {_cell(each.sentence)} | {_cell(_tests(matrix, each))} |\n"
                 for each in faults
             ]
+    parts.append(kept())
     if tests == "known":
         parts.append(
             "\nUnder each fault there ran up to four tests that are known to catch it. `make faults-table` also runs\n"
@@ -105,6 +130,12 @@ def page(matrix: Matrix, tests: Tests) -> str:
     idle = sorted(_functions(matrix.clean("passed")) - only.keys() - set(others))
     parts += [f"* `{test}`\n" for test in idle] or ["None.\n"]
     return "".join(parts)
+
+
+def kept() -> str:
+    """Return the part of the page on tests that no fault is known to need."""
+    head = "\n## Tests that no fault here is known to need, and why they stay\n\n"
+    return head + "".join(f"* `{test}` {why}.\n" for test, why in sorted(KEPT.items()))
 
 
 def sole_catchers(matrix: Matrix) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from pytest_wasmedge.testing.matrix import (
     names_kind,
     read,
 )
-from pytest_wasmedge.testing.page import lines, page
+from pytest_wasmedge.testing.page import kept, lines, page
 
 DROPS = Fault("drops", "delivery", "drops a|b", says=("argument",))
 CUTS = Fault("cuts", "streams", "cuts stdout", says=("stdout",))
@@ -94,7 +94,7 @@ The numbers in brackets are cases of one test.
 | fault | a host that … | is caught by |
 | --- | --- | --- |
 | `grants` | grants all | cannot show on host |
-
+KEPT
 ## Tests that alone catch a fault
 
 | test | faults |
@@ -108,7 +108,7 @@ The numbers in brackets are cases of one test.
 ## Tests that catch none of these faults
 
 * `a.py::idle`
-"""
+""".replace("KEPT", kept())
     )
 
 

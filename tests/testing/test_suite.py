@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from pytest_wasmedge.testing import FAULTS
+from pytest_wasmedge.testing.matrix import function_of
+from pytest_wasmedge.testing.page import KEPT, kept
 from tests import wat
+
+ROOT = Path(__file__).parents[2]
 
 CLEAN = """
 from pytest_wasmedge.testing import FaultyRuntime
@@ -30,6 +35,19 @@ def failed(result: pytest.RunResult) -> list[tuple[str, str]]:
     """Return subject and test of each failure."""
     found = (re.match(r"FAILED (?:\S*/)?(\w+)\.py::(\w+)", line) for line in result.outlines)
     return [(match[1], match[2]) for match in found if match]
+
+
+def test_every_test_catches_a_fault_or_says_why_it_stays() -> None:
+    """No test of the suite is there for nothing, and the page has the reasons."""
+    suite = {
+        f"{path.name}::{name}"
+        for path in sorted((ROOT / "conformance").glob("test_*.py"))
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    catching = {function_of(test) for fault in FAULTS.values() for test in fault.caught_by}
+
+    assert suite - catching == KEPT.keys()
+    assert kept() in (ROOT / "docs" / "faults.md").read_text()
 
 
 def test_clean(pytester: pytest.Pytester) -> None:
