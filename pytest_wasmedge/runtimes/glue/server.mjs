@@ -94,7 +94,8 @@ function saysItsLength(length) {
 }
 
 async function webResponse(request, answer) {
-  const secret = saysItsLength(request.headers.get("content-length")) ? request.headers.get(SECRET_HEADER) : null;
+  const known = request.method !== "POST" || saysItsLength(request.headers.get("content-length"));
+  const secret = known ? request.headers.get(SECRET_HEADER) : null;
   const readBody = async () => new Uint8Array(await request.arrayBuffer());
   const { status, headers, body } = await answer(request.method, secret, readBody);
   return new Response(body, { status, headers });
