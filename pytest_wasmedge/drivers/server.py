@@ -132,8 +132,7 @@ class ServerHost(ServingHost["Server"]):
         try:
             # If it fails, the next invocation finds that out, and starts another one.
             with contextlib.suppress(httpx.HTTPError):
-                # A request that does not tell its length is a stranger's.
-                server.client.delete(server.url, headers={"content-length": "0"})
+                server.client.delete(server.url)
         finally:
             self._leave(server, attempt)
 
