@@ -96,6 +96,9 @@ def _stay(host: Host, invocation: Invocation) -> tuple[Ending, tuple[int, int]]:
 
 def _memory_while_alive(host: Host, invocation: Invocation, count: int) -> int | None:
     """Return the host's memory in bytes while ``count`` guests were alive; None if they never certainly were."""
+    if "isolates" in host.runtime.capabilities:
+        # What earlier guests left in them would count as memory of these.
+        host.discard_isolates()
     seen: list[tuple[int, int, int]] = []
     with ThreadPoolExecutor(count) as threads:
         futures = [threads.submit(_stay, host, invocation) for _ in range(count)]

@@ -209,6 +209,16 @@ def test_density(monkeypatch: pytest.MonkeyPatch) -> None:
     assert density(alive.host, Invocation()) == 10 * MIB
 
 
+def test_density_of_fresh_isolates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What earlier guests left in kept isolates is no part of it: they are discarded before each of the two."""
+    alive, discarded = Alive(monkeypatch), []
+    alive.runtime.capabilities = frozenset({"concurrent", "isolates"})
+    alive.host.discard_isolates = lambda: discarded.append(1)  # type: ignore[method-assign]
+
+    assert density(alive.host, Invocation()) == 10 * MIB
+    assert len(discarded) == 2
+
+
 def test_density_needs_guests_that_surely_ran(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a host does not tell for how long its guests ran, nobody knows whether all were alive."""
     alive = Alive(monkeypatch)
