@@ -130,9 +130,9 @@ def test_many_at_once_keep_apart(run: Asking) -> None:
     """48 invocations at once never mix their streams or their state."""
     together = threading.Barrier(AT_ONCE)
 
-    def invoke(number: int) -> None:
+    def invoke(number: int) -> int:
         together.wait()
-        run(
+        return run(
             # Long enough that the last one begins before the first one ends.
             f"$mine = {number}\n5_000.times {{ |i| i * i }}\n"
             '50.times { $stdout.puts "out #{$mine}"; $stderr.puts "err #{$mine}"; $stdout.flush }\n'
@@ -142,10 +142,12 @@ def test_many_at_once_keep_apart(run: Asking) -> None:
             exited(number),
             timeout_s=AT_ONCE_S,
             meaning="invocations at once are mixed up",
-        )
+        ).invocation
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        list(threads.map(invoke, range(AT_ONCE)))
+        numbers = list(threads.map(invoke, range(AT_ONCE)))
+
+    _check_numbers(run.host, numbers)
 
 
 def test_any_guest_many_at_once(wasm_host: Host) -> None:
@@ -164,20 +166,30 @@ def test_witnesses_at_once_keep_apart(ask: Asking) -> None:
     """64 guests at once get their own stdin, and end with their own status."""
     together = threading.Barrier(WITNESSES_AT_ONCE)
 
-    def invoke(number: int) -> None:
+    def invoke(number: int) -> int:
         together.wait()
         said = b"%d" % number * 3000
-        ask(
+        return ask(
             b"quit %d\n" % number + said,
             said,
             said,
             exited(number),
             timeout_s=AT_ONCE_S,
             meaning="invocations at once are mixed up",
-        )
+        ).invocation
 
     with ThreadPoolExecutor(WITNESSES_AT_ONCE) as threads:
-        list(threads.map(invoke, range(WITNESSES_AT_ONCE)))
+        numbers = list(threads.map(invoke, range(WITNESSES_AT_ONCE)))
+
+    _check_numbers(ask.host, numbers)
+
+
+def _check_numbers(host: Host, numbers: list[int]) -> None:
+    # Each isolate counts its own, and guests at once are in several.
+    if "isolates" not in host.runtime.capabilities and len(set(numbers)) != len(numbers):
+        Asking(host).fail(
+            f"{len(numbers)} invocations at once share {len(set(numbers))} numbers: {sorted(numbers)}"
+        )
 
 
 def test_hash_seed(ruby: Host, wasm_report_hazard: Callable[[str], None]) -> None:

@@ -111,17 +111,12 @@ class Quiet:
         try:
             process, _, run = self._measuring.read_text(encoding="utf-8").partition("\n")
         except OSError:
-            may_be_ours = self._run and waited_s < _LONG_WAIT_IN_RUN_S
-            return (
-                ""
-                if may_be_ours
-                else "the tests of another pytest on this machine, before something is measured"
-            )
-        return (
-            ""
-            if self._run and run == str(self._run)
-            else f"a pytest on this machine that measures, {process}"
-        )
+            if self._run and waited_s < _LONG_WAIT_IN_RUN_S:
+                return ""
+            return "the tests of another pytest on this machine, before something is measured"
+        if self._run and run == str(self._run):
+            return ""
+        return f"a pytest on this machine that measures, {process}"
 
 
 def _usable(path: Path) -> ReadWriteLock:

@@ -125,9 +125,8 @@ class Measuring:
             raise error
         # Its time is measured, not limited: an interpreter may take longer than a host allows by default.
         timeout_s = max(host.limits.timeout_s, _WORKLOAD_S)
-        program = (
-            None if workload in ("tiny", "isolate") else Invocation(_workload(workload), timeout_s=timeout_s)
-        )
+        smallest = fresh or workload == "tiny"
+        program = None if smallest else Invocation(_workload(workload), timeout_s=timeout_s)
 
         if host.runtime.deployed:
             probed = _probed(host)

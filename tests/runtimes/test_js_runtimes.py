@@ -220,6 +220,9 @@ def test_32_at_once_never_mix(ruby: ServerHost) -> None:
         assert outcome.stdout == b"%d\n" % i * 1000
         assert outcome.stderr == b"%d\n" % i
         assert outcome.ending == exited(i % 100)
+    if "isolates" not in ruby.runtime.capabilities:
+        numbers = sorted(outcome.invocation for outcome in outcomes)
+        assert numbers == list(range(numbers[0], numbers[0] + 2 * MAX_WORKERS))
 
 
 @pytest.mark.parametrize(("pages", "numbers"), [(1024, [1, 2, 3]), (1025, [1, 1, 1])])
