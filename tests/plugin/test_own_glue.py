@@ -451,7 +451,7 @@ HEAD = "[tool.pytest-wasmedge.runtimes.deno]\n"
         ("[tool.pytest-wasmedge]\nruntimes = 1\n", "tool.pytest-wasmedge.runtimes is 1; write it as a table"),
         (
             "[tool.pytest-wasmedge.runtimes.denno]\n",
-            "has the unknown key denno. Did you mean deno? Known: bun, chromium, cloudflare, deno, deno-wasi, ",
+            "has the unknown key denno. Did you mean deno? Known: bun, bun-wasi, chromium, cloudflare, deno, ",
         ),
         (
             "[tool.pytest-wasmedge.runtimes]\ndeno = 'x'\n",

@@ -119,12 +119,15 @@ OTHERWISE: dict[tuple[str, str], str] = {
     ("proc_exit(-1)", "wasmer"): "exited(65535)",
     # Its compiled code does not watch its stack: the process dies of it.
     ("recursion without end", "wasmedge"): "host_failed",
-    # They tell the guest by an errno: fault, overflow, memory violation.
+    # They tell the guest by an errno: fault, inval, overflow, memory violation.
     **{
         (f"{what} outside of memory", name): f"exited({errno})"
         for what in ("list of buffers", "buffer")
         for name, errno in (("deno-wasi", 21), ("wasmedge", 21), ("node-wasi", 61), ("wasmer", 78))
     },
+    ("buffer outside of memory", "bun-wasi"): "exited(28)",
+    # Bun's node:wasi throws an error of JavaScript.
+    ("list of buffers outside of memory", "bun-wasi"): "host_failed",
 }
 
 

@@ -1,4 +1,4 @@
-// One guest under the own node:wasi of Node or Deno: a process for one invocation.
+// One guest under the own node:wasi of Node, Deno or Bun: a process for one invocation.
 //
 // The arguments are the paths of the artifact and of a file {"args":[],"env":{}}. We empty that file just
 // before the guest starts, and at the end write to it how the guest ended, {"kind":…,"status":…,"detail":…}: the
@@ -29,18 +29,26 @@ function endingOf(error) {
 }
 
 const [artifact, file] = process.argv.slice(2);
+
+// A normal exit would sometimes wait seconds for V8's compilations in the background, and would print a warning to the
+// guest's stderr that node:wasi is experimental.
+function end(ending) {
+  writeFileSync(file, JSON.stringify(ending));
+  process.kill(process.pid, "SIGKILL");
+}
+
 let ending;
 try {
   const given = JSON.parse(readFileSync(file, "utf8"));
   const module = new WebAssembly.Module(readFileSync(artifact));
   const wasi = new WASI({ version: "preview1", ...given, returnOnExit: true });
-  const instance = new WebAssembly.Instance(module, wasi.getImportObject());
+  // Bun knows neither returnOnExit nor getImportObject: there proc_exit calls this. It throws nothing, since a guest could
+  // catch that.
+  if (wasi.bindings) wasi.bindings.exit = (status) => end({ kind: "exited", status: status >>> 0, detail: "" });
+  const instance = new WebAssembly.Instance(module, { wasi_snapshot_preview1: wasi.wasiImport });
   writeFileSync(file, "");
   ending = { kind: "exited", status: wasi.start(instance) >>> 0, detail: "" };
 } catch (error) {
   ending = endingOf(error);
 }
-writeFileSync(file, JSON.stringify(ending));
-// The report is complete. A normal exit would sometimes wait seconds for V8's compilations in the background, and would
-// print a warning to the guest's stderr that node:wasi is experimental.
-process.kill(process.pid, "SIGKILL");
+end(ending);
