@@ -249,8 +249,8 @@ def test_versions(runtime: NodeWasiRuntime) -> None:
         (DenoWasi, r"printf 'deno 2.7.14\nv8 14.5\n'", "is deno 2.7.14, at least 2.8 is needed"),
         (
             BunWasi,
-            """echo '{"bun":"1.2.9","webkit":"d6375c72affe1"}'""",
-            "is bun 1.2.9, at least 1.3 is needed",
+            """echo '{"bun":"1.3.14","webkit":"d6375c72affe1"}'""",
+            "is bun 1.3.14, at least 1.4 is needed",
         ),
         (NodeWasi, "echo v24", "names no version"),
         (DenoWasi, "exit 3", "does not tell its version"),
