@@ -43,9 +43,9 @@ const PATHS = {
   path_unlink_file: [1],
 };
 
-// Returns the calls for a guest that has folders. Neither program keeps one in them by itself (docs/design.md), but a path
-// that goes down from where it starts, in a folder without symbolic links, leads nowhere else. So there is no way to make
-// a link, and any other path is refused as both programs refuse most of them. PERM is what symlink(2) answers on a file
+// Returns the calls for a guest that has folders. Neither program keeps one in them by itself (docs/design.md), but a
+// path that goes down from where it starts, in a folder without symbolic links, leads nowhere else. So no link can be
+// made, and any other path is refused, as both programs refuse most of them. PERM is what symlink(2) answers on a file
 // system that has no links, and what programs expect there.
 function held(calls, memoryOf) {
   const stays = (address, size) => {
