@@ -28,7 +28,7 @@ class NodeWasiRuntime(CommandRuntime):
 
     engine = "V8"
     capabilities = frozenset({"memory_limit", "preopens"})
-    no_links = "its node:wasi may follow a link out of the folder"
+    no_links = "its own WASI may follow a link out of the folder"
 
     @abstractmethod
     def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:

@@ -243,7 +243,7 @@ def test_no_folder_with_a_link(runtime: NodeWasiRuntime, host: CommandHost, fold
         host.invoke(Invocation(act("opens"), preopens={"/data": folder}))
 
     assert str(caught.value) == (
-        f"{runtime.name}: cannot grant {folder} as /data: sub/link in it is a symbolic link, and its node:wasi may "
+        f"{runtime.name}: cannot grant {folder} as /data: sub/link in it is a symbolic link, and its own WASI may "
         "follow a link out of the folder. Grant a folder without links."
     )
 
