@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
-from pytest_wasmedge.drivers.http import open_client, request_body
+from pytest_wasmedge.drivers.http import request_body
+from pytest_wasmedge.drivers.loopback import open_client
 from pytest_wasmedge.drivers.process import Workspace, spawn, stop, tail
 from pytest_wasmedge.drivers.server import ServerRuntime, ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, WasmEdgeError

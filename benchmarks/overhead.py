@@ -1,6 +1,7 @@
 """What `host.run` costs beyond the raw calls it stands on: ratios of medians, the two taken in the same minutes.
 
-Run it with `make bench-overhead`. Ends with status 1 if a ratio is above 1.15.
+Run it with `make bench-overhead`. Ends with status 1 if a ratio is above 1.05. The raw call to a
+server is httpx's own POST, which writes head and body apart; ours writes them together (drivers/loopback.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pytest_wasmedge.drivers.server import ServerHost
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits
 from pytest_wasmedge.runtimes import builtin_runtimes
 
-LIMIT = 1.15
+LIMIT = 1.05
 ROUNDS = 200
 SEED = 20261121
 SOURCE = b"puts 1+1\n"

@@ -100,7 +100,7 @@ def _say(workers: int, seen: Comparison) -> None:
 def _command(runtimes: str, workers: int, path: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "pytest", str(_SUITE), f"--runtimes={runtimes}", "-n", str(workers), "-q"),
-        *("-k", _MEASUREMENTS, "--wasm-latency-budget=15", "-p", "no:cacheprovider"),
+        *("-k", _MEASUREMENTS, "--wasm-latency-budget=30", "-p", "no:cacheprovider"),
         f"--benchmark-json={path}",
     ]
 

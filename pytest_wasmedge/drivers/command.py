@@ -72,10 +72,12 @@ class Ended:
 class CommandRuntime(Program, Runtime):
     """A runtime whose program is started once per invocation; CommandHost drives it.
 
-    ``no_folders`` says why a runtime without the capability for folders grants none.
+    ``no_folders`` says why a runtime without the capability for folders grants none, ``no_links`` why one with it
+    grants none that holds a symbolic link.
     """
 
     no_folders: str = ""
+    no_links: str = ""
 
     def prepare(self, launch: CommandLaunch) -> None:
         """Do what is needed once per host, such as compiling. Raises HostStartError."""
@@ -136,7 +138,7 @@ class CommandHost(Host):
             check_given(self.runtime.name, invocation, possible, self.runtime.no_folders)
         number = next(self._numbers)
         folder = self._workspace.path / f"invocation-{number}"
-        with lent(self.runtime.name, invocation, self._workspace.path) as given:
+        with lent(self.runtime.name, invocation, self._workspace.path, self.runtime.no_links) as given:
             try:
                 launch = replace(self._launch, folder=folder, began_s=time.time())
                 outcome = self._run(launch, given.invocation, wrap, number)

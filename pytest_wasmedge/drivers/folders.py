@@ -23,14 +23,14 @@ class Entry:
     modified_ns: int = 0
 
 
-def granted(runtime: str, invocation: Invocation) -> list[tuple[str, list[Entry]]]:
+def granted(runtime: str, invocation: Invocation, no_links: str = "") -> list[tuple[str, list[Entry]]]:
     """Return guest path and content of each folder that an invocation grants, parents first, in order of names.
 
     Raises UnsupportedError for a folder that does not exist, and for what a copy cannot have: a link that leads out of
-    the folder, a device, a name that is not UTF-8.
+    the folder, a device, a name that is not UTF-8; where ``no_links`` says why, any symbolic link.
     """
     return [
-        (guest_path, list(_entries(f"{runtime}: cannot grant {folder} as {guest_path}", folder)))
+        (guest_path, list(_entries(f"{runtime}: cannot grant {folder} as {guest_path}", folder, no_links)))
         for guest_path, folder in invocation.preopens.items()
     ]
 
@@ -60,17 +60,21 @@ class Lent:
             files=told(
                 (guest_path, {each.path: each.content for each in _walk(folder, folder)})
                 for guest_path, folder in self.invocation.preopens.items()
+                # Some hosts let a guest remove the folder itself.
+                if folder.is_dir()
             ),
         )
 
 
 @contextmanager
-def lent(runtime: str, invocation: Invocation, place: Path | None = None) -> Iterator[Lent]:
+def lent(
+    runtime: str, invocation: Invocation, place: Path | None = None, no_links: str = ""
+) -> Iterator[Lent]:
     """Yield the invocation with copies of its folders, in a temporary folder in ``place``. Raises as `granted` does."""
     if not invocation.preopens:
         yield Lent(invocation)
         return
-    folders = granted(runtime, invocation)
+    folders = granted(runtime, invocation, no_links)
     with tempfile.TemporaryDirectory(
         prefix="pytest-wasmedge-", dir=place, ignore_cleanup_errors=True
     ) as made:
@@ -90,7 +94,7 @@ def told(folders: Iterable[tuple[str, Mapping[str, Content]]]) -> Files:
     }
 
 
-def _entries(asked: str, folder: Path) -> Iterator[Entry]:
+def _entries(asked: str, folder: Path, no_links: str) -> Iterator[Entry]:
     if not folder.is_dir():
         raise UnsupportedError(f"{asked}: there is no such folder. Make it first.")
     root = folder.resolve()
@@ -101,6 +105,9 @@ def _entries(asked: str, folder: Path) -> Iterator[Entry]:
         except UnicodeEncodeError:
             problem = f"the name of {entry.path!r} in it is not UTF-8, as a guest's paths are. Rename it."
             raise UnsupportedError(f"{asked}: {problem}") from None
+        if isinstance(entry.content, str) and no_links:
+            problem = f"{entry.path} in it is a symbolic link, and {no_links}. Grant a folder without links."
+            raise UnsupportedError(f"{asked}: {problem}")
         if isinstance(entry.content, str):
             away = Path(entry.content).is_absolute()
             if away or not Path(os.path.realpath(path)).is_relative_to(root):

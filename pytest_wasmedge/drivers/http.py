@@ -22,10 +22,6 @@ SECRET_HEADER = "pytest-wasmedge-secret"
 #: An answer may carry the invocation's number in this header.
 INVOCATION_HEADER = "pytest-wasmedge-invocation"
 
-#: Shorter than the time after which any of the hosts closes an idle connection (workerd: 5 s).
-_IDLE_CONNECTION_S = 4.0
-_IDLE_CONNECTIONS = 64
-
 _LONGEST_PHASE_NS = 1 << 62
 
 #: How a request failed: the server took too long, never received it, or broke off.
@@ -149,18 +145,6 @@ def read_at_most(response: httpx.Response, most_bytes: int, deadline_ns: int) ->
         if len(content) > most_bytes:
             return bytes(content[:most_bytes]), True
     return bytes(content), False
-
-
-def open_client(secret: str) -> httpx.Client:
-    """Return a client for this machine only: it uses no proxy, no settings of the user and no certificates."""
-    import httpx
-
-    limits = httpx.Limits(
-        max_connections=None, max_keepalive_connections=_IDLE_CONNECTIONS, keepalive_expiry=_IDLE_CONNECTION_S
-    )
-    transport = httpx.HTTPTransport(verify=False, trust_env=False, limits=limits)
-    headers = {SECRET_HEADER: secret, "accept-encoding": "identity"}
-    return httpx.Client(transport=transport, trust_env=False, headers=headers)
 
 
 def failure_of(error: httpx.HTTPError) -> Failure:

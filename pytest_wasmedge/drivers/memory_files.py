@@ -68,5 +68,5 @@ class MemoryFiles:
 
 def _content(file: int) -> bytes:
     # The engine has opened the file anew, so this descriptor still stands at its beginning.
-    with open(file, "rb", closefd=False) as reader:
-        return reader.read()
+    with open(file, "rb", buffering=0, closefd=False) as reader:
+        return reader.readall()

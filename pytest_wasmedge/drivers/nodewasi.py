@@ -23,16 +23,16 @@ _LAST_WORDS = 300
 class NodeWasiRuntime(CommandRuntime):
     """One process per invocation, which reports the ending in a file: its streams are the guest's.
 
-    It grants no folders: both programs follow links that a guest made to where they lead, outside too (docs/design.md).
+    In a folder that it grants there are no symbolic links: the programs follow them out of it (docs/design.md).
     """
 
     engine = "V8"
-    capabilities = frozenset({"memory_limit"})
-    no_folders = "a link that the guest makes would lead it out of them, to files of this machine"
+    capabilities = frozenset({"memory_limit", "preopens"})
+    no_links = "its own WASI may follow a link out of the folder"
 
     @abstractmethod
-    def options(self, launch: CommandLaunch) -> Sequence[str]:
-        """Return the program's options: it may read the glue and the artifact, and use `report_file`."""
+    def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
+        """Return the program's options: it may read glue and artifact, and use `report_file` and these folders."""
 
     def prepare(self, launch: CommandLaunch) -> None:
         # In our own folder, so that the paths of the package and of the artifact may contain any characters.
@@ -43,11 +43,12 @@ class NodeWasiRuntime(CommandRuntime):
         given = {
             "args": [ARGV0, *invocation.args],
             "env": dict(invocation.env),
+            "preopens": {guest_path: str(folder) for guest_path, folder in invocation.preopens.items()},
         }
         launch.folder.mkdir()
         report_file(launch).write_text(json.dumps(given))
         files = map(str, (launch.workspace / SCRIPT, launch.artifact_link, report_file(launch)))
-        return [str(launch.executable), *self.options(launch), *files]
+        return [str(launch.executable), *self.options(launch, [*invocation.preopens.values()]), *files]
 
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         report: dict[str, Any] = {}

@@ -58,6 +58,15 @@ class HostPool:
             self._hosts.pop(runtime.name).close()
 
     @contextmanager
+    def holding(self, runtime: Runtime) -> Iterator[Host]:
+        """Acquire the runtime's host, and release it in the end. Raises as `acquire` does."""
+        host = self.acquire(runtime)
+        try:
+            yield host
+        finally:
+            self.release(runtime)
+
+    @contextmanager
     def paused(self, but: Host | None = None) -> Iterator[None]:
         """Suspend all hosts, or all but this one; nobody may invoke them meanwhile."""
         with ExitStack() as pauses:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_wasmedge.drivers.http import Framed, Timed, failure_of, open_client, read_phases
+from pytest_wasmedge.drivers.http import Framed, Timed, failure_of, read_phases
 from pytest_wasmedge.drivers.javascript import Target
 from pytest_wasmedge.drivers.process import Announcement, Workspace, announcements, free_port, how_it_ended
 from pytest_wasmedge.drivers.serving import (
@@ -173,7 +173,9 @@ class ServerHost(ServingHost["Server"]):
             announced = announcements(
                 self.runtime.name, process, log, self.runtime.announcement, port if port_environment else 0
             )
-            # Takes time, so it is done while the process boots.
+            # Importing it takes time, which passes while the process boots.
+            from pytest_wasmedge.drivers.loopback import open_client
+
             client = open_client(secret)
             try:
                 announcement = announced.get(timeout=START_TIMEOUT_S)

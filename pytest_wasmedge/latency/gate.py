@@ -8,10 +8,13 @@ per gate; `Rules.for_family` divides them over several gates.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Self, TypeVar
+from statistics import NormalDist
+from typing import Generic, Literal, Self, TypeVar
 
+from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.latency.statistics import (
     Interval,
     Pair,
@@ -72,6 +75,127 @@ class Judgement:
     elapsed_s: float
 
 
+class Gate(Generic[T]):
+    """One judgement under way: draws samples or pairs, and looks at them, until there is a ``verdict``.
+
+    ``taken`` are those already there; new ones are added. ``look`` returns the verdict at a part of the error, and
+    ``conclude`` the judgement from the verdict, the number of looks and the seconds that the draws have taken.
+    """
+
+    def __init__(
+        self,
+        taken: list[T],
+        draw: Callable[[], T],
+        look: Callable[[float], Verdict],
+        conclude: Callable[[Verdict, int, float], Judgement],
+        rules: Rules,
+        clock: Callable[[], float],
+    ) -> None:
+        self._taken, self._draw, self._look, self._conclude = taken, draw, look, conclude
+        self._rules, self._clock = rules, clock
+        self._had = len(taken)
+        self._counts = [max(self._had, _FIRST_LOOK)]
+        self._looks = 0
+        self._error: WasmEdgeError | None = None
+        self.elapsed_s = 0.0
+        self.verdict: Verdict | None = None
+
+    @property
+    def drawn(self) -> int:
+        """How many it has drawn."""
+        return len(self._taken) - self._had
+
+    @property
+    def next_look_s(self) -> float:
+        """How many seconds it will take to the next look, as far as is known: 0 before the first draw."""
+        left = self._counts[self._looks] - len(self._taken)
+        return left * self.elapsed_s / self.drawn if self.drawn else 0.0
+
+    def run(self) -> Judgement:
+        """Draw until there is a verdict, or no looks or time are left, or the time clearly will not do."""
+        while self.verdict is None:
+            self.advance(self._rules.budget_s)
+            if self.verdict is None and self.drawn:
+                # Even twice as fast would be too slow for any verdict.
+                hopeless = self._affordable(self._rules.budget_s) * 2 + self._had < _fewest(self._rules)
+                if hopeless or self.elapsed_s >= self._rules.budget_s:
+                    self.give_up()
+        return self.judgement()
+
+    def advance(self, budget_s: float) -> None:
+        """Draw once, and look if that was enough for the next look; further looks are planned for this budget."""
+        if len(self._taken) < self._counts[self._looks]:
+            began_s = self._clock()
+            self._taken.append(self._draw())
+            self.elapsed_s += self._clock() - began_s
+        if len(self._taken) < self._counts[self._looks]:
+            return
+        if self._looks == 0:
+            self._plan(budget_s)
+        self._look_once(last=self._looks == len(_SHARES) - 1)
+
+    def give_up(self) -> None:
+        """Look for the last time."""
+        self._look_once(last=True)
+
+    def break_off(self, error: WasmEdgeError) -> None:
+        """End it by an error, which `judgement` raises."""
+        self.verdict, self._error = "undecided", error
+
+    def judgement(self) -> Judgement:
+        """Return the judgement; there is a verdict. Raises the error that broke it off."""
+        if self._error:
+            raise self._error
+        assert self.verdict
+        return self._conclude(self.verdict, self._looks, self.elapsed_s)
+
+    def _look_once(self, *, last: bool) -> None:
+        verdict = self._look(_SHARES[-1] if last else _SHARES[self._looks])
+        self._looks += 1
+        if verdict != "undecided" or last:
+            self.verdict = verdict
+
+    def _plan(self, budget_s: float) -> None:
+        """Space the other looks by equal factors, up to what the time allows; by cost, never by what was drawn."""
+        first = self._counts[0]
+        last = max(first, min(self._affordable(budget_s) + self._had, self._rules.most))
+        steps = len(_SHARES) - 1
+        self._counts += [round(first * (last / first) ** (step / steps)) for step in range(1, steps + 1)]
+
+    def _affordable(self, budget_s: float) -> int:
+        """Return how many draws fit into the budget."""
+        timed = self.drawn and self.elapsed_s > 0
+        return int(budget_s / (self.elapsed_s / self.drawn)) if timed else self._rules.most
+
+
+def in_rounds(gates: Sequence[Gate[T]], budget_s: float) -> None:
+    """Give all gates a verdict within the budget that they share.
+
+    In each round every gate draws once, so that a disturbance of the machine meets all of them alike. A gate whose next
+    look costs more than is left beside those of cheaper gates waits: what they leave over may be enough for it. A draw
+    that raises ends its own gate only.
+    """
+    waiting = list(gates)
+    while waiting:
+        left_s = budget_s - sum(gate.elapsed_s for gate in gates)
+        needed_s, cheap = 0.0, []
+        for gate in sorted(waiting, key=lambda each: each.next_look_s):
+            needed_s += gate.next_look_s
+            if needed_s > left_s:
+                break
+            cheap.append(gate)
+        if not cheap:
+            break
+        for gate in cheap:
+            try:
+                gate.advance(gate.elapsed_s + left_s / len(waiting))
+            except WasmEdgeError as error:
+                gate.break_off(error)
+        waiting = [gate for gate in waiting if gate.verdict is None]
+    for gate in waiting:
+        gate.give_up()
+
+
 def judge_ceiling(
     samples: list[int], draw: Callable[[], int], ceiling_ns: float, rules: Rules, clock: Callable[[], float]
 ) -> Judgement:
@@ -87,10 +211,11 @@ def judge_ceiling(
             return "pass"
         return "fail" if between and between.low > ceiling_ns else "undecided"
 
-    verdict, looks, elapsed_s = _look_by_look(samples, draw, look, rules, clock)
-    return Judgement(
-        verdict, ceiling_ns, _median(samples), spread(samples, rules), len(samples), looks, elapsed_s
-    )
+    def conclude(verdict: Verdict, looks: int, elapsed_s: float) -> Judgement:
+        between = spread(samples, rules)
+        return Judgement(verdict, ceiling_ns, _median(samples), between, len(samples), looks, elapsed_s)
+
+    return Gate(samples, draw, look, conclude, rules, clock).run()
 
 
 def judge_pairs(
@@ -102,7 +227,20 @@ def judge_pairs(
     *,
     with_estimate: bool = True,
 ) -> Judgement:
-    """Compare the ratio of pairs (baseline, head) with 1 + margin, or with ``limit`` if it is given.
+    """Compare the ratio of pairs (baseline, head) with 1 + margin, or with ``limit`` if it is given."""
+    return pairs_gate(pairs, draw, rules, clock, limit, with_estimate=with_estimate).run()
+
+
+def pairs_gate(
+    pairs: list[Pair],
+    draw: Callable[[], Pair],
+    rules: Rules,
+    clock: Callable[[], float],
+    limit: float = 0.0,
+    *,
+    with_estimate: bool = True,
+) -> Gate[Pair]:
+    """Return the gate of `judge_pairs`.
 
     A fail needs two tests: the head is slower at all, at the error rate of a false alarm, and slower than the margin,
     at that of the margin. Estimate and interval take longer than the verdict; without them they are nan and None.
@@ -118,55 +256,32 @@ def judge_pairs(
         slower = p_above(differences, 0.0) <= rules.false_alarm * share
         return "fail" if slower and p_above(differences, math.log(most)) <= sure * share else "undecided"
 
-    verdict, looks, elapsed_s = _look_by_look(pairs, draw, look, rules, clock)
-    estimate = ratio_estimate(pairs) if with_estimate else math.nan
-    interval = ratio_interval(pairs, rules.false_alarm) if with_estimate else None
-    return Judgement(verdict, most, estimate, interval, len(pairs), looks, elapsed_s)
+    def conclude(verdict: Verdict, looks: int, elapsed_s: float) -> Judgement:
+        estimate = ratio_estimate(pairs) if with_estimate and pairs else math.nan
+        interval = ratio_interval(pairs, rules.false_alarm) if with_estimate and pairs else None
+        return Judgement(verdict, most, estimate, interval, len(pairs), looks, elapsed_s)
+
+    return Gate(pairs, draw, look, conclude, rules, clock)
+
+
+def pairs_needed(pairs: Sequence[Pair], rules: Rules) -> int:
+    """Return about how many pairs would decide, if these tell how much they scatter and where their middle is.
+
+    By the normal distribution: the middle has to be as many standard errors from the margin as the error rate asks. At
+    the margin itself no number is enough; a tenth of the margin is taken for the least distance.
+    """
+    differences = log_ratios(pairs)
+    if len(differences) < 2:
+        return _fewest(rules)
+    sure = NormalDist().inv_cdf(1 - rules.false_pass * _SHARES[-1])
+    margin = math.log(1 + rules.margin)
+    apart = max(abs(margin - statistics.median(differences)), margin / 10, 0.001)
+    return max(_fewest(rules), math.ceil((sure * statistics.stdev(differences) / apart) ** 2))
 
 
 def spread(samples: Sequence[int], rules: Rules) -> Interval | None:
     """Return the interval of the median for people: exact, then widened by ``repeatability``."""
     return _widened(median_interval(samples, rules.false_alarm), rules)
-
-
-def _look_by_look(
-    taken: list[T],
-    draw: Callable[[], T],
-    look: Callable[[float], Verdict],
-    rules: Rules,
-    clock: Callable[[], float],
-) -> tuple[Verdict, int, float]:
-    """Draw and look until there is a verdict, or no looks or time are left, or the time clearly will not do."""
-    began_s = clock()
-    had = len(taken)
-    counts = [max(had, _FIRST_LOOK)]
-    for index, share in enumerate(_SHARES):
-        in_time = True
-        while len(taken) < counts[index] and in_time:
-            taken.append(draw())
-            elapsed_s = clock() - began_s
-            # Even twice as fast would be too slow for any verdict.
-            hopeless = _affordable(len(taken) - had, elapsed_s, rules) * 2 + had < _fewest(rules)
-            in_time = elapsed_s < rules.budget_s and not hopeless
-        last = not in_time or index == len(_SHARES) - 1
-        verdict = look(_SHARES[-1] if last else share)
-        if verdict != "undecided" or last:
-            break
-        if index == 0:
-            counts += _later_looks(counts[0], had, clock() - began_s, rules)
-    return verdict, index + 1, clock() - began_s
-
-
-def _later_looks(first: int, had: int, elapsed_s: float, rules: Rules) -> list[int]:
-    """Space the other looks by equal factors, up to what the time allows; by cost, never by the samples' values."""
-    last = max(first, min(_affordable(first - had, elapsed_s, rules) + had, rules.most))
-    steps = len(_SHARES) - 1
-    return [round(first * (last / first) ** (step / steps)) for step in range(1, steps + 1)]
-
-
-def _affordable(drawn: int, elapsed_s: float, rules: Rules) -> int:
-    """Return how many samples fit into the budget if ``drawn`` took ``elapsed_s``."""
-    return int(rules.budget_s / (elapsed_s / drawn)) if drawn and elapsed_s > 0 else rules.most
 
 
 def _fewest(rules: Rules) -> int:

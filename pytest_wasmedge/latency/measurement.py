@@ -11,9 +11,18 @@ from dataclasses import dataclass
 from typing import Self
 
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, judge_ceiling, judge_pairs, spread
+from pytest_wasmedge.latency.gate import (
+    Judgement,
+    Rules,
+    Verdict,
+    judge_ceiling,
+    judge_pairs,
+    pairs_gate,
+    pairs_needed,
+    spread,
+)
 from pytest_wasmedge.latency.sampling import Sample, median_phases
-from pytest_wasmedge.latency.statistics import Interval
+from pytest_wasmedge.latency.statistics import Interval, Pair
 from pytest_wasmedge.latency.units import Duration, FloorMultiple, Limit, parse_limit
 
 #: Samples of the floor that explain a failure.
@@ -244,31 +253,55 @@ def _ms(elapsed_ns: float) -> str:
     return f"{elapsed_ns / 1e6:.1f} ms"
 
 
-def against(
-    draw_base: Callable[[], Sample],
-    draw_head: Callable[[], Sample],
-    *,
-    rules: Rules,
-    rng: random.Random,
-    clock: Callable[[], float] = time.monotonic,
-) -> Finding:
-    """Compare cold starts of an artifact with those of its baseline, in pairs in random order."""
+class Comparison:
+    """Cold starts of an artifact beside those of its baseline on one runtime, in pairs in random order.
 
-    def pair() -> tuple[int, int]:
-        base, head = _in_random_order(rng, draw_base, draw_head)
-        return base.elapsed_ns, head.elapsed_ns
+    Its ``gate`` draws the pairs, alone or by turns with others (`in_rounds`); then there is a `finding`. ``same``
+    returns whether both give the same answer, once both have started.
+    """
 
-    # The first start of each prepares things for later ones: it is in no pair.
-    _, first = _in_random_order(rng, draw_base, draw_head)
-    judgement = judge_pairs([], pair, rules, clock)
-    word = {"pass": "within", "fail": "BEYOND", "undecided": "undecided about"}[judgement.verdict]
-    sentence = (
-        f"{first.runtime} {first.kind}: {judgement.estimate:.3f} times the baseline, "
-        f"interval {_between(judgement.interval)}, {judgement.count} pairs, "
-        f"{judgement.elapsed_s:.1f} s: {word} the margin of {rules.margin:.0%}"
-    )
-    limit = f"{1 + rules.margin:g}x baseline"
-    return Finding(first.runtime, first.kind, limit, judgement.verdict, sentence, *_evidence(judgement))
+    def __init__(
+        self,
+        draw_base: Callable[[], Sample],
+        draw_head: Callable[[], Sample],
+        same: Callable[[], bool] = lambda: True,
+        *,
+        rules: Rules,
+        rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        def pair() -> tuple[int, int]:
+            base, head = _in_random_order(rng, draw_base, draw_head)
+            return base.elapsed_ns, head.elapsed_ns
+
+        # The first start of each prepares things for later ones: it is in no pair.
+        _, self._first = _in_random_order(rng, draw_base, draw_head)
+        self._rules, self.same = rules, same
+        self._pairs: list[Pair] = []
+        self.gate = pairs_gate(self._pairs, pair, rules, clock)
+
+    def finding(self) -> Finding:
+        """Return the result of the gate, which has its verdict; if that is undecided, with what more it would take.
+
+        Raises the error that broke the gate off.
+        """
+        judgement, margin = self.gate.judgement(), self._rules.margin
+        word = {"pass": "within", "fail": "BEYOND", "undecided": "undecided about"}[judgement.verdict]
+        sentence = (
+            f"{self._first.runtime} {self._first.kind}: {judgement.estimate:.3f} times the baseline, "
+            f"interval {_between(judgement.interval)}, {judgement.count} pairs, "
+            f"{judgement.elapsed_s:.1f} s: {word} the margin of {margin:.0%}"
+        )
+        if judgement.verdict == "undecided" and judgement.count:
+            more = pairs_needed(self._pairs, self._rules) - judgement.count
+            more_s = more * judgement.elapsed_s / judgement.count
+            near = "it is so near to the margin that more time may not decide it"
+            sentence += f"; about {more_s:.0f} s more may decide it" if more > 0 else f"; {near}"
+        if not self.same():
+            sentence += "; they answer differently"
+        limit = f"{1 + margin:g}x baseline"
+        first = self._first
+        return Finding(first.runtime, first.kind, limit, judgement.verdict, sentence, *_evidence(judgement))
 
 
 def _evidence(judgement: Judgement) -> tuple[float | None, float | None, float | None, int]:

@@ -181,15 +181,19 @@ def wasm_instance_memory(request: pytest.FixtureRequest, wasm_host: Host, wasm_m
 
 
 @pytest.fixture
-def wasm_slowdown(
-    request: pytest.FixtureRequest, wasm_host: Host, wasm_measuring: Measuring, wasm_session: WasmSession
-) -> Finding:
-    """How cold starts compare with those of the artifact of --wasm-against: `.verdict` and `.sentence`."""
+def wasm_slowdown(request: pytest.FixtureRequest, wasm_host: Host, wasm_session: WasmSession) -> Finding:
+    """How cold starts compare with those of the artifact of --wasm-against: `.verdict` and `.sentence`.
+
+    The first test that asks for it compares on all runtimes that tests of this run ask about, by turns.
+    """
     from pytest_wasmedge.errors import UnsupportedError
     from pytest_wasmedge.reports import record
 
+    rounds = stash.rounds(request.config, skip)
+    named = request.fixturename
+    asking = [each.nodeid for each in request.session.items if named in getattr(each, "fixturenames", ())]
     try:
-        finding, same = wasm_measuring.against(wasm_host, _require_baseline(wasm_session))
+        finding, same = rounds.finding(wasm_host.runtime, asking, _require_baseline(wasm_session))
     except UnsupportedError as error:
         skip(error)
     request.node.stash.setdefault(stash.FINDINGS, []).append(finding)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_wasmedge.artifacts.floor import floor_artifact
-from pytest_wasmedge.errors import LatencyError, UnsupportedError
-from pytest_wasmedge.latency.gate import Rules
+from pytest_wasmedge.errors import LatencyError, UnsupportedError, WasmEdgeError
+from pytest_wasmedge.latency.gate import Rules, in_rounds
 from pytest_wasmedge.latency.journal import Journal, in_folder
-from pytest_wasmedge.latency.measurement import Finding, Measurement, against
+from pytest_wasmedge.latency.measurement import Comparison, Measurement
 from pytest_wasmedge.latency.sampling import Answer, Sample, StartState, cold_once, refresh_code, warm_once
 from pytest_wasmedge.latency.usage import density
-from pytest_wasmedge.model import Artifact, Host, Invocation, Outcome
+from pytest_wasmedge.model import Artifact, Host, Invocation, Outcome, Runtime
 from pytest_wasmedge.plugin.compared import head_of
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.portability import bundled
@@ -28,6 +28,8 @@ from pytest_wasmedge.provision.cache import folder
 
 #: Samples taken before anything is judged, enough for an interval; a ceiling takes as many more as it needs.
 COLD_SAMPLES, WARM_SAMPLES, FLOOR_SAMPLES = 12, 20, 12
+#: The part of the run's budget that one ceiling may take on one runtime.
+_CEILING_SHARE = 0.5
 #: How many invocations of a deployed edge may be spent on one sample.
 _EDGE_ATTEMPTS = 30
 _WORKLOAD_S = 300.0
@@ -58,7 +60,7 @@ class Measuring:
     def rules(self) -> Rules:
         """The rules of the gate, their error rates divided over the runtimes of this run."""
         options = self._session.options
-        rules = Rules(margin=options.margin, budget_s=options.latency_budget)
+        rules = Rules(margin=options.margin, budget_s=options.latency_budget * _CEILING_SHARE)
         return rules.for_family(max(1, len(self._session.selection.selected)))
 
     @cached_property
@@ -147,18 +149,39 @@ class Measuring:
 
         return self._measurement(host, f"warm/{workload}", draw, first)
 
-    def against(self, host: Host, baseline: Artifact) -> tuple[Finding, bool]:
-        """Compare cold starts of the artifact with those of the baseline; true if both give the same answer.
+    def against(
+        self, runtimes: Sequence[Runtime], baseline: Artifact, budget_s: float
+    ) -> dict[str, Comparison]:
+        """Compare cold starts of the artifact with those of the baseline on all these runtimes, by turns.
 
-        Raises UnsupportedError, and LatencyError for a start of either that does not give that artifact's answer.
+        Returns a comparison by the runtime's name; its finding raises what broke it off. Raises UnsupportedError,
+        LatencyError and HostStartError for the first runtime, and leaves out others that cannot start.
         """
-        self._require_startable(host)
-        host = head_of(host)
-        invocation, answer = self._answered(host)
+        compared: dict[str, Comparison] = {}
+        with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
+            # Copies of the same age, since a file's age shows in how fast it is read; they may be the same artifact.
+            base, head = (
+                replace(each, path=Path(shutil.copy(each.path, tempfile.mkdtemp(dir=scratch))))
+                for each in (baseline, self._session.pool.artifact)
+            )
+            for runtime in runtimes:
+                try:
+                    compared[runtime.name] = self._comparison(runtime, base, head)
+                except WasmEdgeError:
+                    if not compared:
+                        raise
+            in_rounds([each.gate for each in compared.values()], budget_s)
+        return compared
+
+    def _comparison(self, runtime: Runtime, base: Artifact, head: Artifact) -> Comparison:
+        """Return a comparison that has not begun; code of both artifacts is compiled, where code is kept."""
+        with self._session.pool.holding(runtime) as host:
+            self._require_startable(host)
+            invocation, answer = self._answered(host)
+            speaks = self._session.speaks_our_language(host)
         # A baseline that speaks our language must give the same answer; any other program may give its own.
-        speaks = self._session.speaks_our_language(host)
-        answers = {baseline.sha256: Answer(answer.stdout if speaks else None, answer.varies)}
-        answers[host.artifact.sha256] = answer
+        answers = {base.sha256: Answer(answer.stdout if speaks else None, answer.varies)}
+        answers[head.sha256] = answer
 
         def start(artifact: Artifact) -> Sample:
             return self._start(host, artifact, invocation, answer=answers[artifact.sha256])
@@ -166,21 +189,14 @@ class Measuring:
         def draw(artifact: Artifact) -> Sample:
             return self._kept(host, start(artifact))
 
-        with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
-            # Copies of the same age, since a file's age shows in how fast it is read; they may be the same artifact.
-            base, head = (
-                replace(each, path=Path(shutil.copy(each.path, tempfile.mkdtemp(dir=scratch))))
-                for each in (baseline, host.artifact)
-            )
-            for artifact in (base, head):
-                # One unmeasured start each, so that compiled code of both is kept, and of the same age.
-                start(artifact)
-                refresh_code(host.runtime, artifact)
-            finding = against(partial(draw, base), partial(draw, head), rules=self.rules, rng=self._rng)
-        same = answer.varies or answers[baseline.sha256].stdout == answer.stdout
-        if not same:
-            finding = replace(finding, sentence=f"{finding.sentence}; they answer differently")
-        return finding, same
+        def same() -> bool:
+            return answer.varies or answers[base.sha256].stdout == answer.stdout
+
+        for artifact in (base, head):
+            # One unmeasured start each, so that compiled code of both is kept, and of the same age.
+            start(artifact)
+            refresh_code(host.runtime, artifact)
+        return Comparison(partial(draw, base), partial(draw, head), same, rules=self.rules, rng=self._rng)
 
     def density_bytes(self, host: Host) -> int | None:
         """Return the memory of one more live guest; None if this host cannot hold several."""

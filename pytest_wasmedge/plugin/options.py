@@ -149,11 +149,12 @@ class Options:
         False, action="store_true", help="fail a latency that stays undecided (default: pass, and list it)"
     )
     latency_budget: float = _option(
-        60.0,
+        120.0,
         tunes=True,
         type=_seconds,
         metavar="SECONDS",
-        help="how long one latency may be sampled on one runtime before it is undecided (default: 60)",
+        help="how long cold starts may be compared with the baseline, on all runtimes together; one ceiling on one "
+        "runtime gets at most half of it (default: 120)",
     )
     seed: int | None = _option(
         None,

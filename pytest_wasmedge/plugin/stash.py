@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_wasmedge.latency.measurement import Finding, Measurement
     from pytest_wasmedge.latency.quiet import Quiet
     from pytest_wasmedge.plugin.measuring import Measuring
+    from pytest_wasmedge.plugin.rounds import Rounds
     from pytest_wasmedge.plugin.session import WasmSession
 
 #: Kept on each test: its measurements and findings, the cases that it asked the reference for, other facts for its
@@ -41,6 +42,7 @@ SEED = "wasm_seed"
 _SEED = pytest.StashKey[int]()
 _SESSION = pytest.StashKey["WasmSession"]()
 _MEASURING = pytest.StashKey["Measuring"]()
+_ROUNDS = pytest.StashKey["Rounds"]()
 _QUIET = pytest.StashKey["Quiet | None"]()
 
 
@@ -118,6 +120,17 @@ def measuring(config: pytest.Config, refuse: Callable[[object], NoReturn]) -> Me
     return config.stash[_MEASURING]
 
 
+def rounds(config: pytest.Config, refuse: Callable[[object], NoReturn]) -> Rounds:
+    """Return what compares with the baseline on all runtimes of this run; ``refuse`` as for `measuring`."""
+    if _ROUNDS not in config.stash:
+        from pytest_wasmedge.plugin.rounds import Rounds, shared_file
+
+        run = getattr(config, "workerinput", {}).get("testrunuid", "")
+        file = shared_file(os.getppid()) if run else None
+        config.stash[_ROUNDS] = Rounds(session(config), measuring(config, refuse), run, file)
+    return config.stash[_ROUNDS]
+
+
 def seed(config: pytest.Config) -> int:
     """Return the seed of this run: that of the command line, else one that all its processes share."""
     if _SEED not in config.stash:
@@ -172,6 +185,10 @@ def close(config: pytest.Config) -> None:
     if (held := config.stash.get(_QUIET, None)) is not None:
         held.release()
     if _SESSION in config.stash:
+        if not hasattr(config, "workerinput") and config.stash[_SESSION].options.against:
+            from pytest_wasmedge.plugin.rounds import forget
+
+            forget(os.getpid())
         from pytest_wasmedge.drivers.compiled import announce_by
 
         announce_by(None)

@@ -28,7 +28,7 @@ class BunWasi(NodeWasiRuntime):
     minimum = (1, 4)
     version_arguments = ("-p", "JSON.stringify(process.versions)")
 
-    def options(self, launch: CommandLaunch) -> Sequence[str]:
+    def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
         return ["--no-install", "--no-env-file", "--config=/dev/null", "run"]
 
     def environment(self, workspace: Path) -> dict[str, str]:

@@ -24,8 +24,9 @@ class DenoWasi(NodeWasiRuntime):
     minimum = (2, 8)
     version_words = r"deno (\S+).*\nv8 (\S+)"
 
-    def options(self, launch: CommandLaunch) -> Sequence[str]:
-        report = report_file(launch)
+    def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
+        # In the workspace, where it is started, no name has a comma, which would separate two.
+        written = [str(path.relative_to(launch.workspace)) for path in (report_file(launch), *folders)]
         return [
             "run",
             "--quiet",
@@ -35,8 +36,8 @@ class DenoWasi(NodeWasiRuntime):
             "--no-lock",
             "--no-remote",
             "--no-npm",
-            f"--allow-read={launch.artifact_link},{report}",
-            f"--allow-write={report}",
+            f"--allow-read={','.join([launch.artifact_link.name, *written])}",
+            f"--allow-write={','.join(written)}",
             f"--v8-flags=--wasm-max-mem-pages={launch.limits.memory_pages}",
         ]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pytest_wasmedge.drivers.command import CommandLaunch
 from pytest_wasmedge.drivers.nodewasi import SCRIPT, NodeWasiRuntime, report_file
 
 
 class NodeWasi(NodeWasiRuntime):
-    """``node nodewasi.mjs``. Node's permission for files does not cover what a guest does by WASI."""
+    """``node nodewasi.mjs``. Node's permission for files does not cover what a guest does by WASI, nor has it to."""
 
     name = "node-wasi"
     flags_at = 1
@@ -20,7 +21,7 @@ class NodeWasi(NodeWasiRuntime):
     version_arguments = ("-p", "JSON.stringify(process.versions)")
     version_words = ("node", "v8")
 
-    def options(self, launch: CommandLaunch) -> Sequence[str]:
+    def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
         return [
             "--permission",
             f"--allow-fs-read={launch.workspace / SCRIPT}",

@@ -13,6 +13,7 @@ from pytest_wasmedge.drivers.compiled import (
     compile_phase,
     digest_of,
     discard,
+    is_ours,
     run_compiler,
     vouch,
 )
@@ -117,9 +118,12 @@ class WasmerHost(ServerHost):
     """A server whose SDK reads kept code only when a guest first needs it: so it is looked at before each guest."""
 
     runtime: Wasmer
+    _code: Path | None = None
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        self.runtime.provide_code(self._executable, self.artifact)
+        if not self._code or not is_ours(self._code):
+            self.runtime.provide_code(self._executable, self.artifact)
+            self._code = self.runtime.kept_code(self.artifact)
         return super().invoke(invocation)
 
 

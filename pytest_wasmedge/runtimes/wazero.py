@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers.command import CommandLaunch, Ended
 from pytest_wasmedge.drivers.compiled import CompiledRuntime, RefusedError, run_compiler
-from pytest_wasmedge.drivers.grants import check_colons
 from pytest_wasmedge.drivers.program import Versions
 from pytest_wasmedge.model import Artifact, Ending, Invocation, exited, host_failed, trapped
 from pytest_wasmedge.provision import installed, provenance
@@ -25,13 +24,16 @@ _REPORT = re.compile(rb"error (?:instantiat|compil)ing wasm binary: [^\n]*")
 
 
 class Wazero(CompiledRuntime):
-    """``wazero run``. It reads all of the code at each start; it has no memory limit."""
+    """``wazero run``. It reads all of the code at each start; it has no memory limit.
+
+    It grants no folders, since its mounts follow every link (https://github.com/wazero/wazero/issues/2321).
+    """
 
     name = "wazero"
     engine = "wazero"
     groups = frozenset({"engines"})
     flags_at = 2
-    capabilities = frozenset({"preopens"})
+    no_folders = "a link that the guest makes would lead it out of them, to files of this machine"
     cache_state = "code-cache"
     in_all = False
     tools = ("wazero",)
@@ -65,9 +67,6 @@ class Wazero(CompiledRuntime):
 
     def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
         options = [f"-env={name}={value}" for name, value in invocation.env.items()]
-        for guest_path, folder in invocation.preopens.items():
-            check_colons(self.name, folder, guest_path)
-            options.append(f"-mount={folder}:{guest_path}")
         run = [str(launch.executable), "run", *_OPTIONS, *options, str(launch.artifact_link)]
         return [*run, *(["--", *invocation.args] if invocation.args else [])]
 

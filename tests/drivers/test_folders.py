@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,16 @@ def test_too_much_is_the_output_limit(folder: Path) -> None:
     assert outcome.files == {}
 
 
+def test_a_folder_that_is_gone(folder: Path) -> None:
+    """Where a host lets a guest remove its folder, or put a file in its place, nothing was left in it."""
+    with lent("node", Invocation(preopens={"/data": folder, "/more": folder})) as given:
+        gone, replaced = given.invocation.preopens.values()
+        shutil.rmtree(gone)
+        shutil.rmtree(replaced)
+        replaced.write_bytes(b"x")
+        assert given.outcome(ENDED, 1000).files == {}
+
+
 @pytest.mark.parametrize("target", ["../outside", "/etc/passwd", "sub/../../outside"])
 def test_a_link_that_leads_out_is_refused(folder: Path, target: str) -> None:
     """It would lead elsewhere in the copy; one sentence says which one it is."""
@@ -112,6 +123,20 @@ def test_a_link_that_leads_out_is_refused(folder: Path, target: str) -> None:
         f"node: cannot grant {folder} as /data: the link away in it leads to {target}, out of it. "
         "Grant a folder without it."
     )
+
+
+def test_no_link_where_there_may_be_none(folder: Path) -> None:
+    """A runtime that gives its reason is granted no folder with a link, wherever it leads; one without it is."""
+    invocation = Invocation(preopens={"/data": folder})
+    with pytest.raises(UnsupportedError) as caught, lent("node", invocation, no_links="it would get out"):
+        pass
+
+    assert str(caught.value) == (
+        f"node: cannot grant {folder} as /data: sub/link in it is a symbolic link, and it would get out. "
+        "Grant a folder without links."
+    )
+    (folder / "sub" / "link").unlink()
+    assert granted("node", invocation, "it would get out") == granted("node", invocation)
 
 
 def test_a_link_to_nothing_is_granted(folder: Path) -> None:

@@ -10,7 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_wasmedge.latency.gate import Judgement, Rules, judge_ceiling, judge_pairs, spread
+from pytest_wasmedge.errors import LatencyError
+from pytest_wasmedge.latency import gate
+from pytest_wasmedge.latency.gate import Gate, Judgement, Rules, in_rounds, judge_ceiling, judge_pairs, spread
+from pytest_wasmedge.latency.statistics import Pair
 
 RULES = Rules().for_family(6)
 
@@ -190,3 +193,105 @@ def test_errors_are_divided_over_a_family() -> None:
     """Six runtimes share the error that one would have."""
     assert Rules().for_family(5).false_alarm == pytest.approx(0.002)
     assert Rules().for_family(5).margin == Rules().margin
+
+
+# -- rounds
+
+
+class Shared:
+    """Gates of made-up starts that share a clock and a budget; ``order`` has which gate drew when."""
+
+    def __init__(self, seed: int, gates: int) -> None:
+        self._seed, self._rules = seed, Rules().for_family(gates)
+        self.clock = Clock()
+        self.order: list[str] = []
+        self.gates: dict[str, Gate[Pair]] = {}
+
+    def add(self, name: str, cost_s: float, ratio: float = 1.0, sd: float = 0.02, *, breaks: int = 0) -> None:
+        """Add a gate whose pairs take so long; its ``breaks``-th draw raises, if that is not 0."""
+        rng = random.Random(f"{self._seed} {name}")
+
+        def draw() -> Pair:
+            self.order.append(name)
+            self.clock.now_s += cost_s
+            if breaks and self.order.count(name) == breaks:
+                raise LatencyError(f"{name} does not answer")
+            return round(25e7 * noise(rng, sd)), round(25e7 * ratio * noise(rng, sd))
+
+        self.gates[name] = gate.pairs_gate([], draw, self._rules, self.clock)
+
+    def run(self, budget_s: float) -> dict[str, Judgement]:
+        """Return the judgements of all gates that were not broken off."""
+        in_rounds(list(self.gates.values()), budget_s)
+        return {name: each.judgement() for name, each in self.gates.items() if name != "broken"}
+
+
+def test_rounds_share_one_budget() -> None:
+    """Many cheap gates and a dear one end within the budget, and the dear one gets what the others leave over."""
+    shared = Shared(1, 12)
+    for number in range(11):
+        shared.add(f"cheap-{number}", 0.06)
+    shared.add("dear", 2.0)
+    found = shared.run(120)
+
+    assert {each.verdict for each in found.values()} == {"pass"}
+    assert shared.clock.now_s <= 122
+    assert found["dear"].elapsed_s > 120 / 12
+
+
+def test_a_gate_that_cannot_be_paid_costs_one_pair() -> None:
+    """What no budget would decide takes no time from others, stays undecided, and is no failure."""
+    shared = Shared(2, 3)
+    shared.add("cheap", 0.1)
+    shared.add("hopeless", 30.0)
+    shared.add("other", 0.2)
+    found = shared.run(60)
+
+    assert (found["hopeless"].verdict, found["hopeless"].count) == ("undecided", 1)
+    assert (found["cheap"].verdict, found["other"].verdict) == ("pass", "pass")
+
+
+def test_every_gate_sees_the_whole_time() -> None:
+    """Gates draw by turns: between two draws of one, each other one that is undecided draws once."""
+    shared = Shared(3, 3)
+    for name in ("a", "b", "c"):
+        shared.add(name, 0.1)
+    shared.run(60)
+
+    first = shared.order[: 3 * 16]
+    assert all(set(first[at : at + 3]) == {"a", "b", "c"} for at in range(0, len(first), 3))
+
+
+def test_a_slowdown_of_one_runtime_is_found_among_others() -> None:
+    """10 % more on one of fifteen runtimes is red in 19 of 20 runs, and no other one ever is."""
+    red = Counter[str]()
+    for seed in range(20):
+        shared = Shared(seed, 15)
+        for number in range(14):
+            shared.add(f"same-{number}", 0.1, sd=0.05)
+        shared.add("slower", 0.3, ratio=1.10, sd=0.05)
+        red.update(name for name, each in shared.run(120).items() if each.verdict == "fail")
+
+    assert set(red) == {"slower"}
+    assert red["slower"] >= 19
+
+
+def test_a_draw_that_raises_ends_its_own_gate() -> None:
+    """The others go on, and the error is raised where that gate's judgement is asked for."""
+    shared = Shared(4, 2)
+    shared.add("broken", 0.1, breaks=5)
+    shared.add("whole", 0.1)
+
+    assert shared.run(60)["whole"].verdict == "pass"
+    assert shared.order.count("broken") == 5
+    with pytest.raises(LatencyError, match="broken does not answer"):
+        shared.gates["broken"].judgement()
+
+
+def test_no_time_at_all_is_undecided() -> None:
+    """A budget that is used up already decides nothing, and draws nothing."""
+    shared = Shared(5, 1)
+    shared.add("one", 0.1)
+
+    assert shared.run(-1)["one"].verdict == "undecided"
+    assert shared.order == []

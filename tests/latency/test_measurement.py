@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections.abc import Callable, Iterator
 from itertools import count, cycle
 
@@ -10,7 +12,7 @@ import pytest
 
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.gate import Rules
-from pytest_wasmedge.latency.measurement import Measurement, against
+from pytest_wasmedge.latency.measurement import Comparison, Measurement
 from pytest_wasmedge.latency.sampling import Sample
 from pytest_wasmedge.latency.units import FloorMultiple, ms
 
@@ -139,17 +141,40 @@ def test_against_a_baseline(factor: float, verdict: str, words: str) -> None:
     """Starts of two artifacts are compared in pairs; the first pair is not counted."""
     rng = random.Random(2)
     jitter = [rng.gauss(1, 0.01) for _ in range(997)]
-    finding = against(
+    ticks = count()
+    comparison = Comparison(
         drawing("cold/no-cache", [20 * each for each in jitter]),
         drawing("cold/no-cache", [20 * factor * each for each in jitter[7:]]),
-        rules=Rules(most=100),
+        rules=Rules(most=100, budget_s=200),
         rng=random.Random(1),
-        clock=lambda: 0.0,
+        clock=lambda: float(next(ticks)),
     )
+    comparison.gate.run()
+    finding = comparison.finding()
 
+    assert ("so near to the margin" in finding.sentence) == (verdict == "undecided")
     assert finding.verdict == verdict
     assert words in finding.sentence
     assert "times the baseline, interval [" in finding.sentence
+
+
+def test_what_more_time_would_do_is_told() -> None:
+    """An undecided comparison tells about how many seconds more would decide it, by the scatter of its pairs."""
+    rng = random.Random(3)
+    ticks = count()
+    comparison = Comparison(
+        drawing("cold/no-cache", [20 * math.exp(rng.gauss(0, 0.2)) for _ in range(99)]),
+        drawing("cold/no-cache", [20 * math.exp(rng.gauss(0, 0.2)) for _ in range(99)]),
+        rules=Rules(most=40),
+        rng=random.Random(1),
+        clock=lambda: float(next(ticks)),
+    )
+    comparison.gate.run()
+    told = re.search(r"40 pairs, 40.0 s: undecided .*; about (\d+) s more", comparison.finding().sentence)
+
+    assert told
+    # (z sd / margin)^2 pairs of a second each, with z = 3.2 and sd = 0.2 * sqrt(2).
+    assert 100 < int(told[1]) < 1000
 
 
 def test_the_order_in_a_pair_is_drawn_by_lot() -> None:
@@ -161,9 +186,10 @@ def test_the_order_in_a_pair_is_drawn_by_lot() -> None:
         def drawing_of(letter: str) -> Callable[[], Sample]:
             return lambda: began.append(letter) or Sample("one", "cold/no-cache", 10**6)  # type: ignore[func-returns-value]
 
-        against(
-            drawing_of("b"), drawing_of("h"), rules=Rules(most=16), rng=random.Random(seed), clock=lambda: 0.0
-        )
+        rng = random.Random(seed)
+        Comparison(
+            drawing_of("b"), drawing_of("h"), rules=Rules(most=16), rng=rng, clock=lambda: 0.0
+        ).gate.run()
         return "".join(began)
 
     assert order(1) == order(1) != order(2)

@@ -164,6 +164,8 @@ def test_who_gives_folders() -> None:
             "wasmtime-pulley",
             "wazero",
             "wasm2c",
+            "node-wasi",
+            "deno-wasi",
         ),
         *glue,
     }
@@ -177,6 +179,16 @@ def test_folders_are_copies(project: pytest.Pytester) -> None:
         run(project, runtimes=",".join(GIVING)).assert_outcomes(passed=len(GIVING))
 
     assert [path.name for path in (place / "created.dir").iterdir()] == ["kept.txt"]
+
+
+def test_a_folder_that_is_refused(project: pytest.Pytester) -> None:
+    """A program whose folder has a link is left out, with the reason, where none with a link is granted."""
+    GOOD["link"].write(project.path / "programs", "link")
+    GOOD["reads"].write(project.path / "programs", "reads")
+    result = run(project, "-rs", runtimes="node-wasi")
+
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED * node-wasi: cannot grant * hello.txt in it is a symbolic link, *"])
 
 
 def test_divergences(project: pytest.Pytester) -> None:

@@ -33,6 +33,7 @@ from pytest_wasmedge.runtimes.deno_wasi import DenoWasi
 from pytest_wasmedge.runtimes.node_wasi import NodeWasi
 from tests import wat
 from tests.actor import ACTOR, act
+from tests.preview1 import OUT, Loaded, Script
 from tests.waiting import DEADLINE_S, until
 
 RUNTIMES: tuple[type[NodeWasiRuntime], ...] = (NodeWasi, DenoWasi, BunWasi)
@@ -61,6 +62,14 @@ const detail = JSON.stringify([done, environment]);
 writeFileSync(process.argv[3], JSON.stringify({ kind: "host_failed", status: null, detail }));
 process.kill(process.pid, "SIGKILL");
 """
+
+
+#: Error numbers of preview 1.
+_BADF, _PERM, _NOTCAPABLE = 8, 63, 76
+#: What a path is opened for, and with.
+READ, WRITE, OPEN, CREATE = 1 << 1, 1 << 6, 1 << 13, 1
+#: What is in the folder of these tests.
+GIVEN = {"/data/file": b"hello", "/data/sub": None, "/data/sub/in": b"x"}
 
 
 @pytest.fixture(scope="module", params=RUNTIMES, ids=lambda kind: kind.name)
@@ -93,6 +102,18 @@ def ruby(runtime: NodeWasiRuntime, builtin_artifact: Artifact) -> Iterator[Comma
     with runtime.start(builtin_artifact, Limits()) as started:
         assert isinstance(started, CommandHost)
         yield started
+
+
+@pytest.fixture
+def folder(runtime: NodeWasiRuntime, tmp_path: Path) -> Path:
+    """A folder to grant, where one can be granted."""
+    if "preopens" not in runtime.capabilities:
+        pytest.skip(f"{runtime.name} grants no folders")
+    place = tmp_path / "folder"
+    (place / "sub").mkdir(parents=True)
+    (place / "file").write_bytes(b"hello")
+    (place / "sub" / "in").write_bytes(b"x")
+    return place
 
 
 def workspace_of(host: CommandHost) -> Path:
@@ -169,20 +190,16 @@ def test_nothing_is_left_between_invocations(host: CommandHost) -> None:
 # -- what is granted
 
 
-def test_the_process_may_do_little(runtime: NodeWasiRuntime, tmp_path: Path) -> None:
-    """The process reads its script, the artifact and its file, writes that file, and starts nothing.
-
-    Bun has no permissions: there a guest is kept by node:wasi alone.
-    """
-    # One of its own, since a process that may do more changes it.
-    with runtime.start(wat.artifact(tmp_path, ACTOR), Limits()) as host:
+def test_the_process_may_do_little(runtime: NodeWasiRuntime, actor: Artifact, folder: Path) -> None:
+    """The process reads its script, the artifact and its file, writes that file, and starts nothing; folders or not."""
+    with runtime.start(actor, Limits()) as host:
         assert isinstance(host, CommandHost)
         (workspace_of(host) / "nodewasi.mjs").write_text(GREEDY_SCRIPT)
-        detail = host.run().ending.detail
+        details = [host.run(preopens=given).ending.detail for given in ({}, {"/data": folder})]
 
-    done, environment = json.loads(detail)
-    assert done == (["reads", "lists", "writes", "changes", "starts"] if runtime.name == "bun-wasi" else [])
-    assert not {"PATH", "HOME", "USER"} & set(environment)
+    for done, environment in map(json.loads, details):
+        assert done == []
+        assert not {"PATH", "HOME", "USER"} & set(environment)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to look at another process")
@@ -198,10 +215,118 @@ def test_the_process_inherits_nothing(host: CommandHost, monkeypatch: pytest.Mon
     assert "given" not in command
 
 
-def test_no_folders(host: CommandHost, tmp_path: Path) -> None:
-    """None is granted, since a guest would not be kept in it; the refusal says so."""
-    with pytest.raises(UnsupportedError, match="cannot give folders to a guest: a link that the guest"):
-        host.invoke(Invocation(act("opens"), preopens={"/data": tmp_path}))
+# -- folders
+
+
+def test_a_folder(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
+    """A guest reads what is in it and writes there; what it left is told, and the user's own is as it was."""
+    script = Script()
+    read = script.open(b"sub/../file", rights=READ)
+    script.call("fd_read", read, script.buffers(bytes(5)), 1, OUT).show(OUT, 4)
+    written = script.open(b"sub/made", CREATE, WRITE)
+    outcome = within(runtime, folder, tmp_path, script.write(written, b"from the guest"))
+
+    assert script.read(outcome) == [0, 0, (5).to_bytes(4, "little"), 0, 0]
+    assert outcome.files == {**GIVEN, "/data/sub/made": b"from the guest"}
+    assert sorted(each.name for each in folder.rglob("*")) == ["file", "in", "sub"]
+
+
+def test_no_link_is_made(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
+    """Where a guest has a folder it hears that links are not permitted; else the answer is the program's own."""
+    script = Script().call("path_symlink", b"file", 3, b"link").call("path_symlink", b"/", 3, b"sub/link")
+    outcome = within(runtime, folder, tmp_path, script)
+
+    assert script.read(outcome) == [_PERM, _PERM]
+    assert outcome.files == GIVEN
+    with runtime.start(script.artifact(tmp_path), Limits()) as host:
+        assert script.read(host.run()) == [_BADF, _BADF]
+
+
+def test_no_folder_with_a_link(runtime: NodeWasiRuntime, host: CommandHost, folder: Path) -> None:
+    """It is refused before anything runs, wherever the link leads: the message names it, and what to do."""
+    (folder / "sub" / "link").symlink_to("in")
+    with pytest.raises(UnsupportedError) as caught:
+        host.invoke(Invocation(act("opens"), preopens={"/data": folder}))
+
+    assert str(caught.value) == (
+        f"{runtime.name}: cannot grant {folder} as /data: sub/link in it is a symbolic link, and its own WASI may "
+        "follow a link out of the folder. Grant a folder without links."
+    )
+
+
+def test_no_path_leads_up(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
+    """No call takes a path that is absolute, or leaves what it starts from, not even one that comes back."""
+    script = Script()
+    below = script.open(b"sub", 2, READ | OPEN)
+    up = [b"..", b"../file", b"sub/../../folder-0/file", b"/file", b"/data/file", b"./..//data/new", b"..\0"]
+    # Of these, neither program refuses all by itself.
+    up += [b"../folder-0/file", b"../data../folder-0/file", b"../data../folder-0/new", b"../sub../in"]
+    for start in (3, below):
+        for path in up:
+            calls_of(script, start, path)
+    opened, *answers = script.read(outcome := within(runtime, folder, tmp_path, script))
+
+    assert (opened, set(answers)) == (0, {_NOTCAPABLE})
+    assert outcome.files == GIVEN
+
+
+def calls_of(script: Script, start: int | Loaded, path: bytes) -> None:
+    """Make every call that takes a path with this one, in each place where it has one."""
+    script.call("path_create_directory", start, path)
+    script.call("path_filestat_get", start, 1, path, OUT)
+    script.call("path_filestat_set_times", start, 0, path, 1, 2, 5)
+    script.call("path_link", start, 0, path, 3, b"new")
+    script.call("path_link", 3, 0, b"file", start, path)
+    script.call("path_open", start, 1, path, 0, READ, 0, 0, OUT)
+    script.call("path_readlink", start, path, OUT, 9, 8)
+    script.call("path_rename", start, path, 3, b"new")
+    script.call("path_rename", 3, b"file", start, path)
+    script.call("path_remove_directory", start, path)
+    script.call("path_unlink_file", start, path)
+
+
+def test_names_with_dots(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
+    """Only a whole name of two dots leads up: others are names like any, also beside it."""
+    names = [b"...", b"a..", b"..a", b"sub/../b..", b"./c.", b"sub//d"]
+    script = Script()
+    for name in names:
+        script.open(name, CREATE, WRITE)
+    outcome = within(runtime, folder, tmp_path, script)
+
+    assert script.read(outcome) == [0] * len(names)
+    made = ("...", "..a", "a..", "b..", "c.", "sub/d")
+    assert outcome.files == {**GIVEN, **{f"/data/{name}": b"" for name in made}}
+
+
+def test_a_folder_that_the_guest_removes(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
+    """Known: both let a guest remove the folder that it was granted; then it has left nothing."""
+    script = Script().call("path_unlink_file", 3, b"file").call("path_unlink_file", 3, b"sub/in")
+    script.call("path_remove_directory", 3, b"sub").call("path_remove_directory", 3, b".")
+    outcome = within(runtime, folder, tmp_path, script)
+
+    assert script.read(outcome) == [0] * 4
+    assert outcome.files == {}
+    assert (folder / "file").read_bytes() == b"hello"
+
+
+def test_places_with_commas(
+    runtime: NodeWasiRuntime, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What separates paths in a program's options may also be in them."""
+    place = tmp_path / "a,b,,c"
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    script = Script().call("path_unlink_file", 3, b"file")
+    outcome = within(runtime, folder, tmp_path, script)
+
+    assert script.read(outcome) == [0]
+    assert "/data/file" not in outcome.files
+
+
+def within(runtime: NodeWasiRuntime, folder: Path, place: Path, script: Script) -> Outcome:
+    """Run the script with the folder as /data; its artifact is kept in the place."""
+    with runtime.start(script.artifact(place), Limits()) as host:
+        return host.run(preopens={"/data": folder})
 
 
 # -- how their WASI differs

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pytest_wasmedge.errors import WasmEdgeError
-from pytest_wasmedge.model import Host, Limits, Runtime
+from pytest_wasmedge.errors import UnsupportedError, WasmEdgeError
+from pytest_wasmedge.model import Host, Limits, Outcome, Runtime
 from pytest_wasmedge.runtimes import builtin_runtimes, merge, select
 from tests.preview1 import FUNCTIONS, OUT, Script, subscription
 
@@ -211,7 +211,12 @@ def _told(script: Script, host: Host, place: Path) -> str:
     (folder / "sub" / "in").write_bytes(b"x")
     (folder / "link").symlink_to("file")
     given = {"/data": folder} if "preopens" in host.runtime.capabilities else {}
-    outcome = host.run(b"input", args=("one", "größe"), env={"A": "☃"}, preopens=given)
+    try:
+        outcome = _run(host, given)
+    except UnsupportedError:
+        # Who grants no folder with a link in it is asked without.
+        (folder / "link").unlink()
+        outcome = _run(host, given)
     if not outcome.ending.ok:
         return "absent" if "import" in outcome.ending.detail else f"{outcome.ending.kind}"
     try:
@@ -220,6 +225,10 @@ def _told(script: Script, host: Host, place: Path) -> str:
         # Where no folder is granted, a call may be made on another descriptor: on stdout, for one.
         return "something else on stdout"
     return " ".join(each.hex() if isinstance(each, bytes) else str(each) for each in answers)
+
+
+def _run(host: Host, given: Mapping[str, Path]) -> Outcome:
+    return host.run(b"input", args=("one", "größe"), env={"A": "☃"}, preopens=given)
 
 
 def page(answers: Mapping[str, Mapping[str, str]]) -> str:
@@ -233,8 +242,8 @@ def page(answers: Mapping[str, Mapping[str, str]]) -> str:
         "files and folders: tests/runtimes/wasi_table.py) on each runtime.",
         "",
         f"`=`: as {REFERENCE} answers. `≠`: otherwise, as said below. `absent`: a guest that imports the call does",
-        "not start. What needs a folder is otherwise where none can be granted. tests/runtimes/test_preview1.py holds",
-        "our glue to more.",
+        "not start. What needs a folder is otherwise where none can be granted, what needs a link where a folder may",
+        "have none. tests/runtimes/test_preview1.py holds our glue to more.",
         "",
         f"| call | {' | '.join(names)} |",
         f"|---|{'---|' * len(names)}",

@@ -1,0 +1,1 @@
+"""What a hostile artifact may do, tried on every runtime; `make hostile` runs it."""
