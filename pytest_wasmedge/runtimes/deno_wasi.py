@@ -20,8 +20,8 @@ class DenoWasi(NodeWasiRuntime):
     flags_at = 2
     tool = "deno"
     tools = ("deno",)
-    # The first with a node:wasi that works.
-    minimum = (2, 8)
+    # 2.8 has a node:wasi, too, but wants --allow-run of a process that ends itself.
+    minimum = (2, 9)
     version_words = r"deno (\S+).*\nv8 (\S+)"
 
     def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
