@@ -16,6 +16,7 @@ from pytest_wasmedge.model import Artifact
 _MODULE = 0x00000001
 _COMPONENT = 0x0001000D
 _SHOWN_IMPORTS = 3
+_LONGEST_NAME = 60
 
 # Files given by mistake: their first bytes, what they are, what to do.
 _LOOKALIKES = (
@@ -216,11 +217,17 @@ def _signature(params: tuple[str, ...], results: tuple[str, ...]) -> str:
 
 
 def _foreign_imports(unknown: list[tuple[str, str, str]], called: str) -> str:
-    names = [f"{module}.{name}" for module, name, _ in unknown]
+    names = [f"{_shown(module)}.{_shown(name)}" for module, name, _ in unknown]
     more = len(names) - _SHOWN_IMPORTS
     listed = ", ".join(names[:_SHOWN_IMPORTS]) + (f" and {more} more" if more > 0 else "")
     none = f"no host here provides {'it' if len(names) == 1 else 'them'}"
     return f"{called} imports {listed}: {none}. {_import_hint(unknown)}"
+
+
+def _shown(name: str) -> str:
+    """Return a name of the artifact's as a message can hold it: it may be long, or have control characters."""
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name[:_LONGEST_NAME])
+    return shown + "…" * (len(name) > _LONGEST_NAME)
 
 
 def _import_hint(unknown: list[tuple[str, str, str]]) -> str:
@@ -251,5 +258,5 @@ def _import_hint(unknown: list[tuple[str, str, str]]) -> str:
                 "the missing library, or build with wasi-sdk (Emscripten: -sSTANDALONE_WASM)."
             )
         if module == WASI:
-            return f"{name} is no function of WASI preview 1: build without that extension."
+            return f"{_shown(name)} is no function of WASI preview 1: build without that extension."
     return f"Build the artifact as a WASI preview 1 command: it may import functions of {WASI} alone."

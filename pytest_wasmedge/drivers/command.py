@@ -226,7 +226,9 @@ class _Streams:
                         selector.unregister(key.fileobj)
                         continue
                     key.data.extend(data)
-                    if len(self.stdout) + len(self.stderr) > self._output_bytes:
+                    excess_bytes = len(self.stdout) + len(self.stderr) - self._output_bytes
+                    if excess_bytes > 0:
+                        del key.data[-excess_bytes:]
                         return host_failed(f"output limit of {self._output_bytes} bytes reached")
         in_time = ends_within(self._process, max(0.0, deadline_s - time.monotonic()))
         return None if in_time else timed_out("stopped by us")

@@ -212,7 +212,7 @@ def programs() -> dict[str, Hostile]:
         "opens_the_machine": Hostile(
             wat.command(
                 "(drop (call $path_open (i32.const 3) (i32.const 1) (i32.const 1024) (i32.const 32) (i32.const 0)"
-                "(i64.const -1) (i64.const -1) (i32.const 0) (i32.const 16)))"
+                "(i64.const 6) (i64.const 6) (i32.const 0) (i32.const 16)))"
                 "(call $write (i32.const 1) (i32.const 65536) (i32.const 1))",
                 data="../../../../../../../etc/passwd\\00",
             ),
