@@ -336,6 +336,15 @@ def test_imports_that_no_host_provides(
     assert error_of(tmp_path, data + exports(_start="function")) == f"x.wasm imports {message}"
 
 
+def test_names_in_a_message_are_short_and_printable(tmp_path: Path) -> None:
+    """An import whose name is a megabyte, or has control characters, is named so that a terminal can show it."""
+    data = HEADER + imports(("m" * (1 << 20), "\x1b[31m\u202eé", "function")) + exports(_start="function")
+    message = error_of(tmp_path, data)
+
+    assert message.startswith(f"x.wasm imports {'m' * 60}….\\x1b[31m\\u202eé: no host here provides it. ")
+    assert len(message) < 400
+
+
 def test_every_truncation_is_an_error_of_ours(tmp_path: Path) -> None:
     """However a file is cut off, the answer is an ArtifactError, never a crash of the reader.
 
