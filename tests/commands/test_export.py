@@ -17,11 +17,12 @@ import pytest
 from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands.export import MARKER, Exported, export, lines, targets
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
-from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE
+from pytest_wasmedge.drivers.http import WIRE_HEADER
 from pytest_wasmedge.drivers.process import Announcement, announcements, spawn, stop
+from pytest_wasmedge.drivers.target import SECRET_VARIABLE
 from pytest_wasmedge.model import Artifact, Limits, exited, trapped
 from pytest_wasmedge.provision import find
-from pytest_wasmedge.runtimes.remote import ARTIFACT_HEADER, DEFAULT_HEADER, WIRE_HEADER, Remote
+from pytest_wasmedge.runtimes.remote import ARTIFACT_HEADER, DEFAULT_HEADER, Remote
 from tests import wat
 
 ALL_BYTES = bytes(range(256))
@@ -230,7 +231,7 @@ def test_ruby(target: str, tmp_path: Path, serve: Serve, builtin_artifact: Artif
     """The built-in Ruby, exported by the console script, runs what is sent to it."""
     folder = tmp_path / "out"
     assert cli.main(["export", target, "--output", str(folder)]) == 0
-    url = serve(Exported(targets()[target], folder, builtin_artifact, {}, 0), target)
+    url = serve(Exported(targets()[target], folder, builtin_artifact, (), 0), target)
 
     assert httpx.post(url, content="puts 6 * 7", timeout=60).text == "42\n"
     with Remote("edge", url).start(builtin_artifact, Limits()) as host:
