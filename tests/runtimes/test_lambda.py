@@ -16,6 +16,7 @@ from typing import cast
 
 import pytest
 
+from pytest_wasmedge.drivers.compiled import vouch
 from pytest_wasmedge.drivers.function import FunctionHost, FunctionRuntime
 from pytest_wasmedge.drivers.http import SECRET_HEADER
 from pytest_wasmedge.drivers.runtime_api import RuntimeApi, holds, read_reply
@@ -90,6 +91,18 @@ def test_a_function_that_does_not_load(start: Start, text: str, said: str) -> No
         start(text)
 
 
+def test_code_that_the_engine_refuses(start: Start) -> None:
+    """What the engine does not load is compiled anew, once, as for other runtimes; deployed, the function says how."""
+    first = start()
+    kept = first.runtime.kept_code(first.artifact)
+    assert kept
+    kept.write_bytes(b"no code at all")
+    vouch(kept)
+
+    assert start().run(act("echoes", rest=b"same")).stdout == b"same"
+    assert kept.read_bytes() != b"no code at all"
+
+
 # -- functions that fail
 
 
@@ -142,6 +155,7 @@ def test_a_limit_ends_the_environment(start: Start) -> None:
 def test_time_begins_with_the_turn(start: Start) -> None:
     """An environment serves one invocation after the other: who waits for another one loses none of its own time."""
     host = start()
+    before = host.pids()
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(host.run, act("sleeps", 6_000), timeout_s=60)
         until(lambda: host._server.jobs.serving[1] == 1, "the first one has begun")
@@ -149,6 +163,7 @@ def test_time_begins_with_the_turn(start: Start) -> None:
 
     assert first.result().stdout == b"rested"
     assert (second.stdout, second.ending, second.invocation) == (b"second", exited(0), 2)
+    assert host.pids() == before
 
 
 def test_what_a_function_is_told(start: Start) -> None:
@@ -158,14 +173,14 @@ def test_what_a_function_is_told(start: Start) -> None:
         event["headers"]["pytest-wasmedge-wire"], context.function_name, context.memory_limit_in_mb,
         len(context.aws_request_id), context.invoked_function_arn.split(":")[:3],
         0 < context.get_remaining_time_in_millis() <= 20_000, sorted(os.environ),
-        os.environ["LAMBDA_TASK_ROOT"] == os.getcwd(), sys.path[0] == os.getcwd(),
+        os.environ["LAMBDA_TASK_ROOT"] == os.getcwd(), sys.path[0] == os.getcwd(), sys.flags.no_site,
     ]).encode()"""
     outcome = start(ANSWERS + told + FRAMED, memory_bytes=256 << 20).run(timeout_s=20)
-    *said, variables, root, path = json.loads(outcome.stdout)
+    *said, variables, root, path, alone = json.loads(outcome.stdout)
 
     assert said == ["2.0", "POST", True, "1", "artifact", "256", 36, ["arn", "aws", "lambda"], True]
-    assert (root, path) == (True, True)
-    # Nothing of ours is inherited.
+    # Nothing of ours is inherited, and no package of our environment is there.
+    assert (root, path, alone) == (True, True, 1)
     assert set(variables) - {"LC_CTYPE", "_X_AMZN_TRACE_ID"} == {
         *("AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_NAME"),
         *("AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_RUNTIME_API", "HOME", "LAMBDA_TASK_ROOT", "LANG"),
