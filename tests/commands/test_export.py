@@ -269,6 +269,18 @@ def test_a_function_brings_its_engine(tmp_path: Path) -> None:
     assert list(folder.glob("wasmtime-*.dist-info/licenses/LICENSE"))
 
 
+def test_a_function_is_written_on_linux(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere engine and code would be of another system: one sentence, and nothing is written."""
+    program = str(wat.artifact(tmp_path, wat.ECHO).path)
+    monkeypatch.setattr("sys.platform", "darwin")
+
+    line = refused(capsys, "lambda", "--artifact", program, "--output", str(tmp_path / "out"))
+    assert line.endswith("which is darwin: export it on Linux.")
+    assert not (tmp_path / "out").exists()
+
+
 def test_wrangler_deploys_it(tmp_path: Path, home: Mapping[str, str]) -> None:
     """Wrangler takes the folder as it is, and would upload the artifact unchanged."""
     exported = exported_program(tmp_path, "cloudflare", wat.ECHO)
