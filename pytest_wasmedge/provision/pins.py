@@ -196,12 +196,14 @@ def pin(name: str, on: str | None = None) -> Pin:
 def pinned_here(name: str) -> bool:
     """True unless this tool is pinned for other platforms only."""
     table = _tables().get(name)
-    return table is None or key_here(name) in table["platforms"]
+    return table is None or _key(table, this_platform()) in table["platforms"]
 
 
 def key_here(name: str) -> str:
-    """Return the key of this machine among the tool's platforms; the platform itself if it is pinned for others."""
-    return _key(_tables()[name], this_platform())
+    """Return what this tool is the same on: this platform, or that with this Python, if it has a part for each."""
+    on = this_platform()
+    key = _key(_tables().get(name, {"platforms": ()}), on)
+    return on if key == "any" else key
 
 
 def _key(table: dict[str, Any], on: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -98,6 +99,19 @@ def test_a_platform_without_a_pin_is_named() -> None:
     """On a platform that we have no package for, the error names it and the way round."""
     with pytest.raises(ProvisionError, match=r"bun is not pinned for windows-x86_64 .*PYTEST_WASMEDGE_BUN"):
         pins.pin("bun", "windows-x86_64")
+
+
+def test_what_a_tool_is_the_same_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package with a part compiled for each Python is another one in another Python; no other tool is."""
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    monkeypatch.setattr(pins, "this_platform", lambda: "linux-aarch64")
+    found = {name: pins.key_here(name) for name in ("deno", "shim", "awslambdaric", "unknown")}
+
+    here = "linux-aarch64"
+    assert found == {"deno": here, "shim": here, "awslambdaric": f"{here}-{python}", "unknown": here}
+    assert pins.pin("awslambdaric").digest == pins.pin("awslambdaric", f"{here}-{python}").digest
+    monkeypatch.setattr(pins, "this_platform", lambda: "macos-arm64")
+    assert not pins.pinned_here("awslambdaric")
 
 
 def test_a_tool_that_is_no_program_has_no_variable() -> None:
