@@ -64,6 +64,11 @@ MAY_NAME = {
     "contract.read": {"deno"},
     # What the runtimes that are this command share.
     "drivers.wasmtime_run": {"wasmtime", "wasmtime-cli"},
+    # The platform's name stands in its protocol, and in its variables.
+    "drivers.runtime_api": {"lambda"},
+    "drivers.handler": {"lambda"},
+    # A function that is deployed brings its engine along.
+    "drivers.function": {"wasmtime"},
     # What a runtime's own warning looks like.
     "testing.leaks": {"node"},
     # The unit of fuel is its.
@@ -223,9 +228,10 @@ def test_heavy_packages_are_used_where_they_belong() -> None:
     """Engines run guests in their runtimes alone, HTTP is for drivers and installs, a terminal for the script."""
     # The recipe, the component and the witness are text, which the engine's tool translates to WebAssembly; which
     # proposals a module needs, its validator knows.
+    # A function that is deployed brings its engine along.
     # The component's answers arrive as a stream. Work is what that engine counts.
     homes = {
-        "wasmtime": r"runtimes\.wasmtime|work|drivers\.wasi_http|artifacts\.(?:recipe|proposals|witness)",
+        "wasmtime": r"runtimes\.wasmtime|work|drivers\.(?:wasi_http|handler)|artifacts\.(?:recipe|proposals|witness)",
         "httpx": r"drivers|provision|runtimes\.wasmtime_serve",
         "rich": "commands",
     }

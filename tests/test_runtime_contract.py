@@ -75,7 +75,7 @@ BENT: dict[tuple[str, str], object] = {
     # Wasmtime refuses statuses from 126 on: "exit with invalid exit status outside of [0..126)".
     **{
         (name, f"exits_{status}"): host_failed()
-        for name in ("wasmtime", "wasmtime-cli", "wasmtime-winch", "wasmtime-pulley", "gvisor")
+        for name in ("wasmtime", "wasmtime-cli", "wasmtime-winch", "wasmtime-pulley", "gvisor", "lambda")
         for status in STATUSES
         if status >= 126
     },

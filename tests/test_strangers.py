@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from pytest_wasmedge.drivers.browser import BrowserRuntime
+from pytest_wasmedge.drivers.function import FunctionRuntime
 from pytest_wasmedge.drivers.server import ServerRuntime
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Host, Limits, Runtime
@@ -29,7 +30,11 @@ from tests import wat
 
 RUNTIMES = {each.name: each for each in builtin_runtimes() if not each.yardstick}
 #: Those that a request can reach.
-LISTENING = [name for name, each in RUNTIMES.items() if isinstance(each, ServerRuntime | BrowserRuntime)]
+LISTENING = [
+    name
+    for name, each in RUNTIMES.items()
+    if isinstance(each, ServerRuntime | BrowserRuntime | FunctionRuntime)
+]
 STRANGER = 54321
 _SENT_BYTES, _MOST_GROWTH_BYTES = 400 << 20, 200 << 20
 
@@ -97,13 +102,18 @@ class Family:
     secret: str
     workspaces: tuple[Path, ...]
 
+    @property
+    def we_serve(self) -> bool:
+        """Whether its program asks a server of ours."""
+        return isinstance(self.host.runtime, BrowserRuntime | FunctionRuntime)
+
     def processes(self) -> list[psutil.Process]:
-        """Return its processes, and those that they started; of a browser, us too, since its page's server is ours."""
-        return everybody() if isinstance(self.host.runtime, BrowserRuntime) else everybody()[1:]
+        """Return its processes, and those that they started, and us if the server is ours."""
+        return everybody() if self.we_serve else everybody()[1:]
 
     def memory_bytes(self) -> int:
         """Return the memory of whoever reads what is sent."""
-        if isinstance(self.host.runtime, BrowserRuntime):
+        if self.we_serve:
             return int(psutil.Process().memory_info().rss)
         return sum(rss_bytes(process) for process in self.processes())
 
@@ -136,8 +146,10 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with runtime_of(request.param).start(artifact, Limits()) as host:
         assert host.run(b"ours").stdout == b"ours"
         server: Any = host._server  # type: ignore[attr-defined]
-        if isinstance(host.runtime, BrowserRuntime):
-            port, secret = int(server.page.authority.partition(":")[2]), server.page.secret
+        if isinstance(host.runtime, BrowserRuntime | FunctionRuntime):
+            # A function's client has no secret: it is known by its process.
+            secret = getattr(server.jobs, "secret", "there is none")
+            port = int(server.jobs.authority.partition(":")[2])
         else:
             port = int(server.url.rpartition(":")[2].strip("/"))
             secret = server.client.headers["pytest-wasmedge-secret"]
@@ -172,8 +184,8 @@ def test_a_stranger_fills_no_memory(family: Family, framing: str) -> None:
 def test_a_body_has_a_limit(family: Family, says: str) -> None:
     """Who knows the secret cannot make a host read without end, either: 3 GiB are refused by what is said of them."""
     name = family.host.runtime.name
-    if isinstance(family.host.runtime, BrowserRuntime):
-        pytest.skip("tests/drivers/test_browser.py asks the page's server")
+    if family.we_serve:
+        pytest.skip("tests/drivers/test_browser.py asks our server")
     if name in {"wasmtime-serve", "cloudflare"} or (name, says[0]) == ("workerd", "T"):
         pytest.skip(f"{name} lets the worker read it in pieces: what it may keep is its memory limit")
     with socket.create_connection(("127.0.0.1", family.port)) as client:

@@ -19,17 +19,15 @@ from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.commands.console import Subparsers, open_console, progress_on, show
 from pytest_wasmedge.contract.limits import gzip_size
 from pytest_wasmedge.contract.presets import presets
-from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.javascript import Target
-from pytest_wasmedge.drivers.server import ServerRuntime
+from pytest_wasmedge.drivers.serving import ServingRuntime
+from pytest_wasmedge.drivers.target import TEMPLATES, Target
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.portability.excerpt import aligned
-from pytest_wasmedge.provision import Progress, installed
+from pytest_wasmedge.provision import Progress
 from pytest_wasmedge.provision.files import write_all
 from pytest_wasmedge.runtimes import builtin_runtimes
 
-_TEMPLATES = javascript.GLUE / "export"
 _NOTICE = Path(__file__).parents[1] / "artifacts" / "ruby-worker.NOTICE.txt"
 #: The file that marks a folder as an export, and lists what was written there.
 MARKER = ".pytest-wasmedge-export.json"
@@ -44,19 +42,24 @@ class ExportError(WasmEdgeError):
 
 def targets() -> dict[str, Target]:
     """Return the places to deploy to, by the name of the runtime that describes them."""
-    runtimes = (each for each in builtin_runtimes() if isinstance(each, ServerRuntime))
+    runtimes = (each for each in builtin_runtimes() if isinstance(each, ServingRuntime))
     return {each.name: each.export for each in runtimes if each.export}
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A folder that was written; ``sizes`` are the bytes of each file, and its bytes under gzip level 9."""
+    """A folder that was written, with the paths of its files."""
 
     target: Target
     folder: Path
     artifact: Artifact
-    sizes: Mapping[str, tuple[int, int]]
+    paths: tuple[str, ...]
     memory_pages: int
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return the bytes of each file, and its bytes under gzip level 9, which takes a while."""
+        contents = {path: (self.folder / path).read_bytes() for path in self.paths}
+        return {path: (len(content), gzip_size(content)) for path, content in contents.items()}
 
 
 def export(
@@ -90,18 +93,17 @@ def export(
     except OSError as error:
         problem = error.strerror or error
         raise ExportError(f"{folder} cannot be written ({problem}): give another --output.") from error
-    progress("compressing, to know the size")
-    sizes = {path: (len(content), gzip_size(content)) for path, content in files.items()}
     module = inspect(files["artifact.wasm"], str(artifact.path))
-    return Exported(target, folder, artifact, sizes, module.memory_min_pages or 0)
+    return Exported(target, folder, artifact, tuple(files), module.memory_min_pages or 0)
 
 
 def lines(exported: Exported) -> Iterator[tuple[str, str]]:
     """Yield the lines of the report with their styles."""
     target, artifact = exported.target, exported.artifact
     yield f"{exported.folder}: {artifact.name} for {target.title}, sha256 {artifact.sha256}", "bold"
-    size, small = (sum(column) for column in zip(*exported.sizes.values(), strict=True))
-    sizes = {**exported.sizes, "all together": (size, small)}
+    sizes = exported.sizes()
+    size, small = (sum(column) for column in zip(*sizes.values(), strict=True))
+    sizes["all together"] = (size, small)
     rows = [("file", "bytes", "gzip"), *((path, *(f"{each:,}" for each in sizes[path])) for path in sizes)]
     yield from ((f"  {line}", "") for line in aligned(rows, "<>>"))
     yield from _limits(exported, size, small)
@@ -147,12 +149,10 @@ def _limits(exported: Exported, total_bytes: int, gzip_bytes: int) -> Iterator[t
 
 def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
     """Return the content of each file, by its path in the folder."""
-    glue = javascript.glue_folder()
-    modules = ["edge.mjs", *javascript.worker_modules()]
-    # This worker cannot read the bytes of the compiled module, so it gets the digest.
-    made = {"artifact.mjs": f'export const SHA256 = "{artifact.sha256}";\n'.encode()}
-    if "worker.mjs" in target.files:
-        modules = ["worker.mjs", *made, *modules]
+    artifact.verify()
+    beside = target.beside(artifact)
+    # A configuration that lists modules begins with the one that serves.
+    modules = [path for path in (*target.files, *beside) if path.endswith((".mjs", ".js"))]
     words = {
         "name": _worker_name(artifact),
         "artifact": artifact.name,
@@ -165,19 +165,13 @@ def _files(name: str, target: Target, artifact: Artifact) -> dict[str, bytes]:
         ),
         **{field: getattr(target, field) for field in ("title", "try_it", "deploy", "secret", "stops")},
     }
-    artifact.verify()
     files = {"artifact.wasm": artifact.path.read_bytes()}
     for path in (*target.files, "README.md"):
-        text = (_TEMPLATES / path).read_text(encoding="utf-8")
-        # Not in JavaScript, where a dollar sign is just a character.
+        text = (TEMPLATES / path).read_text(encoding="utf-8")
+        # Not in programs, where a dollar sign is just a character.
         filled = Template(text).substitute(words) if path.endswith((".md", ".jsonc", ".capnp")) else text
         files[path] = filled.encode()
-    for path in modules:
-        place = _TEMPLATES if (_TEMPLATES / path).exists() else glue
-        files[path] = made.get(path) or (place / path).read_bytes()
-    shim = installed("shim")
-    assert shim
-    files |= {f"shim/{path.name}": path.read_bytes() for path in sorted(shim.glob("LICENSE*"))}
+    files |= beside
     if artifact.builtin:
         files["artifact.NOTICE.txt"] = _NOTICE.read_bytes()
     return files
@@ -259,5 +253,7 @@ def run(options: argparse.Namespace) -> int:
     console = open_console()
     with progress_on(console) as progress:
         exported = export(options.target, artifact, options.output, force=options.force, progress=progress)
-    show(lines(exported), console)
+        progress("compressing, to know the size")
+        told = list(lines(exported))
+    show(told, console)
     return 0

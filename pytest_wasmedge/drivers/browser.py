@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-import threading
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
-from pytest_wasmedge.drivers.http import Timed, read_answer, request_body
-from pytest_wasmedge.drivers.pages import PageLostError, PageServer
-from pytest_wasmedge.drivers.process import Workspace, end_with, how_it_ended
-from pytest_wasmedge.drivers.serving import (
-    BACKSTOP_S,
-    START_TIMEOUT_S,
-    FailedError,
-    Serving,
-    ServingHost,
-    ServingLaunch,
-    ServingRuntime,
-    end,
-)
+from pytest_wasmedge.drivers.http import Answer, read_answer, request_body
+from pytest_wasmedge.drivers.pages import PageServer
+from pytest_wasmedge.drivers.polling import Polling, PollingHost
+from pytest_wasmedge.drivers.serving import BACKSTOP_S, FailedError, ServingLaunch, ServingRuntime
 from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, host_failed
 
 
@@ -41,78 +27,30 @@ class BrowserRuntime(ServingRuntime):
         return BrowserHost(self, self.executable(), artifact, limits)
 
 
-class BrowserHost(ServingHost["_Browser"]):
+class BrowserHost(PollingHost[PageServer]):
     """Sends invocations to the page of the browser; each start has a workspace of its own."""
 
     runtime: BrowserRuntime
+    grace_s = BACKSTOP_S
+    _unready = "did not load its page"
     _memory_in_log = False
 
     def discard_isolates(self) -> None:
-        self._server.page.discard_isolates()
+        self._server.jobs.discard_isolates()
 
     def _body(self, invocation: Invocation, timeout_s: float) -> bytes:
         return request_body(self.runtime.name, invocation, timeout_s)
 
-    def _ask(self, server: _Browser, body: bytes, timeout_s: float) -> Timed:
-        began_ns = time.perf_counter_ns()
-        try:
-            content = server.page.post(body).result(timeout_s + BACKSTOP_S)
-        except TimeoutError as error:
-            raise FailedError("late", "did not answer in time") from error
-        except PageLostError as error:
-            raise FailedError("broken" if error.received else "not received", str(error)) from error
-        elapsed_ns = time.perf_counter_ns() - began_ns
-        return elapsed_ns, read_answer(self.runtime.name, content)
+    def _read(self, content: bytes) -> Answer:
+        return read_answer(self.runtime.name, content)
 
-    def _ending_of(self, error: FailedError, server: _Browser) -> Ending:
+    def _ending_of(self, error: FailedError, server: Polling[PageServer]) -> Ending:
         if error.failure != "late" and not server.ended_by_itself:
             # The browser itself still runs, and its log says nothing about its page.
             name = self.runtime.name
             return host_failed(f"{name} {error} during the invocation: the page's own process has ended")
         return super()._ending_of(error, server)
 
-    def _start(self) -> _Browser:
-        began_ns = time.perf_counter_ns()
-        with contextlib.ExitStack() as undo:
-            workspace = undo.enter_context(Workspace()).path
-            page = PageServer(self.runtime.glue(), self.artifact.path, self.limits.output_bytes)
-            undo.callback(page.close)
-            launch = ServingLaunch(self._executable, self.artifact, self.limits, workspace, url=page.url)
-            log = workspace / "host.log"
-            with log.open("ab") as output:
-                process = self._spawn(launch, output, output)
-            stopping = undo.enter_context(contextlib.ExitStack())
-            stopping.callback(end, process)
-            name = f"{self.runtime.name}-end"
-            threading.Thread(target=_watch, args=(process, page), name=name, daemon=True).start()
-            try:
-                phases_ns = page.ready.result(START_TIMEOUT_S)
-            except TimeoutError:
-                problem = f"did not load its page within {START_TIMEOUT_S:.0f} s and was killed"
-            except PageLostError as error:
-                problem = str(error)
-            else:
-                self._keep_phases(began_ns, phases_ns)
-                stopping.pop_all()
-                return _Browser(process, log, page, undo.pop_all())
-            raise self._start_error(problem, log)
-
-
-@dataclass(eq=False)
-class _Browser(Serving):
-    """One started browser and its page; ``cleanup`` removes what is left of both."""
-
-    page: PageServer
-    cleanup: contextlib.ExitStack
-
-    def gone(self) -> bool:
-        return bool(self.page.lost) or super().gone()
-
-    def dismantle(self) -> None:
-        self.cleanup.close()
-
-
-def _watch(process: subprocess.Popen[bytes], page: PageServer) -> None:
-    """Wait for the browser's first process to end: its other processes are of no use without it."""
-    end_with(process)
-    page.lose(how_it_ended(process))
+    def _open(self, workspace: Path) -> tuple[PageServer, ServingLaunch]:
+        page = PageServer(self.runtime.glue(), self.artifact.path, self.limits.output_bytes)
+        return page, ServingLaunch(self._executable, self.artifact, self.limits, workspace, url=page.url)

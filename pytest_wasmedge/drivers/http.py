@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SECRET_HEADER = "pytest-wasmedge-secret"
 #: An answer may carry the invocation's number in this header.
 INVOCATION_HEADER = "pytest-wasmedge-invocation"
+#: Where requests of the plain contract are taken as well, framed ones have this header, and so have their answers.
+WIRE_HEADER, WIRE_VERSION = "pytest-wasmedge-wire", "1"
 
 _LONGEST_PHASE_NS = 1 << 62
 

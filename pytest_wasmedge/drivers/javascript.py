@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_wasmedge.drivers.target import TEMPLATES
 from pytest_wasmedge.errors import RuntimeUnavailableError
+from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.provision import install_command, installed
 from pytest_wasmedge.provision.cache import folder, writing
 from pytest_wasmedge.provision.digests import fault, keep_from_others
 
 #: Our JavaScript in this package.
 GLUE = Path(__file__).parents[1] / "runtimes" / "glue"
-#: Deployed glue reads its secret from this variable.
-SECRET_VARIABLE = "PYTEST_WASMEDGE_SECRET"
 #: Our modules that a worker needs, besides the one that serves.
 _WORKER = (
     "descriptors.mjs",
@@ -28,20 +27,6 @@ _WORKER = (
     "tree.mjs",
     "wire.mjs",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A place to deploy our glue to: its files, its presets or why there are none, and its commands."""
-
-    title: str
-    files: tuple[str, ...]
-    presets: tuple[str, ...]
-    try_it: str
-    deploy: str
-    secret: str
-    stops: str
-    no_limits: str = ""
 
 
 def glue_folder() -> Path:
@@ -79,6 +64,23 @@ def glue_folder() -> Path:
 def worker_modules() -> list[str]:
     """Return the names of a worker's modules, besides the one that serves."""
     return [*_WORKER, *(name for name in _files() if name.startswith("shim/"))]
+
+
+def deployed(artifact: Artifact) -> dict[str, bytes]:
+    """Return the modules that answer requests where they are deployed, with the shim's and its licenses, by path.
+
+    Raises RuntimeUnavailableError, ProvisionError.
+    """
+    glue, shim = glue_folder(), installed("shim")
+    assert shim
+    modules = {name: (glue / name).read_bytes() for name in worker_modules()}
+    licenses = {f"shim/{path.name}": path.read_bytes() for path in sorted(shim.glob("LICENSE*"))}
+    return {"edge.mjs": (TEMPLATES / "edge.mjs").read_bytes(), **modules, **licenses}
+
+
+def deployed_worker(artifact: Artifact) -> dict[str, bytes]:
+    """Return the same for a worker, which cannot read the bytes of the compiled module, so it gets the digest."""
+    return {"artifact.mjs": f'export const SHA256 = "{artifact.sha256}";\n'.encode(), **deployed(artifact)}
 
 
 def _files() -> dict[str, bytes]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_wasmedge.drivers.http import Framed, Timed, failure_of, read_phases
-from pytest_wasmedge.drivers.javascript import Target
 from pytest_wasmedge.drivers.process import Announcement, Workspace, announcements, free_port, how_it_ended
 from pytest_wasmedge.drivers.serving import (
     BACKSTOP_S,
@@ -54,15 +53,13 @@ class ServerRuntime(ServingRuntime):
     is killed and started again.
 
     With an ``own_key`` it also runs a project's own glue: the key in pyproject.toml of the file that serves, ``server``
-    for a script that listens where PORT and HOST say. `own_argv` is the command line for that. ``export`` is the place
-    that our glue can be deployed to.
+    for a script that listens where PORT and HOST say. `own_argv` is the command line for that.
     """
 
     wire: Framed = Framed()
     announces_in_log: bool = False
     limits_itself: bool = True
     own_key: str = ""
-    export: Target | None = None
 
     def environment(self, workspace: Path) -> dict[str, str]:
         return super().environment(workspace) | {"NO_COLOR": "1"}

@@ -17,6 +17,7 @@ from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.drivers.http import Answer, Failure, Timed, with_transfer
 from pytest_wasmedge.drivers.process import how_it_ended, spawn, stop, suspended, tail
 from pytest_wasmedge.drivers.program import Launch, Program
+from pytest_wasmedge.drivers.target import Target
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
     Artifact,
@@ -58,10 +59,12 @@ class ServingRuntime(Program, Runtime):
     """A runtime whose program is started once per host.
 
     ``stops_guests`` says whether a guest has really stopped when the host answers that it ran too long. If not, the
-    guest goes on to take a core, and the process is replaced as soon as nobody else needs it.
+    guest goes on to take a core, and the process is replaced as soon as nobody else needs it. ``export`` is the place
+    that artifacts can be deployed to for it.
     """
 
     stops_guests: bool = True
+    export: Target | None = None
 
     @abstractmethod
     def argv(self, launch: ServingLaunch) -> Sequence[str]:
@@ -160,6 +163,8 @@ class ServingHost(Host, Generic[S]):
     """Owns the process and its end; starts another one when it is gone."""
 
     runtime: ServingRuntime
+    #: How many invocations may be under way; others wait before their time begins.
+    most_at_once = MAX_WORKERS
     #: Whether the end of the log shows that memory ran out.
     _memory_in_log = True
 
@@ -169,7 +174,7 @@ class ServingHost(Host, Generic[S]):
         self._lock = threading.Lock()
         self._draining: list[S] = []
         self._turns = Turns()
-        self._slots = threading.BoundedSemaphore(MAX_WORKERS)
+        self._slots = threading.BoundedSemaphore(self.most_at_once)
         self._server = self._start()
 
     @abstractmethod

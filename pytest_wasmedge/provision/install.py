@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -182,7 +183,8 @@ def _check_runs(wanted: Pin, package: Path, work: Path) -> None:
         entry.chmod(entry.stat().st_mode | 0o700)
     smoke, file = wanted.smoke, work / "smoke"
     file.write_text(smoke.file, encoding="utf-8")
-    argv = [str(entry if smoke.runner == "self" else executable(smoke.runner))]
+    runner = {"self": entry, "python": sys.executable}.get(smoke.runner) or executable(smoke.runner)
+    argv = [str(runner)]
     argv += [part.format(entry=entry, file=file) if "{" in part else part for part in smoke.argv]
     try:
         done = call(argv, work, deno_env(work), SMOKE_TIMEOUT_S, stderr=subprocess.PIPE)

@@ -46,7 +46,7 @@ class Smoke:
 
     argv: tuple[str, ...]
     stdout: str
-    runner: Literal["self", "deno", "node"] = "self"
+    runner: Literal["self", "deno", "node", "python"] = "self"
     file: str = ""
 
 
@@ -99,7 +99,7 @@ class Pin:
     def needs(self) -> tuple[str, ...]:
         """The tools to install first: npm's client, and what runs the smoke test."""
         needed = ["deno"] if self.source == "npm" else []
-        if self.smoke.runner not in ("self", *needed):
+        if self.smoke.runner not in ("self", "python", *needed):
             needed.append(self.smoke.runner)
         return tuple(needed)
 
@@ -172,7 +172,7 @@ def pin(name: str, on: str | None = None) -> Pin:
         hint = did_you_mean(name, tool_names())
         raise ProvisionError(f"No tool is called {name!r}.{hint} Pinned tools: {', '.join(tool_names())}.")
     on = on or this_platform()
-    here = table["platforms"].get("any") or table["platforms"].get(on)
+    here = table["platforms"].get(_key(table, on))
     if here is None:
         raise ProvisionError(
             f"{name} is not pinned for {on} (only for {', '.join(table['platforms'])}). "
@@ -196,7 +196,20 @@ def pin(name: str, on: str | None = None) -> Pin:
 def pinned_here(name: str) -> bool:
     """True unless this tool is pinned for other platforms only."""
     table = _tables().get(name)
-    return table is None or not {"any", this_platform()}.isdisjoint(table["platforms"])
+    return table is None or _key(table, this_platform()) in table["platforms"]
+
+
+def key_here(name: str) -> str:
+    """Return what this tool is the same on: this platform, or that with this Python, if it has a part for each."""
+    on = this_platform()
+    key = _key(_tables().get(name, {"platforms": ()}), on)
+    return on if key == "any" else key
+
+
+def _key(table: dict[str, Any], on: str) -> str:
+    """Return ``any``, or the platform, or that with this Python, for a package with a part compiled for each."""
+    keys = ("any", on, f"{on}-cp{sys.version_info.major}{sys.version_info.minor}")
+    return next((key for key in keys if key in table["platforms"]), on)
 
 
 def platforms_of(name: str) -> list[str]:

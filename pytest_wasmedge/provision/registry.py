@@ -77,6 +77,8 @@ def wheel_for(pin: Pin, version: str | None, work: Path, on: str | None = None) 
         # pip requires a folder for another platform, but creates none in a dry run.
         argv += ["--target", str(work / "target")]
         argv += [part for tag in wheel_tags(on) for part in ("--platform", tag)]
+        if python := on.partition("-cp")[2]:
+            argv += ["--python-version", python]
     argv.append(f"{pin.package}=={version}" if version else pin.package)
     run(argv, pin, work, pip_env(work), failure, asks=True)
     try:
@@ -92,7 +94,7 @@ def wheel_tags(on: str) -> list[str]:
 
     Of several wheels of one version, the one that runs on the most systems is pinned.
     """
-    system, _, machine = on.partition("-")
+    system, _, machine = on.partition("-cp")[0].partition("-")
     if system == "macos":
         # pip adds the tags that this version of macOS also accepts, such as those of universal wheels.
         return [f"macosx_{_NEWEST_MACOS}_0_{machine}"]

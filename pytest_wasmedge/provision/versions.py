@@ -29,7 +29,7 @@ from pytest_wasmedge.provision.install import (
     installed_pin,
     working_folder,
 )
-from pytest_wasmedge.provision.pins import Exact, Pin, exact, pin, this_platform
+from pytest_wasmedge.provision.pins import Exact, Pin, exact, key_here, pin, this_platform
 
 #: An error names this many versions on each side of one that does not exist.
 _NEAREST = 2
@@ -98,7 +98,7 @@ def installed_versions(tool: str) -> list[str]:
 
     Raises ProvisionError if the cache cannot be used or the tool is not pinned here.
     """
-    pattern = re.compile(rf"{re.escape(tool)}-({_NUMBER.pattern})\.{re.escape(this_platform())}\.json")
+    pattern = re.compile(rf"{re.escape(tool)}-({_NUMBER.pattern})\.{re.escape(key_here(tool))}\.json")
     known = [match[1] for path in folder("tools").iterdir() if (match := pattern.fullmatch(path.name))]
     return in_order(each for each in (*known, pin(tool).version) if _is_there(tool, each))
 
@@ -216,7 +216,7 @@ def install_client(pinned: Pin, progress: Progress) -> None:
 
 
 def _record_path(tool: str, version: str) -> Path:
-    return folder("tools") / f"{tool}-{version}.{this_platform()}.json"
+    return folder("tools") / f"{tool}-{version}.{key_here(tool)}.json"
 
 
 def _record(wanted: Exact) -> None:

@@ -12,6 +12,7 @@ from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.process import Announcement
 from pytest_wasmedge.drivers.program import Interpreter
 from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, ServingLaunch
+from pytest_wasmedge.drivers.target import SECRET_VARIABLE, Target
 
 #: wrangler needs 22.12; the next one has --permission.
 _NODE = Interpreter("node", (22, 13), ("-p", "process.versions.node"), r"(\S+)")
@@ -30,14 +31,15 @@ class Cloudflare(ServerRuntime):
     version_words = ("version", "engine_version")
     limits_itself = False
     own_key = "config"
-    export = javascript.Target(
+    export = Target(
         "Cloudflare Workers",
         ("worker.mjs", "wrangler.jsonc"),
         ("cloudflare-workers-free", "cloudflare-workers-paid"),
         "npx wrangler dev",
         "npx wrangler deploy",
-        f"`npx wrangler secret put {javascript.SECRET_VARIABLE}`",
+        f"`npx wrangler secret put {SECRET_VARIABLE}`",
         "`wrangler dev` has none for processor time.",
+        javascript.deployed_worker,
     )
 
     def argv(self, launch: ServingLaunch) -> Sequence[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, ServingLaunch
+from pytest_wasmedge.drivers.target import SECRET_VARIABLE, Target
 
 
 class Deno(ServerRuntime):
@@ -23,14 +24,15 @@ class Deno(ServerRuntime):
     stops_guests = False  # worker.terminate() lets a guest in a loop run on (seen with 2.9.8)
     minimum = (2,)
     own_key = "server"
-    export = javascript.Target(
+    export = Target(
         "Deno Deploy",
         ("main.ts", "deno.json"),
         (),
         "DENO_SERVE_ADDRESS=tcp:127.0.0.1:8000 deno task start",
         "deno deploy",
-        f"set {javascript.SECRET_VARIABLE} among the environment variables of the app",
+        f"set {SECRET_VARIABLE} among the environment variables of the app",
         "a Deno of your own has none.",
+        javascript.deployed,
         "no published limits were found; those of its predecessor, Deploy Classic, were 1 GB and 512 MB of memory",
     )
     version_words = r"deno (\S+).*\nv8 (\S+)"

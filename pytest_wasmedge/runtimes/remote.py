@@ -28,6 +28,8 @@ from pytest_wasmedge.drivers.edge import (
 from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.drivers.http import (
     INVOCATION_HEADER,
+    WIRE_HEADER,
+    WIRE_VERSION,
     Answer,
     read_answer,
     read_number,
@@ -52,11 +54,10 @@ from pytest_wasmedge.model import (
 
 Kind = Literal["edge/cold", "edge/warm", "edge/unknown"]
 
-#: Headers of an answer: the invocation's number (an option may name another header; our own glue sends this one), the
-#: SHA-256 of the worker's artifact, and the version of the framed format, if it speaks that.
+#: Headers of an answer: the invocation's number (an option may name another header; our own glue sends this one), and
+#: the SHA-256 of the worker's artifact.
 DEFAULT_HEADER = INVOCATION_HEADER
 ARTIFACT_HEADER = "x-pytest-wasmedge-artifact"
-WIRE_HEADER, WIRE_VERSION = "pytest-wasmedge-wire", "1"
 
 PROBE_TIMEOUT_S = 10.0
 _PROBE_BYTES = 1 << 20

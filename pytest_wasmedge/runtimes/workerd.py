@@ -11,6 +11,7 @@ from string import Template
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.program import Versions, first_match
 from pytest_wasmedge.drivers.server import OwnGlueLaunch, ServerRuntime, ServingLaunch
+from pytest_wasmedge.drivers.target import SECRET_VARIABLE, Target
 
 _TEMPLATE = javascript.GLUE / "config.capnp"
 #: An empty configuration, for `workerd bench`.
@@ -31,14 +32,15 @@ class Workerd(ServerRuntime):
     tools = ("workerd", "shim")
     limits_itself = False
     own_key = "config"
-    export = javascript.Target(
+    export = Target(
         "workerd",
         ("worker.mjs", "config.capnp"),
         (),
         "workerd serve config.capnp",
         "workerd serve config.capnp --socket-addr=http=*:8080",
-        f"start it with {javascript.SECRET_VARIABLE} in its environment",
+        f"start it with {SECRET_VARIABLE} in its environment",
         "workerd of its own has none: put a proxy with a time limit before it, or stop it with SIGKILL.",
+        javascript.deployed_worker,
         "the limits are those of your machine; its config.capnp gives a guest 1 GiB of memory",
     )
 

@@ -7,6 +7,7 @@ import queue
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,12 +18,15 @@ import pytest
 from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands.export import MARKER, Exported, export, lines, targets
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
-from pytest_wasmedge.drivers.javascript import SECRET_VARIABLE
+from pytest_wasmedge.drivers.http import WIRE_HEADER
 from pytest_wasmedge.drivers.process import Announcement, announcements, spawn, stop
-from pytest_wasmedge.model import Artifact, Limits, exited, trapped
+from pytest_wasmedge.drivers.target import SECRET_VARIABLE
+from pytest_wasmedge.model import Artifact, Limits, exited, host_failed, trapped
 from pytest_wasmedge.provision import find
-from pytest_wasmedge.runtimes.remote import ARTIFACT_HEADER, DEFAULT_HEADER, WIRE_HEADER, Remote
+from pytest_wasmedge.runtimes.remote import ARTIFACT_HEADER, DEFAULT_HEADER, Remote
 from tests import wat
+from tests.actor import ACTOR, act
+from tests.function_url import function_url
 
 ALL_BYTES = bytes(range(256))
 ENDING_HEADER = "pytest-wasmedge-ending"
@@ -37,7 +41,7 @@ LISTENING: Mapping[str, tuple[Mapping[str, str], list[str], str]] = {
     ),
 }
 #: Not wrangler, which takes seconds to start: it serves the files that are started here by themselves.
-on_each = pytest.mark.parametrize("target", ["deno", "workerd"])
+on_each = pytest.mark.parametrize("target", ["deno", "workerd", "lambda"])
 
 #: How long a documented command may take until it listens, and one that deploys until it has ended, in seconds.
 START_S, DEPLOY_S = 60, 120
@@ -66,6 +70,8 @@ def serve(tmp_path: Path, home: Mapping[str, str]) -> Iterator[Serve]:
     with ExitStack() as ends:
 
         def serve(exported: Exported, target: str, env: Mapping[str, str] | None = None) -> str:
+            if target == "lambda":
+                return ends.enter_context(function_url(exported.folder, {**home, **(env or {})}))
             listening, options, announces = LISTENING[target]
             process = spawn(
                 [*started_by(targets()[target].try_it), *options],
@@ -230,7 +236,7 @@ def test_ruby(target: str, tmp_path: Path, serve: Serve, builtin_artifact: Artif
     """The built-in Ruby, exported by the console script, runs what is sent to it."""
     folder = tmp_path / "out"
     assert cli.main(["export", target, "--output", str(folder)]) == 0
-    url = serve(Exported(targets()[target], folder, builtin_artifact, {}, 0), target)
+    url = serve(Exported(targets()[target], folder, builtin_artifact, (), 0), target)
 
     assert httpx.post(url, content="puts 6 * 7", timeout=60).text == "42\n"
     with Remote("edge", url).start(builtin_artifact, Limits()) as host:
@@ -238,6 +244,41 @@ def test_ruby(target: str, tmp_path: Path, serve: Serve, builtin_artifact: Artif
     assert outcome.ending == exited(1)
     assert b"boom (RuntimeError)" in outcome.stderr
     assert "Ruby" in (folder / "artifact.NOTICE.txt").read_text()
+
+
+def test_what_lambda_does_not_take(tmp_path: Path, serve: Serve) -> None:
+    """An answer is never longer than the 6 MB that Lambda sends on: a program that writes more is told so."""
+    exported = exported_program(tmp_path, "lambda", ACTOR)
+    with Remote("edge", serve(exported, "lambda")).start(exported.artifact, Limits()) as host:
+        most, more = host.run(act("pours", 68)), host.run(act("pours", 69))
+
+    assert (len(most.stdout), most.ending) == (68 << 16, exited(0))
+    assert more.ending == host_failed()
+    assert more.ending.detail == "output limit of 4500000 bytes reached"
+
+
+def test_a_function_brings_its_engine(tmp_path: Path) -> None:
+    """What is written for Lambda is complete, licenses included, and compiles its artifact by itself."""
+    folder = exported_program(tmp_path, "lambda", wat.ECHO).folder
+    before = (folder / "artifact.cwasm").read_bytes()
+    (folder / "artifact.cwasm").unlink()
+    # Without the packages of our environment.
+    subprocess.run([sys.executable, "-S", "handler.py"], cwd=folder, env={}, check=True, timeout=DEPLOY_S)
+
+    assert (folder / "artifact.cwasm").read_bytes() == before
+    assert list(folder.glob("wasmtime-*.dist-info/licenses/LICENSE"))
+
+
+def test_a_function_is_written_on_linux(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere engine and code would be of another system: one sentence, and nothing is written."""
+    program = str(wat.artifact(tmp_path, wat.ECHO).path)
+    monkeypatch.setattr("sys.platform", "darwin")
+
+    line = refused(capsys, "lambda", "--artifact", program, "--output", str(tmp_path / "out"))
+    assert line.endswith("which is darwin: export it on Linux.")
+    assert not (tmp_path / "out").exists()
 
 
 def test_wrangler_deploys_it(tmp_path: Path, home: Mapping[str, str]) -> None:
@@ -288,7 +329,9 @@ def test_files(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
     printed = capsys.readouterr().out
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MARKER}
-    assert {"artifact.wasm", "README.md", "guest.mjs", "shim/index.js", "shim/LICENSE-MIT"} <= files
+    glue = {"guest.mjs", "shim/index.js", "shim/LICENSE-MIT"}
+    assert {"artifact.wasm", "README.md"} <= files
+    assert ({"handler.py", "artifact.cwasm"} if target == "lambda" else glue) <= files
     assert set(targets()[target].files) <= files
     assert (folder / "artifact.wasm").read_bytes() == program.path.read_bytes()
     for path in files:

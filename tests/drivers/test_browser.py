@@ -15,9 +15,10 @@ from typing import ClassVar
 import httpx
 import pytest
 
-from pytest_wasmedge.drivers import browser
+from pytest_wasmedge.drivers import polling
 from pytest_wasmedge.drivers.browser import BrowserRuntime
-from pytest_wasmedge.drivers.pages import PageLostError, PageServer
+from pytest_wasmedge.drivers.jobs import LostError
+from pytest_wasmedge.drivers.pages import PageServer
 from pytest_wasmedge.drivers.program import Versions
 from pytest_wasmedge.drivers.serving import ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError
@@ -42,6 +43,7 @@ def glue(tmp_path: Path) -> Path:
 def pages(glue: Path, tmp_path: Path) -> Iterator[PageServer]:
     """A server of such a page."""
     server = PageServer(glue, wat.write(tmp_path / "a.wasm", wat.ECHO), 1000)
+    server.start()
     yield server
     server.close()
 
@@ -107,7 +109,7 @@ def test_a_result_has_a_limit(pages: PageServer, length: str) -> None:
         answer = page.recv(100)
 
     assert answer.startswith(b"HTTP/1.1 404 ")
-    with pytest.raises(PageLostError, match=f"posted a body of {length} bytes"):
+    with pytest.raises(LostError, match=f"posted a body of {length} bytes"):
         job.result(PATIENCE_S)
 
 
@@ -152,9 +154,9 @@ def test_page_that_goes_is_missed_at_once(pages: PageServer, client: httpx.Clien
         pages.ready.result(PATIENCE_S)
         under_way = pages.post(b"job")
 
-    with pytest.raises(PageLostError, match="lost its page"):
+    with pytest.raises(LostError, match="lost its page"):
         under_way.result(PATIENCE_S)
-    with pytest.raises(PageLostError, match="lost its page"):
+    with pytest.raises(LostError, match="lost its page"):
         pages.post(b"later").result(0)
 
 
@@ -166,10 +168,10 @@ def test_job_that_went_out_is_told_from_one_that_did_not(pages: PageServer, clie
         # That the second comes says that the first has gone.
         read(jobs.iter_raw(), 22, bytearray())
 
-    with pytest.raises(PageLostError) as caught:
+    with pytest.raises(LostError) as caught:
         first.result(PATIENCE_S)
     assert caught.value.received
-    with pytest.raises(PageLostError) as caught:
+    with pytest.raises(LostError) as caught:
         pages.post(b"later").result(0)
     assert not caught.value.received
 
@@ -179,7 +181,7 @@ def test_job_that_nobody_took(pages: PageServer) -> None:
     waiting = pages.post(b"job")
     pages.lose("was killed")
 
-    with pytest.raises(PageLostError) as caught:
+    with pytest.raises(LostError) as caught:
         waiting.result(0)
     assert not caught.value.received
 
@@ -188,7 +190,7 @@ def test_page_says_why_it_cannot_serve(pages: PageServer, client: httpx.Client) 
     """What the page says of its failure is what the start fails with."""
     assert client.post(pages.url + "failed", content=b"CompileError: bad").status_code == 204
 
-    with pytest.raises(PageLostError, match="could not load it: CompileError: bad"):
+    with pytest.raises(LostError, match="could not load it: CompileError: bad"):
         pages.ready.result(0)
 
 
@@ -270,7 +272,7 @@ def test_browser_that_never_asks_for_the_page(
 ) -> None:
     """One that runs but does nothing is given up and killed, with the time and its last words."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(browser, "START_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(polling, "START_TIMEOUT_S", 1.0)
     program = "import signal; print('thinking', flush=True); signal.pause()"
 
     with pytest.raises(HostStartError, match=r"(?s)did not load its page within 1 s .*thinking"):
@@ -347,11 +349,11 @@ def test_page_that_was_lost_while_idle(
     post = PageServer.post
     lost: list[PageServer] = []
 
-    def post_too_late(page: PageServer, body: bytes) -> Future[bytes]:
+    def post_too_late(page: PageServer, body: bytes, timeout_s: float) -> Future[bytes]:
         if not lost:
             lost.append(page)
             page.lose("lost its page")
-        return post(page, body)
+        return post(page, body, timeout_s)
 
     monkeypatch.setattr(PageServer, "post", post_too_late)
     with Player(PAGE, glue).start(artifact, Limits()) as host:

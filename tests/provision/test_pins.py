@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from pytest_wasmedge.runtimes import builtin_runtimes
 
 PLATFORMS = ("linux-x86_64", "linux-aarch64", "macos-arm64", "macos-x86_64")
 FILE = Path(pins.__file__).with_name("pins.toml")
+#: Debian's packages, and a client that is made for machines of a platform.
+LINUX_ALONE = {"runsc", "wasmedge", "wazero", "awslambdaric"}
 
 
 def platforms_of(name: str) -> list[str]:
@@ -27,9 +30,10 @@ def platforms_of(name: str) -> list[str]:
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("name", pins.tool_names())
 def test_every_tool_is_pinned_on_every_platform(name: str, platform: str) -> None:
-    """Each pin has an exact version, a digest that its source can check, and a smoke test; Debian's are for Linux."""
-    if "any" not in platforms_of(name) and pins.pin(name, PLATFORMS[0]).source == "debian":
-        assert set(platforms_of(name)) == {on for on in PLATFORMS if on.startswith("linux")}
+    """Each pin has an exact version, a digest that its source can check, and a smoke test; some are for Linux alone."""
+    if name in LINUX_ALONE:
+        of_each_python = {on.partition("-cp")[0] for on in platforms_of(name)}
+        assert of_each_python == {on for on in PLATFORMS if on.startswith("linux")}
         if not platform.startswith("linux"):
             return
     pin = pins.pin(name, platform)
@@ -95,6 +99,19 @@ def test_a_platform_without_a_pin_is_named() -> None:
     """On a platform that we have no package for, the error names it and the way round."""
     with pytest.raises(ProvisionError, match=r"bun is not pinned for windows-x86_64 .*PYTEST_WASMEDGE_BUN"):
         pins.pin("bun", "windows-x86_64")
+
+
+def test_what_a_tool_is_the_same_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package with a part compiled for each Python is another one in another Python; no other tool is."""
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    monkeypatch.setattr(pins, "this_platform", lambda: "linux-aarch64")
+    found = {name: pins.key_here(name) for name in ("deno", "shim", "awslambdaric", "unknown")}
+
+    here = "linux-aarch64"
+    assert found == {"deno": here, "shim": here, "awslambdaric": f"{here}-{python}", "unknown": here}
+    assert pins.pin("awslambdaric").digest == pins.pin("awslambdaric", f"{here}-{python}").digest
+    monkeypatch.setattr(pins, "this_platform", lambda: "macos-arm64")
+    assert not pins.pinned_here("awslambdaric")
 
 
 def test_a_tool_that_is_no_program_has_no_variable() -> None:

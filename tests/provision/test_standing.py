@@ -50,6 +50,7 @@ def test_the_wheel_of_the_oldest_system(checkout: Checkout, registries: Registri
 def test_wheels_of_other_systems_are_seen() -> None:
     """The tags of a platform are those of all its systems, whatever this machine is; macOS's are known to pip."""
     linux, mac = wheel_tags("linux-aarch64"), wheel_tags("macos-arm64")
+    assert wheel_tags("linux-aarch64-cp312") == linux
 
     assert {"manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_39_aarch64"} <= set(linux)
     assert len(mac) == 1

@@ -195,7 +195,7 @@ def test_first_process_killed(start_program: StartProgram) -> None:
     host = start_program(wat.ECHO)
     before, folder = processes(host), workspace(host)
     before[0].kill()
-    until(lambda: host._server.page.lost, "the host knows of it")
+    until(lambda: host._server.jobs.lost, "the host knows of it")
 
     assert host.run(b"after").stdout == b"after"
     until_gone([process.pid for process in before], [folder])
@@ -231,7 +231,7 @@ def test_many_at_once(start_program: StartProgram) -> None:
 def test_strangers_learn_nothing(start_program: StartProgram) -> None:
     """No command line and no environment of the browser's processes tells the secret, or what we were given."""
     host = start_program(wat.ECHO)
-    secret = host._server.page.secret
+    secret = host._server.jobs.secret
     for process in processes(host):
         assert secret not in command_line(process)
         # Processes in a sandbox show their environment to nobody.
@@ -244,7 +244,7 @@ def test_loopback_only(start_program: StartProgram) -> None:
     """The browser listens on nothing, and is connected to nothing but our page server."""
     host = start_program(wat.ECHO)
     host.run(b"x")
-    port = int(host._server.page.authority.partition(":")[2])
+    port = int(host._server.jobs.authority.partition(":")[2])
     connections = []
     for process in processes(host):
         # Processes in a sandbox have none, and tell nobody.

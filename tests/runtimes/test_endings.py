@@ -109,7 +109,7 @@ OTHERWISE: dict[tuple[str, str], str] = {
     **{
         (f"proc_exit({status})", name): _REFUSES
         for status in ("255", "256", "257", "-1", "1 << 31")
-        for name in ("gvisor", "wasmtime", "wasmtime-cli", "wasmtime-winch", "wasmtime-pulley")
+        for name in ("gvisor", "lambda", "wasmtime", "wasmtime-cli", "wasmtime-winch", "wasmtime-pulley")
     },
     # A process passes on 8 bits of its status.
     **{("proc_exit(256)", name): "exited(0)" for name in ("wasmedge", "wasmer")},

@@ -158,6 +158,7 @@ def test_code_of_another_user(name: str, echo: Artifact) -> None:
         ("wasmtime-serve", "wasmtime"),
         ("wasmtime-winch", "wasmtime"),
         ("wasmtime-pulley", "wasmtime-cli"),
+        ("lambda", "wasmtime"),
     ],
 )
 def test_code_of_another_version(name: str, donor: str, echo: Artifact) -> None:

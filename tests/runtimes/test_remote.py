@@ -20,6 +20,7 @@ import pytest
 
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
+from pytest_wasmedge.drivers.http import WIRE_HEADER
 from pytest_wasmedge.drivers.server import ServerHost, ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import Artifact, Ending, Invocation, Limits, exited
@@ -27,7 +28,6 @@ from pytest_wasmedge.runtimes import builtin_names
 from pytest_wasmedge.runtimes.remote import (
     ARTIFACT_HEADER,
     DEFAULT_HEADER,
-    WIRE_HEADER,
     Kind,
     Remote,
     RemoteError,

@@ -276,7 +276,7 @@ def _cell(reference: str, answer: str) -> str:
 def main() -> None:
     """Write the page; every runtime has to be installed."""
     # Not one that interprets what another of them compiles.
-    named = "all,gvisor,wasmtime-pulley,wasmtime-winch,wazero,webkit"
+    named = "all,gvisor,lambda,wasmtime-pulley,wasmtime-winch,wazero,webkit"
     runtimes = select(named, merge(builtin_runtimes(), []))
     runtimes.sort(key=lambda each: each.name)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
