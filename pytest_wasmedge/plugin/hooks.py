@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,6 +196,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     stash.close(config)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Collect nothing in our cache, should it lie in the project: tools of others bring tests of their own."""
+    # Not from provision/cache.py, which takes long to import.
+    place = os.environ.get("PYTEST_WASMEDGE_CACHE")
+    return True if place and collection_path == Path(place).expanduser().absolute() else None
 
 
 @pytest.hookimpl(trylast=True)

@@ -739,3 +739,17 @@ def test_everyday_words_of_others_are_left_alone(pytester: pytest.Pytester) -> N
 
     result.assert_outcomes(passed=5)
     assert "portability of" not in result.stdout.str()
+
+
+def test_nothing_in_our_cache_is_collected(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tools bring tests of their own, which are none of a project that has the cache in its folder."""
+    place = pytester.mkdir("cache")
+    (place / "test_of_a_tool.py").write_text("def test_of_a_tool():\n    assert False\n")
+    pytester.makepyfile("def test_ours():\n    pass\n")
+    monkeypatch.setenv("PYTEST_WASMEDGE_CACHE", "cache")
+
+    pytester.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    monkeypatch.delenv("PYTEST_WASMEDGE_CACHE")
+    pytester.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=1, failed=1)

@@ -162,7 +162,6 @@ def test_who_gives_folders() -> None:
             "wasmedge-interpreter",
             "wasmtime-winch",
             "wasmtime-pulley",
-            "wazero",
             "wasm2c",
             "node-wasi",
             "deno-wasi",
