@@ -371,7 +371,7 @@ def test_versions(runtime: NodeWasiRuntime) -> None:
     ("kind", "says", "reason"),
     [
         (NodeWasi, """echo '{"node":"20.9.0","v8":"11.3"}'""", "is node 20.9.0, at least 22.13 is needed"),
-        (DenoWasi, r"printf 'deno 2.7.14\nv8 14.5\n'", "is deno 2.7.14, at least 2.8 is needed"),
+        (DenoWasi, r"printf 'deno 2.7.14\nv8 14.5\n'", "is deno 2.7.14, at least 2.9 is needed"),
         (
             BunWasi,
             """echo '{"bun":"1.3.14","webkit":"d6375c72affe1"}'""",
