@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pytest_wasmedge.errors import WasmEdgeError
+from pytest_wasmedge.errors import LatencyError, WasmEdgeError
 from pytest_wasmedge.latency.measurement import Finding
 from pytest_wasmedge.model import Artifact, Runtime
 from pytest_wasmedge.plugin.measuring import Measuring
@@ -29,6 +29,7 @@ class Rounds:
     def __init__(self, session: WasmSession, measuring: Measuring, run: str, file: Path | None) -> None:
         self._session, self._measuring, self._run, self._file = session, measuring, run, file
         self._known: dict[str, tuple[Finding, bool]] = {}
+        self._broken: dict[str, str] = {}
         self._spent_s = 0.0
 
     def finding(self, runtime: Runtime, asking: Sequence[str], baseline: Artifact) -> tuple[Finding, bool]:
@@ -38,18 +39,21 @@ class Rounds:
         Raises UnsupportedError, LatencyError and HostStartError.
         """
         self._read()
-        if runtime.name not in self._known:
+        if runtime.name not in self._known and runtime.name not in self._broken:
             others = [each for each in self._asked_for(asking) if each.name != runtime.name]
-            left_s = self._session.options.latency_budget - self._spent_s
+            budget_s = self._session.options.latency_budget
+            # One that could not start with the others has its share, whatever they left.
+            left_s = max(budget_s - self._spent_s, budget_s / len(self._session.selection.selected))
             compared = self._measuring.against([runtime, *others], baseline, left_s)
             self._spent_s += sum(each.gate.elapsed_s for each in compared.values())
             for name, each in compared.items():
-                # The test of that runtime measures again, and fails for its reason.
-                with suppress(WasmEdgeError):
+                try:
                     self._known[name] = each.finding(), each.same()
+                except WasmEdgeError as error:
+                    self._broken[name] = str(error)
             self._write()
-            if runtime.name not in self._known:
-                compared[runtime.name].finding()
+        if runtime.name in self._broken:
+            raise LatencyError(self._broken[runtime.name])
         return self._known[runtime.name]
 
     def _asked_for(self, asking: Sequence[str]) -> Iterator[Runtime]:
@@ -58,7 +62,7 @@ class Rounds:
         asked = {runtime_in(nodeid, tuple(selected)) for nodeid in asking}
         for name, runtime in selected.items():
             able = not runtime.deployed and self._session.pool.availability(runtime).available
-            if name in asked and name not in self._known and able:
+            if name in asked and name not in {*self._known, *self._broken} and able:
                 yield runtime
 
     def _read(self) -> None:
@@ -68,13 +72,13 @@ class Rounds:
                 found = {
                     name: (Finding(**each), bool(same)) for name, (each, same) in kept["findings"].items()
                 }
-                self._known, self._spent_s = found, float(kept["spent_s"])
+                self._known, self._broken, self._spent_s = found, kept["broken"], float(kept["spent_s"])
 
     def _write(self) -> None:
         if self._file is None:
             return
         findings = {name: (asdict(finding), same) for name, (finding, same) in self._known.items()}
-        kept = {"run": self._run, "spent_s": self._spent_s, "findings": findings}
+        kept = {"run": self._run, "spent_s": self._spent_s, "findings": findings, "broken": self._broken}
         # Where the cache is read-only, each worker measures for itself.
         with suppress(OSError), whole(self._file, 0o600) as part:
             part.write_text(json.dumps(kept), encoding="utf-8")

@@ -30,8 +30,19 @@ class Dies(Told):
         inner.start = self.start
         return host
 
+class Tires(Told):
+    starts = 0
+
+    def start(self, artifact, limits):
+        Tires.starts += 1
+        answer = Outcome(b"", b"no more", exited(1)) if Tires.starts > 20 else b"fine"
+        inner = FakeRuntime(self.name, lambda invocation: answer)
+        host = inner.start(artifact, limits)
+        inner.start = self.start
+        return host
+
 def pytest_wasmedge_runtimes(config, runtimes):
-    return [Told("one"), Told("two"), Told("three"), Dies("dies")]
+    return [Told("one"), Told("two"), Told("three"), Dies("dies"), Tires("tires")]
 """
 TESTS = "def test_no_slower(slowdown):\n    assert slowdown.verdict != 'fail', slowdown.sentence\n"
 
@@ -86,6 +97,15 @@ def test_a_runtime_that_cannot_be_compared_fails_alone(project: pytest.Pytester,
 
     result.assert_outcomes(passed=2, errors=1)
     assert "dies: an invocation before the measurement ended as exited(1)" in result.stdout.str()
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_what_breaks_off_in_the_middle_is_red(project: pytest.Pytester, workers: str) -> None:
+    """A start that gives no answer, after many that did, fails that runtime's test, whoever measured it."""
+    result, _ = run(project, "--runtimes=one,tires,two", "-n", workers)
+
+    result.assert_outcomes(passed=2, errors=1)
+    assert re.search(r"tires.* ended as exited\(1\), not as exited\(0\): no more", result.stdout.str())
 
 
 def test_only_what_is_run_is_compared(project: pytest.Pytester) -> None:
