@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.recording import Condition, Series
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.latency.gate import Rules, judge_pairs
+from pytest_wasmedge.latency.gate import Rules, pairs_gate
 from pytest_wasmedge.latency.statistics import Pair
 
 #: How much slower the head is made; 0 is A/A.
@@ -118,7 +118,7 @@ def _judge(task: _Task) -> list[tuple[str, float]]:
     for _ in range(task.gates):
         source = Replay(task.series, task.slowdown, lot)
         # Estimate and interval are for people; they would cost a hundred times what the verdict does.
-        judgement = judge_pairs([], source.draw, task.rules, source.clock, with_estimate=False)
+        judgement = pairs_gate([], source.draw, task.rules, source.clock, with_estimate=False).run()
         results.append((judgement.verdict, judgement.elapsed_s))
     return results
 

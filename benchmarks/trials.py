@@ -14,7 +14,7 @@ from typing import Literal
 from benchmarks.recording import CONDITIONS, LIMITS, SMALLEST, Condition, alone, condition_of
 from benchmarks.slower import forget_code, slowed, write_anew
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, judge_ceiling, judge_pairs
+from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, judge_ceiling, pairs_gate
 from pytest_wasmedge.latency.sampling import cold_once
 from pytest_wasmedge.latency.statistics import Pair
 from pytest_wasmedge.model import Artifact, Runtime
@@ -135,7 +135,7 @@ class Pairs:
             for each in {self._artifact, head}:
                 write_anew(runtime, each)
             pair()
-            judgement = judge_pairs([], pair, self._rules, time.monotonic)
+            judgement = pairs_gate([], pair, self._rules, time.monotonic).run()
         return trial.judged(judgement, self._artifact, spins)
 
     def close(self) -> None:

@@ -218,19 +218,6 @@ def judge_ceiling(
     return Gate(samples, draw, look, conclude, rules, clock).run()
 
 
-def judge_pairs(
-    pairs: list[Pair],
-    draw: Callable[[], Pair],
-    rules: Rules,
-    clock: Callable[[], float],
-    limit: float = 0.0,
-    *,
-    with_estimate: bool = True,
-) -> Judgement:
-    """Compare the ratio of pairs (baseline, head) with 1 + margin, or with ``limit`` if it is given."""
-    return pairs_gate(pairs, draw, rules, clock, limit, with_estimate=with_estimate).run()
-
-
 def pairs_gate(
     pairs: list[Pair],
     draw: Callable[[], Pair],
@@ -240,7 +227,7 @@ def pairs_gate(
     *,
     with_estimate: bool = True,
 ) -> Gate[Pair]:
-    """Return the gate of `judge_pairs`.
+    """Return the gate that compares the ratio of pairs (baseline, head) with 1 + margin, or with ``limit`` if given.
 
     A fail needs two tests: the head is slower at all, at the error rate of a false alarm, and slower than the margin,
     at that of the margin. Estimate and interval take longer than the verdict; without them they are nan and None.

@@ -16,7 +16,6 @@ from pytest_wasmedge.latency.gate import (
     Rules,
     Verdict,
     judge_ceiling,
-    judge_pairs,
     pairs_gate,
     pairs_needed,
     spread,
@@ -189,7 +188,7 @@ class Measurement:
             self.floor.append(floor)
             return floor.elapsed_ns, sample.elapsed_ns
 
-        return judge_pairs([], pair, self._rules, self._clock, limit.factor)
+        return pairs_gate([], pair, self._rules, self._clock, limit.factor).run()
 
     def _next(self) -> Sample:
         self.samples.append(self._draw())

@@ -189,11 +189,12 @@ def wasm_slowdown(request: pytest.FixtureRequest, wasm_host: Host, wasm_session:
     from pytest_wasmedge.errors import UnsupportedError
     from pytest_wasmedge.reports import record
 
+    baseline = _require_baseline(wasm_session)
     rounds = stash.rounds(request.config, skip)
     named = request.fixturename
     asking = [each.nodeid for each in request.session.items if named in getattr(each, "fixturenames", ())]
     try:
-        finding, same = rounds.finding(wasm_host.runtime, asking, _require_baseline(wasm_session))
+        finding, same = rounds.finding(wasm_host.runtime, asking, baseline)
     except UnsupportedError as error:
         skip(error)
     request.node.stash.setdefault(stash.FINDINGS, []).append(finding)

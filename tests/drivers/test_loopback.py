@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import httpx
 import pytest
 
 from pytest_wasmedge.drivers.http import SECRET_HEADER
@@ -15,18 +13,21 @@ from pytest_wasmedge.drivers.loopback import _MOST_HELD_BYTES, _Held, open_clien
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with the body of the request; refuses one without the secret before it reads the body."""
+    """Answers with the body of the request; one without the secret is refused first, and its body read afterwards."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        known = self.headers[SECRET_HEADER] == "known"
-        body = self.rfile.read(int(self.headers["content-length"])) if known else b""
+        known, size = self.headers[SECRET_HEADER] == "known", int(self.headers["content-length"])
+        body = self.rfile.read(size) if known else b""
         self.send_response(200 if known else 403)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-        self.close_connection = not known
+        if not known:
+            # Otherwise the connection would be reset, and the answer could be lost with it.
+            self.rfile.read(size)
+            self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         pass
@@ -80,7 +81,7 @@ def test_a_large_body_does_not_wait_for_its_end(url: str, sent: list[bytes]) -> 
     assert max(map(len, sent)) <= _MOST_HELD_BYTES + (1 << 14)
 
 
-def test_an_answer_that_comes_before_the_body_is_read(url: str) -> None:
-    """A server that refuses a request by its head is heard, though nobody takes the body."""
-    with open_client("unknown") as client, contextlib.suppress(httpx.WriteError, httpx.ReadError):
+def test_an_answer_that_comes_before_the_body(url: str) -> None:
+    """A server that refuses a large request by its head is heard."""
+    with open_client("unknown") as client:
         assert client.post(url, content=b"x" * (1 << 23)).status_code == 403

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency import gate
-from pytest_wasmedge.latency.gate import Gate, Judgement, Rules, in_rounds, judge_ceiling, judge_pairs, spread
+from pytest_wasmedge.latency.gate import Gate, Judgement, Rules, in_rounds, judge_ceiling, spread
 from pytest_wasmedge.latency.statistics import Pair
 
 RULES = Rules().for_family(6)
@@ -41,7 +41,7 @@ def pairs_gate(ratio: float, sd: float, seed: int, rules: Rules = RULES, cost_s:
         clock.now_s += cost_s
         return round(25e7 * noise(rng, sd)), round(25e7 * ratio * noise(rng, sd))
 
-    return judge_pairs([], draw, rules, clock)
+    return gate.pairs_gate([], draw, rules, clock).run()
 
 
 def ceiling_gate(ceiling: float, seed: int, rules: Rules = RULES) -> Judgement:
@@ -169,13 +169,17 @@ def test_a_limit_in_place_of_the_margin() -> None:
     rng = random.Random(5)
 
     def judge(limit: float) -> str:
-        return judge_pairs(
-            [],
-            lambda: (round(1e8 * noise(rng, 0.1)), round(3e8 * noise(rng, 0.1))),
-            RULES,
-            Clock(),
-            limit,
-        ).verdict
+        return (
+            gate.pairs_gate(
+                [],
+                lambda: (round(1e8 * noise(rng, 0.1)), round(3e8 * noise(rng, 0.1))),
+                RULES,
+                Clock(),
+                limit,
+            )
+            .run()
+            .verdict
+        )
 
     assert (judge(3.6), judge(2.4)) == ("pass", "fail")
 

@@ -104,11 +104,18 @@ def ruby(runtime: NodeWasiRuntime, builtin_artifact: Artifact) -> Iterator[Comma
         yield started
 
 
+#: For tests of folders. What grants none has a test that says why (test_bun_wasi.py).
+where_folders_are_granted = pytest.mark.parametrize(
+    "runtime",
+    [each for each in RUNTIMES if "preopens" in each.capabilities],
+    indirect=True,
+    ids=lambda kind: kind.name,
+)
+
+
 @pytest.fixture
-def folder(runtime: NodeWasiRuntime, tmp_path: Path) -> Path:
-    """A folder to grant, where one can be granted."""
-    if "preopens" not in runtime.capabilities:
-        pytest.skip(f"{runtime.name} grants no folders")
+def folder(tmp_path: Path) -> Path:
+    """A folder to grant."""
     place = tmp_path / "folder"
     (place / "sub").mkdir(parents=True)
     (place / "file").write_bytes(b"hello")
@@ -190,6 +197,7 @@ def test_nothing_is_left_between_invocations(host: CommandHost) -> None:
 # -- what is granted
 
 
+@where_folders_are_granted
 def test_the_process_may_do_little(runtime: NodeWasiRuntime, actor: Artifact, folder: Path) -> None:
     """The process reads its script, the artifact and its file, writes that file, and starts nothing; folders or not."""
     with runtime.start(actor, Limits()) as host:
@@ -218,6 +226,7 @@ def test_the_process_inherits_nothing(host: CommandHost, monkeypatch: pytest.Mon
 # -- folders
 
 
+@where_folders_are_granted
 def test_a_folder(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
     """A guest reads what is in it and writes there; what it left is told, and the user's own is as it was."""
     script = Script()
@@ -231,6 +240,7 @@ def test_a_folder(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> Non
     assert sorted(each.name for each in folder.rglob("*")) == ["file", "in", "sub"]
 
 
+@where_folders_are_granted
 def test_no_link_is_made(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
     """Where a guest has a folder it hears that links are not permitted; else the answer is the program's own."""
     script = Script().call("path_symlink", b"file", 3, b"link").call("path_symlink", b"/", 3, b"sub/link")
@@ -242,6 +252,7 @@ def test_no_link_is_made(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path)
         assert script.read(host.run()) == [_BADF, _BADF]
 
 
+@where_folders_are_granted
 def test_no_folder_with_a_link(runtime: NodeWasiRuntime, host: CommandHost, folder: Path) -> None:
     """It is refused before anything runs, wherever the link leads: the message names it, and what to do."""
     (folder / "sub" / "link").symlink_to("in")
@@ -254,6 +265,7 @@ def test_no_folder_with_a_link(runtime: NodeWasiRuntime, host: CommandHost, fold
     )
 
 
+@where_folders_are_granted
 def test_no_path_leads_up(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
     """No call takes a path that is absolute, or leaves what it starts from, not even one that comes back."""
     script = Script()
@@ -285,6 +297,7 @@ def calls_of(script: Script, start: int | Loaded, path: bytes) -> None:
     script.call("path_unlink_file", start, path)
 
 
+@where_folders_are_granted
 def test_names_with_dots(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
     """Only a whole name of two dots leads up: others are names like any, also beside it."""
     names = [b"...", b"a..", b"..a", b"sub/../b..", b"./c.", b"sub//d"]
@@ -298,6 +311,7 @@ def test_names_with_dots(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path)
     assert outcome.files == {**GIVEN, **{f"/data/{name}": b"" for name in made}}
 
 
+@where_folders_are_granted
 def test_a_folder_that_the_guest_removes(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
     """Known: both let a guest remove the folder that it was granted; then it has left nothing."""
     script = Script().call("path_unlink_file", 3, b"file").call("path_unlink_file", 3, b"sub/in")
@@ -309,6 +323,7 @@ def test_a_folder_that_the_guest_removes(runtime: NodeWasiRuntime, folder: Path,
     assert (folder / "file").read_bytes() == b"hello"
 
 
+@where_folders_are_granted
 def test_places_with_commas(
     runtime: NodeWasiRuntime, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
