@@ -74,7 +74,8 @@ def test_case(
         checking.check(wasm_case, case_host, case_host.invoke(invocation), outcome, invocation)
         note_answer(wasm_case, case_host, outcome)
         return
-    expected = wasm_reference.of_given(wasm_case, invocation, case_pool)
+    late = outcome.ending.kind == "timed_out"
+    expected = wasm_reference.of_given(wasm_case, invocation, case_pool, late=late)
     shown = checking.seen(wasm_case, outcome)
     if outcome.ending.kind != "host_failed" and not case_host.runtime.unchecked:
         # Once all runtimes have answered, the run says which of them stands alone.

@@ -119,9 +119,29 @@ class Family:
 
 
 def everybody() -> list[psutil.Process]:
-    """Return this process and all that it, or what it started, has started."""
+    """Return this process and all that it, or what it started, has started, but for those that have ended.
+
+    One that has ended, and that nobody has waited for, has no memory: anybody may open its ``maps``, which are empty.
+    """
     us = psutil.Process()
-    return [us, *us.children(recursive=True)]
+    return [us, *(process for process in us.children(recursive=True) if not has_ended(process))]
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Return whether a process has ended, even if nobody has waited for it."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    return True
+
+
+def test_a_process_that_has_ended_is_nobody() -> None:
+    """One that another test has not waited for yet is none of a host's."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        assert process.pid in [each.pid for each in everybody()]
+        assert process.stdin
+        process.stdin.close()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert process.pid not in [each.pid for each in everybody()]
 
 
 def rss_bytes(process: psutil.Process) -> int:

@@ -18,6 +18,16 @@ from pytest_wasmedge.portability.corpus import Case
 from pytest_wasmedge.portability.leaks import find_leaks
 from pytest_wasmedge.portability.masks import hidden, masked
 
+#: Why a guest may answer otherwise from run to run, and what to do.
+_VARIES = (
+    "the guest reads a clock, random numbers or addresses, or the order of its output is not fixed. "
+    "Mask what varies (masks, sorted_lines in the case's .toml), or leave it out of compare."
+)
+_LATE = (
+    "one of the two was stopped at the time limit. On a machine with this much other work the case needs a longer one "
+    "(timeout in its .toml)."
+)
+
 
 class WrongCaseError(DivergenceError):
     """A case does not give what is expected; the text says all, so no traceback is shown."""
@@ -81,8 +91,7 @@ def check(case: Case, host: Host, outcome: Outcome, expected: Outcome, invocatio
             *map(str, varying),
             f"asked: {describe_invocation(invocation)}",
             *notes,
-            "meaning: the guest reads a clock, random numbers or addresses, or the order of its output is not fixed. "
-            "Mask what varies (masks, sorted_lines in the case's .toml), or leave it out of compare.",
+            f"meaning: {_LATE if 'timed_out' in (again.ending.kind, got.ending.kind) else _VARIES}",
         ]
         raise NondeterministicError("\n".join(lines))
     approved = {"stdout": wanted.stdout, "stderr": wanted.stderr}

@@ -11,7 +11,7 @@ from tests import wat
 #: Runtimes whose guests answer in many ways, and a real one beside them.
 CONFTEST = """
 import itertools
-from pytest_wasmedge.model import Outcome, exited
+from pytest_wasmedge.model import Outcome, exited, timed_out
 from pytest_wasmedge.testing import FakeRuntime
 
 counter = itertools.count()
@@ -25,12 +25,20 @@ def other(invocation):
 def counting(invocation):
     return Outcome(b"took %d ms\\n" % next(counter), b"", exited(0))
 
+def late(invocation):
+    # Stopped at the limit the first time, as on a machine that had much else to do.
+    return Outcome(b"", b"", timed_out()) if next(counter) == 0 else echo(invocation)
+
+def never(invocation):
+    return Outcome(b"", b"", timed_out())
+
 def telling(invocation):
     told = [*invocation.args, *(f"{name}={value}" for name, value in invocation.env.items())]
     return Outcome(" ".join(told).encode(), b"", exited(0))
 
 def pytest_wasmedge_runtimes():
     answers = {"one": echo, "two": echo, "odd": other, "counting": counting, "telling": telling}
+    answers |= {"late": late, "never": never}
     return [FakeRuntime(name, answer) for name, answer in answers.items()]
 """
 
@@ -304,6 +312,23 @@ def test_a_guest_that_varies_is_told_as_such(project: pytest.Pytester) -> None:
     run(project, "--runtimes=counting", "--wasm-update-golden", "-k", "hello").assert_outcomes(passed=1)
     assert "took <elapsed>" in (project.path / "cases/hello.golden").read_text()
     run(project, "--runtimes=counting", "-k", "hello").assert_outcomes(passed=1)
+
+
+def test_a_reference_that_was_late_is_asked_again(project: pytest.Pytester) -> None:
+    """From a reference that was stopped at its time limit once nobody differs; from one that always is, everybody."""
+    run(project, "--runtimes=one,two", "--wasm-reference=late", "-k", "hello").assert_outcomes(passed=2)
+
+    always = run(project, "--runtimes=one,never", "--wasm-reference=never", "-k", "hello")
+    always.assert_outcomes(passed=1, failed=1)
+
+
+def test_a_runtime_that_was_late(project: pytest.Pytester) -> None:
+    """A case that ends in time only now and then is told as such, with what to do."""
+    result = run(project, "--runtimes=late", "--wasm-reference=one", "-k", "hello")
+
+    result.assert_outcomes(failed=1)
+    told = ["late: nondeterministic guest: hello, *", "meaning: *time limit*timeout in its .toml*"]
+    result.stdout.fnmatch_lines(told)
 
 
 def test_where_masks_replaced_something(project: pytest.Pytester) -> None:
