@@ -579,7 +579,12 @@ def adoption() -> Iterator[Callable[[], set[int]]]:
             subreaper, prctl = 36, ctypes.CDLL(None, use_errno=True).prctl
             assert prctl(subreaper, 1, 0, 0, 0) == 0
             undo.callback(prctl, subreaper, 0, 0, 0, 0)
-        yield adopted
-        for pid in adopted():
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+        try:
+            yield adopted
+        finally:
+            # Nobody else waits for them. One that is still ending would be seen as a child of ours by later tests.
+            while left := adopted():
+                for pid in left:
+                    with contextlib.suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
+                        os.waitpid(pid, 0)
