@@ -28,12 +28,12 @@ class Working:
     """The work of the artifact and of the baseline; making it runs nothing."""
 
     def __init__(self, artifact: Artifact, baseline: Artifact | None, table: WorkTable | None) -> None:
-        self.counted = CountedArtifact(artifact)
+        self.counted = CountedArtifact(artifact, FUEL_LIMIT)
         self._table = table
         self._baseline = None
         if baseline is not None:
             same = baseline.sha256 == artifact.sha256
-            self._baseline = self.counted if same else CountedArtifact(baseline)
+            self._baseline = self.counted if same else CountedArtifact(baseline, FUEL_LIMIT)
 
     @property
     def asked_for(self) -> bool:

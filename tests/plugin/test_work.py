@@ -7,7 +7,9 @@ import re
 import pytest
 
 from pytest_wasmedge.artifacts import proposals
+from pytest_wasmedge.plugin import working
 from pytest_wasmedge.reports.document import load
+from pytest_wasmedge.work import counting
 from tests import wat
 from tests.work.test_counting import RANDOM
 
@@ -136,8 +138,6 @@ def test_the_same_numbers_on_two_workers(project: pytest.Pytester) -> None:
 
 def test_a_guest_that_never_ends(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit of fuel is a verdict."""
-    from pytest_wasmedge.plugin import working
-
     monkeypatch.setattr(working, "FUEL_LIMIT", 1_000_000)
     result = run(project, "spin")
 
@@ -190,8 +190,6 @@ def test_the_contract_is_written(project: pytest.Pytester) -> None:
 
 def test_nothing_is_counted_unasked(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run without a baseline and without a table [work] starts nothing that counts."""
-    from pytest_wasmedge.work import counting
-
     monkeypatch.setattr(counting, "CountingHost", None)
     (project.path / "portability.toml").write_text("[artifact]\nbytes = 10_000\n")
 
