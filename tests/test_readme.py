@@ -28,7 +28,7 @@ EXAMPLES = re.findall(r"```python\n# (test_\w+\.py)\n(.*?)```", README, re.DOTAL
 # suite with `make conformance`, and the examples of latency run on few runtimes.
 SOME_OF_THE_SUITE = "test_sum or test_failure or test_agreement or test_status_arrives or test_starts"
 OUTCOMES_ALONE = "test_sum or test_failure or test_agreement"
-# `make conformance`, which is documented, too, runs on all of them. Of an option that is given twice the last one counts.
+# `make conformance`, documented too, runs on all of them. Of an option that is given twice the last one counts.
 TWO_RUNTIMES = "--runtimes=wasmtime,deno"
 
 
