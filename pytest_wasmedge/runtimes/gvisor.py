@@ -31,8 +31,6 @@ class Gvisor(WasmtimeRuntime):
 
     name = "gvisor"
     engine = "Cranelift"
-    # The suite takes 157 s of processor time on it, 71 of them the system's: it starts a sandbox for each guest.
-    in_all = False
     capabilities = frozenset({"memory_limit"})
     no_folders = (
         "the sandbox has a copy of this machine's files in its memory, and what a guest writes there is gone"

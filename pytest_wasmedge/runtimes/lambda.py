@@ -30,7 +30,6 @@ class Lambda(FunctionRuntime):
     name = "lambda"
     engine = "Cranelift"
     groups = frozenset({"edge"})
-    in_all = False
     capabilities = frozenset({"memory_limit"})
     statuses = "it refuses an exit status above 125: a guest that ends with one has failed there"
     highest_status = 125

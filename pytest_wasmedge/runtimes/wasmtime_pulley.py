@@ -10,7 +10,6 @@ class WasmtimePulley(WasmtimeRuntime):
 
     name = "wasmtime-pulley"
     engine = "Pulley"
-    in_all = False
     groups = frozenset({"engines"})
     generator = ("--target", "pulley64")
     lacking = ("threads", "stack-switching")

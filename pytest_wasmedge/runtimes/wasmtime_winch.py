@@ -10,7 +10,6 @@ class WasmtimeWinch(WasmtimeRuntime):
 
     name = "wasmtime-winch"
     engine = "Winch"
-    in_all = False
     groups = frozenset({"engines", "fast"})
     generator = ("-C", "compiler=winch")
     lacking = ("threads", "gc", "function-references", "tail-call", "relaxed-simd", "stack-switching")

@@ -37,8 +37,6 @@ class WebKit(BrowserRuntime):
 
     name = "webkit"
     engine = "JavaScriptCore"
-    # The suite takes 182 s of processor time on it, 155 of them the browser's: it is replaced after each stopped guest.
-    in_all = False
     groups = frozenset({"browsers", "engines"})
     flags_at = 5
     capabilities = frozenset({"preopens", "concurrent", "isolates"})
