@@ -14,9 +14,12 @@ import hmac
 import json
 import os
 import platform
+import stat
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,45 @@ class RefusedError(Exception):
     """artifact.cwasm is of another wasmtime, for another kind of processor, or damaged."""
 
 
+#: A folder for a guest: its path there, and path, content and time of each entry, parents first. The content is a
+#: file's bytes, a link's target, or None for a folder; the time is in nanoseconds, as text.
+Folder = tuple[str, list[tuple[str, bytes | str | None, str]]]
+
+
+def make_folder(folder: Path, entries: Sequence[tuple[str, bytes | str | None, str]]) -> None:
+    """Make a folder of what a request says. Raises ValueError for a path that does not lead into it."""
+    folders = {Path()}
+    folder.mkdir()
+    for path, content, _ in entries:
+        place = Path(path)
+        # A link is no folder here, so none leads out.
+        if place.parent not in folders or place.name in ("", "..") or str(place) != path:
+            raise ValueError(f"{path!r} is no path in a folder")
+        if content is None:
+            (folder / place).mkdir()
+            folders.add(place)
+        elif isinstance(content, str):
+            (folder / place).symlink_to(content)
+        else:
+            (folder / place).write_bytes(content)
+    # Once everything is in its folder, since that changes the folder's time.
+    for path, _, modified_ns in entries:
+        os.utime(folder / path, ns=(int(modified_ns), int(modified_ns)), follow_symlinks=False)
+
+
+def walk(root: Path, folder: Path) -> Iterator[tuple[str, bytes | str | None]]:
+    """Yield path and content of all that is in a folder, as `Folder` has it. Follows no link."""
+    for path in sorted(folder.iterdir()):
+        name, mode = path.relative_to(root).as_posix(), path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            yield name, str(path.readlink())
+        elif stat.S_ISDIR(mode):
+            yield name, None
+            yield from walk(root, path)
+        else:
+            yield name, path.read_bytes()
+
+
 class Guests:
     """Holds the compiled artifact and runs it, each time in a store of its own."""
 
@@ -69,17 +111,34 @@ class Guests:
         self.sha256 = (HERE / "artifact.sha256").read_text("ascii").split()[0]
         self.started = 0
 
-    def run(self, stdin: bytes, args: Sequence[str] = (), env: Sequence[Sequence[str]] = ()) -> Result:
-        """Run the guest to its end; only the function's time limit stops one that does not end."""
+    def run(
+        self,
+        stdin: bytes,
+        args: Sequence[str] = (),
+        env: Sequence[Sequence[str]] = (),
+        folders: Sequence[Folder] = (),
+    ) -> Result:
+        """Run the guest to its end; only the function's time limit stops one that does not end.
+
+        Folders are made for this guest alone. Raises ValueError for one that cannot be made.
+        """
         self.started += 1
         result = Result()
         file = os.memfd_create("stdin")
-        try:
+        with ExitStack() as undo:
+            undo.callback(os.close, file)
             with open(file, "wb", closefd=False) as content:
                 content.write(stdin)
             config = wasmtime.WasiConfig()
             config.argv = ["artifact.wasm", *args]
             config.env = env
+            made: list[tuple[str, Path]] = []
+            if folders:
+                place = undo.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+                made = [(each[0], Path(place, str(number))) for number, each in enumerate(folders)]
+                for (guest_path, folder), (_, entries) in zip(made, folders, strict=True):
+                    make_folder(folder, entries)
+                    config.preopen_dir(str(folder), guest_path)
             config.stdin_file = f"/proc/self/fd/{file}"
             config.stdout_custom, config.stderr_custom = (result.keep(each) for each in result.streams)
             with wasmtime.Store(self._engine) as store:
@@ -87,8 +146,7 @@ class Guests:
                 if MEMORY_BYTES:
                     store.set_limits(memory_size=MEMORY_BYTES)
                 result.end(lambda: self._run(store, result.phases_ns))
-        finally:
-            os.close(file)
+            result.take_folders(made)
         return result
 
     def _run(self, store: wasmtime.Store, phases_ns: dict[str, int]) -> None:
@@ -104,10 +162,11 @@ class Guests:
 
 
 class Result:
-    """What came of one invocation: both streams, the ending, and how long its phases took."""
+    """What came of one invocation: both streams, folders, the ending, and how long its phases took."""
 
     def __init__(self) -> None:
         self.streams = (bytearray(), bytearray())
+        self.folders: list[tuple[str, list[tuple[str, bytes | str | None]]]] = []
         self.ending: dict[str, Any] = {"kind": "exited", "status": 0, "detail": ""}
         self.phases_ns: dict[str, int] = {}
         self._left = OUTPUT_BYTES
@@ -143,6 +202,20 @@ class Result:
         if self._left < 0:
             self._ended("host_failed", f"output limit of {OUTPUT_BYTES} bytes reached")
 
+    def take_folders(self, made: Sequence[tuple[str, Path]]) -> None:
+        """Keep what the guest left in its folders; one that it removed is not there."""
+        for guest_path, folder in made:
+            if not folder.is_dir():
+                continue
+            # Sizes first: a file may have grown beyond what we can hold.
+            files = (each for each in folder.rglob("*") if stat.S_ISREG(each.lstat().st_mode))
+            self._left -= sum(each.lstat().st_size for each in files)
+            if self._left < 0:
+                self.folders.clear()
+                self._ended("host_failed", f"output limit of {OUTPUT_BYTES} bytes reached in folders")
+                return
+            self.folders.append((guest_path, list(walk(folder, folder))))
+
     def _ended(self, kind: str, detail: str) -> None:
         self.ending = {"kind": kind, "status": None, "detail": " ".join(detail.split())}
 
@@ -155,8 +228,29 @@ class Result:
             "ending": self.ending,
             "invocation": number,
             "phases_ns": self.phases_ns,
+            "files": [
+                (name, [(path, len(what) if isinstance(what, bytes) else what) for path, what in entries])
+                for name, entries in self.folders
+            ],
         }
-        return b"".join((json.dumps(head).encode(), b"\n", stdout, stderr))
+        contents = [what for _, entries in self.folders for _, what in entries if isinstance(what, bytes)]
+        return b"".join((json.dumps(head).encode(), b"\n", stdout, stderr, *contents))
+
+
+def read_invocation(body: bytes) -> tuple[bytes, list[str], list[tuple[str, str]], list[Folder]]:
+    """Return stdin, arguments, variables and folders of a framed request. Raises ValueError, LookupError, TypeError."""
+    line, _, rest = body.partition(b"\n")
+    head = json.loads(line)
+    folders: list[Folder] = []
+    for guest_path, described in head.get("folders", ()):
+        entries = []
+        for path, what, modified_ns in described:
+            content = what
+            if isinstance(what, int):
+                content, rest = rest[:what], rest[what:]
+            entries.append((path, content, modified_ns))
+        folders.append((guest_path, entries))
+    return rest, list(head["args"]), [(str(name), str(value)) for name, value in head["env"]], folders
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -185,12 +279,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         try:
             if wire != WIRE_VERSION:
                 raise ValueError(f"this function speaks version {WIRE_VERSION}")
-            line, _, stdin = body.partition(b"\n")
-            head = json.loads(line)
-            args, env = list(head["args"]), [(str(name), str(value)) for name, value in head["env"]]
-        except (ValueError, LookupError, TypeError) as error:
+            result = GUESTS.run(*read_invocation(body))
+        except (ValueError, LookupError, TypeError, OSError) as error:
             return _say(400, f"no framed invocation: {error}", marks)
-        result = GUESTS.run(stdin, args, env)
     marks |= {NUMBER_HEADER: str(GUESTS.started), "x-content-type-options": "nosniff"}
     if wire is not None:
         return _answer(200, result.framed(GUESTS.started), marks)

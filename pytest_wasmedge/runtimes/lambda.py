@@ -22,15 +22,12 @@ _OPTIONS = f"--architectures {_MACHINE} --memory-size 1024 --timeout 30 --zip-fi
 
 
 class Lambda(FunctionRuntime):
-    """``python -m awslambdaric handler.handler`` in the folder of a function, in the Python that we run in.
-
-    It grants no folders: a path in an event would open what else the environment has.
-    """
+    """``python -m awslambdaric handler.handler`` in the folder of a function, in the Python that we run in."""
 
     name = "lambda"
     engine = "Cranelift"
     groups = frozenset({"edge"})
-    capabilities = frozenset({"memory_limit"})
+    capabilities = frozenset({"memory_limit", "preopens"})
     statuses = "it refuses an exit status above 125: a guest that ends with one has failed there"
     highest_status = 125
     tool = "awslambdaric"

@@ -18,7 +18,7 @@ import pytest
 from pytest_wasmedge.commands import cli
 from pytest_wasmedge.commands.export import MARKER, Exported, export, lines, targets
 from pytest_wasmedge.drivers.edge import TOKEN_VARIABLE
-from pytest_wasmedge.drivers.http import WIRE_HEADER
+from pytest_wasmedge.drivers.http import WIRE_HEADER, read_answer
 from pytest_wasmedge.drivers.process import Announcement, announcements, spawn, stop
 from pytest_wasmedge.drivers.target import SECRET_VARIABLE
 from pytest_wasmedge.model import Artifact, Limits, exited, host_failed, trapped
@@ -255,6 +255,48 @@ def test_what_lambda_does_not_take(tmp_path: Path, serve: Serve) -> None:
     assert (len(most.stdout), most.ending) == (68 << 16, exited(0))
     assert more.ending == host_failed()
     assert more.ending.detail == "output limit of 4500000 bytes reached"
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("../out", 3, "0")],
+        [("/out", 3, "0")],
+        [("a", None, "0"), ("a/../../out", 3, "0")],
+        [("a", "..", "0"), ("a/out", 3, "0")],
+        [("a", None, "0"), ("a", "..", "0")],
+        [("", 3, "0")],
+    ],
+    ids=["up", "absolute", "down and up", "through a link", "twice", "no name"],
+)
+def test_a_request_puts_no_file_elsewhere(tmp_path: Path, serve: Serve, entries: list[object]) -> None:
+    """Who may send requests to a function cannot write to its environment: a path leads into the guest's folder."""
+    exported = exported_program(tmp_path, "lambda", wat.ECHO)
+    url = serve(exported, "lambda")
+    head = {"args": [], "env": [], "timeout_ms": 1000, "folders": [("/data", entries)]}
+    body = json.dumps(head).encode() + b"\nnewin"
+    refused = httpx.post(url, content=body, headers={WIRE_HEADER: "1"}, timeout=60)
+
+    assert refused.status_code == 400
+    assert "no framed invocation: " in refused.text
+    assert not list(tmp_path.rglob("out/out")) + list((tmp_path / "tmp").rglob("*"))
+    assert httpx.post(url, content="again", timeout=60).text == "again"
+
+
+def test_folders_of_a_function_have_a_limit(tmp_path: Path, serve: Serve) -> None:
+    """What a guest leaves in its folders counts with its output: an answer is no longer than Lambda takes."""
+    exported = exported_program(tmp_path, "lambda", wat.ECHO)
+    url = serve(exported, "lambda")
+    large = 4_500_001
+    head = {"args": [], "env": [], "timeout_ms": 1000, "folders": [("/data", [("large", large, "0")])]}
+    body = json.dumps(head).encode() + b"\n" + bytes(large)
+    answer = httpx.post(url, content=body, headers={WIRE_HEADER: "1"}, timeout=60)
+
+    assert (
+        read_answer("lambda", answer.content).ending.detail
+        == "output limit of 4500000 bytes reached in folders"
+    )
+    assert not list((tmp_path / "tmp").rglob("*"))
 
 
 def test_a_function_brings_its_engine(tmp_path: Path) -> None:
