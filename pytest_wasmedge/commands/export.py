@@ -102,11 +102,13 @@ def lines(exported: Exported) -> Iterator[tuple[str, str]]:
     target, artifact = exported.target, exported.artifact
     yield f"{exported.folder}: {artifact.name} for {target.title}, sha256 {artifact.sha256}", "bold"
     sizes = exported.sizes()
-    size, small = (sum(column) for column in zip(*sizes.values(), strict=True))
-    sizes["all together"] = (size, small)
+    code = _together(each for path, each in sizes.items() if path.startswith(target.code))
+    sizes["all together"] = _together(list(sizes.values()))
+    if target.code:
+        sizes[f"of that {target.code}"] = code
     rows = [("file", "bytes", "gzip"), *((path, *(f"{each:,}" for each in sizes[path])) for path in sizes)]
     yield from ((f"  {line}", "") for line in aligned(rows, "<>>"))
-    yield from _limits(exported, size, small)
+    yield from _limits(exported, *code)
     secret = target.secret.replace("`", "")
     yield f"Anyone who knows its URL can run programs there, until you set a secret: {secret}.", "yellow"
     yield "Next:", "bold"
@@ -118,6 +120,11 @@ def lines(exported: Exported) -> Iterator[tuple[str, str]]:
         "PYTEST_WASMEDGE_REMOTE_TOKEN=SECRET pytest --wasm-remote=URL --wasm-artifact=artifact.wasm --wasm-conformance",
     ):
         yield f"  {command}", ""
+
+
+def _together(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    size, small = (sum(column) for column in zip(*sizes, strict=True))
+    return size, small
 
 
 def _input(artifact: Artifact) -> str:

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pytest_wasmedge.drivers.folders import granted, told
@@ -72,6 +72,14 @@ class Framed:
         if response.status_code == 200:
             return elapsed_ns, read_answer(name, response.content)
         return elapsed_ns, Answer(_refused(name, response, response.content))
+
+
+class Numbered(Framed):
+    """The same where each guest is the first one of its isolate: invocations are numbered here."""
+
+    def ask(self, name: str, server: Server, body: bytes, timeout_s: float, output_bytes: int) -> Timed:
+        elapsed_ns, answer = super().ask(name, server, body, timeout_s, output_bytes)
+        return elapsed_ns, replace(answer, invocation=next(server.numbers))
 
 
 class Plain(Framed):

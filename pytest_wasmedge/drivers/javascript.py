@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import tempfile
 from contextlib import suppress
@@ -81,6 +82,19 @@ def deployed(artifact: Artifact) -> dict[str, bytes]:
 def deployed_worker(artifact: Artifact) -> dict[str, bytes]:
     """Return the same for a worker, which cannot read the bytes of the compiled module, so it gets the digest."""
     return {"artifact.mjs": f'export const SHA256 = "{artifact.sha256}";\n'.encode(), **deployed(artifact)}
+
+
+def deployed_with(artifact: Artifact, load: str) -> dict[str, bytes]:
+    """Return the same with a module that has the digest, and loads the artifact's bytes as this JavaScript says."""
+    text = f'export const SHA256 = "{artifact.sha256}";\nexport const bytes = () => {load};\n'
+    return {"artifact.mjs": text.encode(), **deployed(artifact)}
+
+
+def as_text(artifact: Artifact) -> str:
+    """Return JavaScript that holds the artifact's bytes itself, for platforms that deploy modules and no other file."""
+    text = base64.b64encode(artifact.path.read_bytes()).decode()
+    older = "((text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0)))"
+    return f'(Uint8Array.fromBase64 ?? {older})("{text}")'
 
 
 def _files() -> dict[str, bytes]:

@@ -19,6 +19,7 @@ class Target:
     """A place to deploy to: its files, its presets or why there are none, and its commands.
 
     ``files`` are templates of ours; ``beside`` returns what else goes into the folder, by path. Raises WasmEdgeError.
+    ``code`` is the folder in it that the limits are about, if it is not the whole.
     """
 
     title: str
@@ -30,3 +31,4 @@ class Target:
     stops: str
     beside: Callable[[Artifact], Mapping[str, bytes]]
     no_limits: str = ""
+    code: str = ""

@@ -28,7 +28,7 @@ function plainResponse({ stdout, ending }, headers) {
 }
 
 // ``secret`` is null or undefined if there is none; nobody can use a worker whose secret is empty.
-export async function answer(request, { module, sha256, secret }) {
+export async function answer(request, { module, sha256, secret, outputBytes = OUTPUT_BYTES }) {
   if (secret != null && !(secret && sameSecret(request.headers.get("authorization"), `Bearer ${secret}`))) {
     const challenge = { "www-authenticate": "Bearer" };
     return say(401, "this worker has a secret: send it as `Authorization: Bearer SECRET`", challenge);
@@ -50,7 +50,7 @@ export async function answer(request, { module, sha256, secret }) {
     }
   }
   const number = ++invocations;
-  const result = run(module, { ...invocation, outputBytes: OUTPUT_BYTES });
+  const result = run(module, { ...invocation, outputBytes });
   const headers = { ...responseHeaders(number), ...marks, "x-content-type-options": "nosniff" };
   return framed ? new Response(frameResult(result, number), { headers }) : plainResponse(result, headers);
 }
