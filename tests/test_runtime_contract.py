@@ -88,7 +88,7 @@ BENT: dict[tuple[str, str], object] = {
     ("wazero", "grows"): timed_out(),
     # To Node's node:wasi a pipe is a socket, to Deno's and Bun's all three streams are terminals.
     ("node-wasi", "descriptors"): b"\x06\x06\x06" + NONE * 7,
-    ("deno-wasi", "descriptors"): b"\x02\x02\x02" + NONE * 7,
+    ("deno-wasi", "descriptors"): b"\x04\x04\x04" + NONE * 7,
     ("bun-wasi", "descriptors"): b"\x02\x02\x02" + NONE * 7,
     # Wasmer calls all three terminals, too, and opens folders of a file system of its own (44: no such file in them).
     ("wasmer", "descriptors"): b"\x02\x02\x02\x03\x03\x03" + NONE * 4,

@@ -20,6 +20,7 @@ from pytest_wasmedge.drivers.folders import lent
 from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
 from pytest_wasmedge.drivers.program import Launch, Program
+from pytest_wasmedge.drivers.streams import CHUNK_BYTES, Streams
 from pytest_wasmedge.drivers.weighing import measured, read_peak
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import (
@@ -38,8 +39,6 @@ from pytest_wasmedge.model import (
 
 #: Turns a command line into another one.
 Wrap = Callable[[Sequence[str]], Sequence[str]]
-
-_CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +69,7 @@ class Ended:
 
 
 class CommandRuntime(Program, Runtime):
-    """A runtime whose program is started once per invocation; CommandHost drives it.
-
-    ``no_folders`` says why a runtime without the capability for folders grants none, ``no_links`` why one with it
-    grants none that holds a symbolic link.
-    """
-
-    no_folders: str = ""
-    no_links: str = ""
+    """A runtime whose program is started once per invocation; CommandHost drives it."""
 
     def prepare(self, launch: CommandLaunch) -> None:
         """Do what is needed once per host, such as compiling. Raises HostStartError."""
@@ -158,7 +150,7 @@ class CommandHost(Host):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        streams = _Streams(process, invocation.stdin, self.limits.output_bytes)
+        streams = _Pipes(process, invocation.stdin, self.limits.output_bytes)
         try:
             with self._lock:
                 self._running.add(process)
@@ -189,19 +181,16 @@ class CommandHost(Host):
         self._workspace.close()
 
 
-class _Streams:
+class _Pipes(Streams):
     """Writes stdin and reads both outputs at once, so that no full pipe can block either side."""
 
     def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, output_bytes: int) -> None:
+        super().__init__(stdin, output_bytes)
         assert process.stdin
         assert process.stdout
         assert process.stderr
         self._process = process
         self._pipes = (process.stdin, process.stdout, process.stderr)
-        self._stdin = memoryview(stdin)
-        self._output_bytes = output_bytes
-        self.stdout = bytearray()
-        self.stderr = bytearray()
 
     def pump(self, deadline_s: float) -> Ending | None:
         """Run until the process has ended; return an ending only if it has to be stopped at a limit."""
@@ -217,32 +206,17 @@ class _Streams:
                     return timed_out("stopped by us")
                 for key, _ in selector.select(left_s):
                     if key.fileobj is stdin:
-                        if not self._feed():
+                        if not self.feed(key.fd):
                             selector.unregister(stdin)
                             stdin.close()
                         continue
-                    data = os.read(key.fd, _CHUNK_BYTES)
+                    data = os.read(key.fd, CHUNK_BYTES)
                     if not data:
                         selector.unregister(key.fileobj)
-                        continue
-                    key.data.extend(data)
-                    excess_bytes = len(self.stdout) + len(self.stderr) - self._output_bytes
-                    if excess_bytes > 0:
-                        del key.data[-excess_bytes:]
-                        return host_failed(f"output limit of {self._output_bytes} bytes reached")
+                    elif ending := self.keep(key.data, data):
+                        return ending
         in_time = ends_within(self._process, max(0.0, deadline_s - time.monotonic()))
         return None if in_time else timed_out("stopped by us")
-
-    def _feed(self) -> bool:
-        """Write what fits; return whether the rest can still be written."""
-        try:
-            written = os.write(self._pipes[0].fileno(), self._stdin[:_CHUNK_BYTES])
-        except BlockingIOError:
-            return True
-        except BrokenPipeError:
-            return False
-        self._stdin = self._stdin[written:]
-        return len(self._stdin) > 0
 
     def close(self) -> None:
         for pipe in self._pipes:

@@ -67,6 +67,9 @@ class Program:
     ``version_arguments`` make the program print its versions. ``version_words`` is a regular expression that matches
     whole lines (its groups are the version and the engine's version; a single group is both), or the two keys of a JSON
     object.
+
+    ``no_folders`` says why a runtime without the capability for folders grants none, ``no_links`` why one with it
+    grants none that holds a symbolic link.
     """
 
     name: str
@@ -80,6 +83,8 @@ class Program:
     minimum: tuple[int, ...] = ()
     version_arguments: tuple[str, ...] = ("--version",)
     version_words: str | tuple[str, str] = r"(?:\S+ )?v?(\d+\.\d\S*)(?: .*)?"
+    no_folders: str = ""
+    no_links: str = ""
 
     def environment(self, workspace: Path) -> dict[str, str]:
         """Return the whole environment of the process; nothing is inherited."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import queue
 import secrets
 import subprocess
 import time
@@ -15,12 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_wasmedge.drivers.http import Framed, Timed, failure_of, read_phases
-from pytest_wasmedge.drivers.process import Announcement, Workspace, announcements, free_port, how_it_ended
+from pytest_wasmedge.drivers.process import Announcement, Workspace, announcements, free_port
 from pytest_wasmedge.drivers.serving import (
     BACKSTOP_S,
-    DYING_S,
     MAX_WORKERS,
-    START_TIMEOUT_S,
     FailedError,
     Serving,
     ServingHost,
@@ -174,18 +171,9 @@ class ServerHost(ServingHost["Server"]):
             from pytest_wasmedge.drivers.loopback import open_client
 
             client = open_client(secret)
-            try:
-                announcement = announced.get(timeout=START_TIMEOUT_S)
-            except queue.Empty:
-                problem = f"did not listen within {START_TIMEOUT_S:.0f} s and was killed"
-            else:
-                if announcement is not None:
-                    self._keep_phases(began_ns, read_phases(announcement.get("phases_ns")))
-                    return Server(process, log, client, f"http://127.0.0.1:{announcement['port']}/")
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(DYING_S)
-                problem = f"{how_it_ended(process)} before it listened"
-            raise self._start_error(problem, log)
+            announcement = self._announcement(announced, process, log)
+            self._keep_phases(began_ns, read_phases(announcement.get("phases_ns")))
+            return Server(process, log, client, f"http://127.0.0.1:{announcement['port']}/")
         except BaseException:
             end(process)
             raise

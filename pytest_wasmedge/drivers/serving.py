@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import re
 import subprocess
 import threading
@@ -15,7 +16,15 @@ from typing import IO, Generic, TypeVar
 
 from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.drivers.http import Answer, Failure, Timed, with_transfer
-from pytest_wasmedge.drivers.process import how_it_ended, spawn, stop, suspended, tail
+from pytest_wasmedge.drivers.process import (
+    Announced,
+    Announcement,
+    how_it_ended,
+    spawn,
+    stop,
+    suspended,
+    tail,
+)
 from pytest_wasmedge.drivers.program import Launch, Program
 from pytest_wasmedge.drivers.target import Target
 from pytest_wasmedge.errors import HostStartError
@@ -191,7 +200,8 @@ class ServingHost(Host, Generic[S]):
 
     def invoke(self, invocation: Invocation) -> Outcome:
         folders = ("folders",) if "preopens" in self.runtime.capabilities else ()
-        check_given(self.runtime.name, invocation, ("arguments", "an environment", *folders))
+        possible = ("arguments", "an environment", *folders)
+        check_given(self.runtime.name, invocation, possible, self.runtime.no_folders)
         timeout_s = self._time_limit_s(invocation)
         with self._slots, self._turns.together():
             outcome = self._try(invocation, timeout_s, alone=False)
@@ -285,6 +295,22 @@ class ServingHost(Host, Generic[S]):
             end(process)
             raise
         return process
+
+    def _announcement(
+        self, announced: Announced, process: subprocess.Popen[bytes], log: Path
+    ) -> Announcement:
+        """Return what the program announces once it listens. Raises HostStartError."""
+        try:
+            announcement = announced.get(timeout=START_TIMEOUT_S)
+        except queue.Empty:
+            problem = f"did not listen within {START_TIMEOUT_S:.0f} s and was killed"
+        else:
+            if announcement is not None:
+                return announcement
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(DYING_S)
+            problem = f"{how_it_ended(process)} before it listened"
+        raise self._start_error(problem, log)
 
     def _keep_phases(self, began_ns: int, phases_ns: Mapping[str, int]) -> None:
         """Keep the phases of a start that is over; none if they are longer together than the start was."""

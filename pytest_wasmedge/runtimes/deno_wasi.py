@@ -1,4 +1,4 @@
-"""Deno with its own node:wasi: a new process per invocation, with permission for its files alone."""
+"""Deno with its own node:wasi, with permission for the files of its guests alone."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_wasmedge.drivers.command import CommandLaunch
-from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime, report_file
+from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 
 
 class DenoWasi(NodeWasiRuntime):
     """``deno run nodewasi.mjs``.
 
-    Every guest sees its standard streams as terminals, even if they are pipes: Ruby colours its SyntaxErrors.
+    Every guest sees its standard streams as files. Deno takes those of its own process for terminals, pipes too: with
+    these Ruby colours its SyntaxErrors.
     """
 
     name = "deno-wasi"
     flags_at = 2
     tool = "deno"
     tools = ("deno",)
-    # 2.8 has a node:wasi, too, but wants --allow-run of a process that ends itself.
-    minimum = (2, 9)
+    # The first with a node:wasi.
+    minimum = (2, 8)
     version_words = r"deno (\S+).*\nv8 (\S+)"
 
-    def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
-        # In the workspace, where it is started, no name has a comma, which would separate two.
-        written = [str(path.relative_to(launch.workspace)) for path in (report_file(launch), *folders)]
+    def options(self, launch: ServingLaunch, modules: Sequence[Path], guests: Path) -> Sequence[str]:
+        # By their names in the workspace, where it is started: a comma in a path would separate two.
+        readable = ",".join(path.name for path in (*modules, launch.artifact_link, guests))
         return [
             "run",
             "--quiet",
@@ -36,8 +37,8 @@ class DenoWasi(NodeWasiRuntime):
             "--no-lock",
             "--no-remote",
             "--no-npm",
-            f"--allow-read={','.join([launch.artifact_link.name, *written])}",
-            f"--allow-write={','.join(written)}",
+            f"--allow-read={readable}",
+            f"--allow-write={guests.name}",
             f"--v8-flags=--wasm-max-mem-pages={launch.limits.memory_pages}",
         ]
 

@@ -1,12 +1,12 @@
-"""Node.js with its own node:wasi (uvwasi): a new process per invocation, under Node's permission model."""
+"""Node.js with its own node:wasi (uvwasi), under Node's permission model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_wasmedge.drivers.command import CommandLaunch
-from pytest_wasmedge.drivers.nodewasi import SCRIPT, NodeWasiRuntime, report_file
+from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime
+from pytest_wasmedge.drivers.serving import ServingLaunch
 
 
 class NodeWasi(NodeWasiRuntime):
@@ -21,15 +21,14 @@ class NodeWasi(NodeWasiRuntime):
     version_arguments = ("-p", "JSON.stringify(process.versions)")
     version_words = ("node", "v8")
 
-    def options(self, launch: CommandLaunch, folders: Sequence[Path]) -> Sequence[str]:
+    def options(self, launch: ServingLaunch, modules: Sequence[Path], guests: Path) -> Sequence[str]:
         return [
             "--permission",
-            f"--allow-fs-read={launch.workspace / SCRIPT}",
-            f"--allow-fs-read={launch.artifact_link}",
-            f"--allow-fs-read={report_file(launch)}",
-            f"--allow-fs-write={report_file(launch)}",
+            *(f"--allow-fs-read={path}" for path in (*modules, launch.artifact_link, guests)),
+            f"--allow-fs-write={guests}",
             "--allow-wasi",
-            # Warnings that WASI is experimental, and of --allow-wasi.
+            "--allow-worker",
+            # Warnings that WASI is experimental, and of --allow-wasi and --allow-worker.
             "--no-warnings",
             f"--wasm-max-mem-pages={launch.limits.memory_pages}",
         ]

@@ -257,7 +257,7 @@ def test_death_before_listening_is_a_start_error(program: Path, artifact: Artifa
 
 def test_silence_is_a_start_error(program: Path, artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that never announces a port is killed at the deadline."""
-    monkeypatch.setattr(driver, "START_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(serving, "START_TIMEOUT_S", 0.2)
 
     with pytest.raises(HostStartError, match="did not listen within"):
         Described(program, "silent").start(artifact, Limits())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,9 +13,8 @@ from string import hexdigits
 import psutil
 import pytest
 
-from pytest_wasmedge.drivers.command import CommandHost
-from pytest_wasmedge.drivers.nodewasi import NodeWasiRuntime
-from pytest_wasmedge.errors import RuntimeUnavailableError, UnsupportedError
+from pytest_wasmedge.drivers.nodewasi import GUEST, NodeWasiHost, NodeWasiRuntime
+from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError, UnsupportedError
 from pytest_wasmedge.model import (
     Artifact,
     Invocation,
@@ -41,16 +39,18 @@ RUNTIMES: tuple[type[NodeWasiRuntime], ...] = (NodeWasi, DenoWasi, BunWasi)
 #: What the script would report, in its own words.
 IMITATION = '{"kind":"exited","status":0,"detail":""}'
 
-# Tries what is not granted, and reports what it could do. Takes the place of our script.
+# Tries what is not granted, and reports what it could do. Takes the place of our script for guests.
 GREEDY_SCRIPT = """
 import { execFileSync } from "node:child_process";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import process from "node:process";
+import { workerData } from "node:worker_threads";
 const attempts = {
   reads: () => readFileSync("/etc/passwd"),
   lists: () => readdirSync("."),
   writes: () => writeFileSync("./another", ""),
-  changes: () => writeFileSync(process.argv[2], ""),
+  changes: () => writeFileSync("./artifact.wasm", ""),
+  rewrites: () => writeFileSync("./nodewasi.mjs", ""),
   starts: () => execFileSync(process.execPath, ["--version"]),
 };
 const done = Object.keys(attempts).filter((name) => {
@@ -59,8 +59,9 @@ const done = Object.keys(attempts).filter((name) => {
 let environment;
 try { environment = Object.keys(process.env) } catch { environment = [] }
 const detail = JSON.stringify([done, environment]);
-writeFileSync(process.argv[3], JSON.stringify({ kind: "host_failed", status: null, detail }));
-process.kill(process.pid, "SIGKILL");
+const ending = { kind: "host_failed", status: null, detail };
+writeFileSync(`${workerData.folder}/report`, JSON.stringify({ ending }) + "\\n");
+process.exit(0);
 """
 
 
@@ -89,18 +90,18 @@ def actor(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 
 @pytest.fixture(scope="module")
-def host(runtime: NodeWasiRuntime, actor: Artifact) -> Iterator[CommandHost]:
+def host(runtime: NodeWasiRuntime, actor: Artifact) -> Iterator[NodeWasiHost]:
     """A host of the actor."""
     with runtime.start(actor, Limits()) as started:
-        assert isinstance(started, CommandHost)
+        assert isinstance(started, NodeWasiHost)
         yield started
 
 
 @pytest.fixture(scope="module")
-def ruby(runtime: NodeWasiRuntime, builtin_artifact: Artifact) -> Iterator[CommandHost]:
+def ruby(runtime: NodeWasiRuntime, builtin_artifact: Artifact) -> Iterator[NodeWasiHost]:
     """A host of Ruby."""
     with runtime.start(builtin_artifact, Limits()) as started:
-        assert isinstance(started, CommandHost)
+        assert isinstance(started, NodeWasiHost)
         yield started
 
 
@@ -123,8 +124,8 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def workspace_of(host: CommandHost) -> Path:
-    return host._workspace.path
+def workspace_of(host: NodeWasiHost) -> Path:
+    return host._workspace
 
 
 # -- endings
@@ -132,7 +133,7 @@ def workspace_of(host: CommandHost) -> Path:
 
 # As Node ends on: an uncaught error, a bug of its own, a bad option, a top-level await without end, an abort, a fault.
 @pytest.mark.parametrize("status", [1, 7, 9, 13, 134, 139])
-def test_a_status_of_node_s_own_is_the_guest_s(host: CommandHost, status: int) -> None:
+def test_a_status_of_node_s_own_is_the_guest_s(host: NodeWasiHost, status: int) -> None:
     """A guest may end with any status that the runtime's process has for itself."""
     assert host.run(act("exits", status)).ending == exited(status)
 
@@ -153,45 +154,81 @@ def test_output_before_a_trap(runtime: NodeWasiRuntime, tmp_path: Path) -> None:
     assert (outcome.stdout, outcome.stderr, outcome.ending) == (b"", b"no newline", trapped())
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see when the guest has started")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
-def test_a_crash_of_the_runtime_is_its_failure(host: CommandHost, number: signal.Signals) -> None:
+def test_a_crash_of_the_runtime_is_its_failure(host: NodeWasiHost, number: signal.Signals) -> None:
     """A process that ends in the middle of a guest is the host's failure, and the next invocation works."""
     with under_way(host, Invocation(act("spins"), timeout_s=DEADLINE_S)) as (spinning, process):
         process.send_signal(number)
 
     outcome = spinning.result()
     assert outcome.ending == host_failed()
-    assert f"ended by signal {number.value} and did not report" in outcome.ending.detail
+    assert f"was ended by signal {number.value} during the invocation" in outcome.ending.detail
     assert host.run(act("exits", 5)).ending == exited(5)
 
 
 def test_a_runtime_that_does_not_start(
     runtime: NodeWasiRuntime, actor: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the guest was never started, what was written is the host's log: in the detail, on no stream."""
+    """A program that ends before it has compiled the artifact is an error of the start, with what it wrote."""
     found = find(runtime.tool)
     assert found
     # Bun takes any option.
     option = "--preload=--no-such-option" if runtime.tool == "bun" else "--no-such-option"
     monkeypatch.setenv(variable(runtime), str(script(tmp_path, f'exec "{found.path}" {option} "$@"')))
+    with pytest.raises(
+        HostStartError, match=r"ended with status \d+ before it listened(.|\n)*--no-such-option"
+    ):
+        runtime.start(actor, Limits())
+
+
+def test_nothing_is_left_between_invocations(host: NodeWasiHost) -> None:
+    """What was made for an invocation is gone with it, also of a guest that was stopped."""
+    for stdin, timeout_s, ending in (
+        (act("exits", 3), None, exited(3)),
+        (act("spins"), 0.5, timed_out()),
+        (act("exits", 4), None, exited(4)),
+    ):
+        assert host.run(stdin, timeout_s=timeout_s).ending == ending
+        assert list((workspace_of(host) / "guests").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to count what a process has open")
+def test_no_descriptor_is_left_open(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path) -> None:
+    """What a guest had open is closed with it: its streams, its folders, and files that it opened."""
+    script = Script().call("fd_close", 1)
+    given = {}
+    if "preopens" in runtime.capabilities:
+        given = {"/data": folder}
+        for _ in range(4):
+            script.open(b"file", rights=READ)
+    script.call("fd_renumber", 0, 2)
+    with runtime.start(script.artifact(tmp_path), Limits()) as host:
+        (pid,) = host.pids()
+
+        def guests() -> int:
+            """Return how many descriptors lead to what is a guest's."""
+            return sum("/guests/" in each for each in links_of(f"/proc/{pid}/fd"))
+
+        for _ in range(3):
+            host.run(preopens=given)
+        until(lambda: guests() == 0, "the guests' descriptors are closed")
+
+
+def test_a_worker_that_fails(runtime: NodeWasiRuntime, actor: Artifact) -> None:
+    """A worker that ends without a word is the host's failure, and the process goes on."""
     with runtime.start(actor, Limits()) as host:
-        outcome = host.run()
-
-    assert outcome.ending == host_failed()
-    assert f"{runtime.tool} ended with status" in outcome.ending.detail
-    assert "before the guest started: " in outcome.ending.detail
-    assert "--no-such-option" in outcome.ending.detail
-    assert outcome.stdout == outcome.stderr == b""
-
-
-def test_nothing_is_left_between_invocations(host: CommandHost) -> None:
-    """The file that told an ending is gone with its invocation; that of a stopped guest goes with the host."""
-    before = set(workspace_of(host).iterdir())
-    host.run(act("exits", 3))
-
-    assert set(workspace_of(host).iterdir()) <= before
-    assert host.run(act("spins"), timeout_s=0.5).ending == timed_out()
-    assert host.run(act("exits", 4)).ending == exited(4)
+        assert isinstance(host, NodeWasiHost)
+        glue = workspace_of(host) / GUEST
+        ours, before = glue.read_text(), host.pids()
+        for text, said in (("throw new TypeError('broken')", "broken"), ("process.exit(3)", "with status 3")):
+            glue.write_text(text)
+            outcome = host.run(timeout_s=DEADLINE_S)
+            assert outcome.ending == host_failed()
+            assert said in outcome.ending.detail
+        glue.write_text(ours)
+        assert host.run(act("exits", 5)).ending == exited(5)
+        assert host.pids() == before
 
 
 # -- what is granted
@@ -199,10 +236,10 @@ def test_nothing_is_left_between_invocations(host: CommandHost) -> None:
 
 @where_folders_are_granted
 def test_the_process_may_do_little(runtime: NodeWasiRuntime, actor: Artifact, folder: Path) -> None:
-    """The process reads its script, the artifact and its file, writes that file, and starts nothing; folders or not."""
+    """The process reads our scripts, the artifact and what guests have, writes to that, and starts nothing."""
     with runtime.start(actor, Limits()) as host:
-        assert isinstance(host, CommandHost)
-        (workspace_of(host) / "nodewasi.mjs").write_text(GREEDY_SCRIPT)
+        assert isinstance(host, NodeWasiHost)
+        (workspace_of(host) / GUEST).write_text(GREEDY_SCRIPT)
         details = [host.run(preopens=given).ending.detail for given in ({}, {"/data": folder})]
 
     for done, environment in map(json.loads, details):
@@ -211,7 +248,7 @@ def test_the_process_may_do_little(runtime: NodeWasiRuntime, actor: Artifact, fo
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to look at another process")
-def test_the_process_inherits_nothing(host: CommandHost, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_inherits_nothing(host: NodeWasiHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its environment is ours alone, and what a guest is given does not show on its command line."""
     monkeypatch.setenv("HOST_SECRET", "1")
     invocation = Invocation(act("spins"), ("given-argument",), {"GIVEN": "given-value"}, timeout_s=DEADLINE_S)
@@ -253,7 +290,7 @@ def test_no_link_is_made(runtime: NodeWasiRuntime, folder: Path, tmp_path: Path)
 
 
 @where_folders_are_granted
-def test_no_folder_with_a_link(runtime: NodeWasiRuntime, host: CommandHost, folder: Path) -> None:
+def test_no_folder_with_a_link(runtime: NodeWasiRuntime, host: NodeWasiHost, folder: Path) -> None:
     """It is refused before anything runs, wherever the link leads: the message names it, and what to do."""
     (folder / "sub" / "link").symlink_to("in")
     with pytest.raises(UnsupportedError) as caught:
@@ -347,23 +384,23 @@ def within(runtime: NodeWasiRuntime, folder: Path, place: Path, script: Script) 
 # -- how their WASI differs
 
 
-def test_file_types_of_the_streams(host: CommandHost) -> None:
-    """Known: to Node our pipes are sockets, and Deno and Bun take every stream for a terminal."""
-    claimed = {"node-wasi": b"\x06\x06\x06", "deno-wasi": b"\x02\x02\x02", "bun-wasi": b"\x02\x02\x02"}
+def test_file_types_of_the_streams(host: NodeWasiHost) -> None:
+    """Known: to Node our pipes are sockets, to Deno files, and Bun takes every stream for a terminal."""
+    claimed = {"node-wasi": b"\x06\x06\x06", "deno-wasi": b"\x04\x04\x04", "bun-wasi": b"\x02\x02\x02"}
 
     assert host.run(act("descriptors")).stdout == claimed[host.runtime.name] + b"\xff" * 7
 
 
-def test_colours(ruby: CommandHost) -> None:
+def test_colours(ruby: NodeWasiHost) -> None:
     """Known: where a stream claims to be a terminal, Ruby colours its SyntaxErrors; nothing of ours undoes it."""
     outcome = ruby.run("def f(")
 
     assert outcome.ending == exited(1)
     assert b"SyntaxError" in outcome.stderr
-    assert (b"\x1b[" in outcome.stderr) == (ruby.runtime.name in ("deno-wasi", "bun-wasi"))
+    assert (b"\x1b[" in outcome.stderr) == (ruby.runtime.name == "bun-wasi")
 
 
-def test_no_environment_at_all(host: CommandHost) -> None:
+def test_no_environment_at_all(host: NodeWasiHost) -> None:
     """Known: without any variable, Node's environ_get is an error; a C library does not call it then."""
     ending = trapped() if host.runtime.name == "node-wasi" else exited(0)
 
@@ -386,7 +423,7 @@ def test_versions(runtime: NodeWasiRuntime) -> None:
     ("kind", "says", "reason"),
     [
         (NodeWasi, """echo '{"node":"20.9.0","v8":"11.3"}'""", "is node 20.9.0, at least 22.13 is needed"),
-        (DenoWasi, r"printf 'deno 2.7.14\nv8 14.5\n'", "is deno 2.7.14, at least 2.9 is needed"),
+        (DenoWasi, r"printf 'deno 2.7.14\nv8 14.5\n'", "is deno 2.7.14, at least 2.8 is needed"),
         (
             BunWasi,
             """echo '{"bun":"1.3.14","webkit":"d6375c72affe1"}'""",
@@ -434,7 +471,7 @@ def script(folder: Path, text: str) -> Path:
 
 
 @contextmanager
-def under_way(host: CommandHost, invocation: Invocation) -> Iterator[tuple[Future[Outcome], psutil.Process]]:
+def under_way(host: NodeWasiHost, invocation: Invocation) -> Iterator[tuple[Future[Outcome], psutil.Process]]:
     """Run this meanwhile; yields what becomes of it, and its process, once the guest has started.
 
     The test ends the process; where the test fails before, nobody waits for the time limit.
@@ -443,35 +480,29 @@ def under_way(host: CommandHost, invocation: Invocation) -> Iterator[tuple[Futur
         running = thread.submit(host.invoke, invocation)
         try:
             until(lambda: started(host), "the guest runs")
-            (process,) = processes(host)
+            (process,) = map(psutil.Process, host.pids())
             yield running, process
         except BaseException:
-            for process in processes(host):
+            for pid in host.pids():
                 with suppress(psutil.NoSuchProcess):
-                    process.kill()
+                    psutil.Process(pid).kill()
             raise
 
 
-def started(host: CommandHost) -> bool:
-    """True once the guest of the invocation that is under way has started: its file was emptied for it."""
-    return any(empty_file(process) for process in processes(host))
+def started(host: NodeWasiHost) -> bool:
+    """True once the guest of the invocation that is under way has started: then we close its stdin, and listen on."""
+    ours = {
+        Path(each).name
+        for each in links_of("/proc/self/fd")
+        if each.startswith(f"{workspace_of(host)}/guests/")
+    }
+    return ours == {"stdout", "stderr", "report"}
 
 
-def empty_file(process: psutil.Process) -> bool:
-    try:
-        return Path(process.cmdline()[-1]).stat().st_size == 0
-    except (psutil.Error, LookupError, OSError):
-        return False
-
-
-def processes(host: CommandHost) -> list[psutil.Process]:
-    """Return the processes of the invocation that is under way."""
-    here = str(workspace_of(host).resolve())
-    return [each for each in psutil.Process(os.getpid()).children() if cwd_of(each) == here]
-
-
-def cwd_of(process: psutil.Process) -> str:
-    try:
-        return str(process.cwd())
-    except psutil.Error:
-        return ""
+def links_of(folder: str) -> list[str]:
+    """Return where the links in a folder lead."""
+    found = []
+    for path in Path(folder).iterdir():
+        with suppress(OSError):
+            found.append(str(path.readlink()))
+    return found

@@ -1,0 +1,123 @@
+// One guest under the own node:wasi of Node, Deno or Bun, in a worker of its own.
+//
+// In the guest's folder are given.json, {"args":[],"env":{},"preopens":{}}, and named pipes: the guest's standard streams,
+// and `report`, where we write "started" and at the end how it ended: {ending: {kind, status, detail}, phases_ns}.
+
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import process from "node:process";
+import { WASI } from "node:wasi";
+import { workerData } from "node:worker_threads";
+import { stopwatch } from "./phases.mjs";
+
+// As in guest.mjs, which we cannot import without the shim.
+function endingOf(error) {
+  const [name, message] = [error?.name ?? typeof error, String(error?.message ?? error)];
+  const ending = (kind, detail) => ({ kind, status: null, detail });
+  if (/call stack size/i.test(message)) {
+    return ending("trapped", "stack overflow");
+  }
+  if (error instanceof WebAssembly.RuntimeError) {
+    return ending("trapped", message);
+  }
+  if (error instanceof WebAssembly.Exception) {
+    return ending("trapped", "uncaught exception");
+  }
+  if (error instanceof RangeError && /memory|alloc/i.test(message)) {
+    return ending("out_of_memory", message);
+  }
+  return ending("host_failed", `${name}: ${message}`);
+}
+
+const [PERM, NOTCAPABLE] = [63, 76];
+
+// Which arguments of a call are addresses of paths; after each comes the path's size.
+const PATHS = {
+  path_create_directory: [1],
+  path_filestat_get: [2],
+  path_filestat_set_times: [2],
+  path_link: [2, 5],
+  path_open: [2],
+  path_readlink: [1],
+  path_remove_directory: [1],
+  path_rename: [1, 4],
+  path_unlink_file: [1],
+};
+
+// Returns the calls for a guest that has folders. Neither program keeps one in them by itself (docs/design.md), but a
+// path that goes down from where it starts, in a folder without symbolic links, leads nowhere else. So no link can be
+// made, and any other path is refused, as both programs refuse most of them. PERM is what symlink(2) answers on a file
+// system that has no links, and what programs expect there.
+function held(calls, memoryOf) {
+  const stays = (address, size) => {
+    const bytes = new Uint8Array(memoryOf().buffer).slice(address >>> 0, (address >>> 0) + (size >>> 0));
+    const names = new TextDecoder("latin1").decode(bytes).split(/[/\0]/);
+    let depth = 0;
+    const down = names.every((name) => {
+      depth += name === ".." ? -1 : Number(name !== "" && name !== ".");
+      return depth >= 0;
+    });
+    return down && (names[0] !== "" || names.length === 1);
+  };
+  const checked = ([name, places]) => [
+    name,
+    (...args) => (places.every((at) => stays(args[at], args[at + 1])) ? calls[name](...args) : NOTCAPABLE),
+  ];
+  return { ...calls, ...Object.fromEntries(Object.entries(PATHS).map(checked)), path_symlink: () => PERM };
+}
+
+function run(module, folder) {
+  const { phases_ns, phase } = stopwatch();
+  const open = (name, flags) => openSync(`${folder}/${name}`, flags);
+  // Opened for both, nothing waits for the other side.
+  const report = open("report", "r+");
+  const tell = (what) => writeSync(report, `${JSON.stringify(what)}\n`);
+  const given = JSON.parse(readFileSync(`${folder}/given.json`, "utf8"));
+  const streams = [open("stdin", "r"), open("stdout", "w"), open("stderr", "w")];
+  tell("started");
+
+  const [stdin, stdout, stderr] = streams;
+  const wasi = new WASI({ version: "preview1", ...given, stdin, stdout, stderr, returnOnExit: true });
+  const calls = { ...wasi.wasiImport };
+  const folders = Object.keys(given.preopens).length;
+  let opened = 0;
+  calls.path_open = (...args) => (opened++, wasi.wasiImport.path_open(...args));
+
+  let instance;
+  const end = (ending) => {
+    phase(instance ? "run" : "instantiate");
+    // What the guest has open, it has under the lowest numbers. By ours we could close what is another guest's by now.
+    for (let descriptor = 0; descriptor < 3 + folders + opened; descriptor++) {
+      try {
+        calls.fd_close(descriptor);
+      } catch {
+        // Of one that never started, nothing else has been closed.
+        if (streams[descriptor]) closeSync(streams[descriptor]);
+      }
+    }
+    tell({ ending, phases_ns });
+    closeSync(report);
+    process.exit(0);
+  };
+
+  try {
+    if (wasi.FD_MAP) forBun(wasi, streams, end);
+    instance = new WebAssembly.Instance(module, {
+      wasi_snapshot_preview1: folders ? held(calls, () => instance.exports.memory) : calls,
+    });
+    phase("instantiate");
+    end({ kind: "exited", status: wasi.start(instance) >>> 0, detail: "" });
+  } catch (error) {
+    end(endingOf(error));
+  }
+}
+
+// Bun takes neither descriptors nor returnOnExit. At proc_exit it calls `bindings.exit`, where we end the worker: what
+// would be thrown there a guest could catch.
+function forBun(wasi, streams, end) {
+  streams.forEach((real, descriptor) => (wasi.FD_MAP.get(descriptor).real = real));
+  // By it, Bun tells of wrong buffers; a guest could fill the log.
+  console.log = () => {};
+  wasi.bindings.exit = (status) => end({ kind: "exited", status: status >>> 0, detail: "" });
+}
+
+run(workerData.module, workerData.folder);
