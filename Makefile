@@ -165,9 +165,9 @@ bench-clock: setup
 bench-workers: setup
 	$(BIN)/python -m benchmarks.workers
 
-## bench-cases: 2,000 cases on six runtimes: collected, run, memory, lines
+## bench-cases: 2,000 cases on six runtimes: collected, run, memory, lines (TX="--tx=ssh=…": also on other machines)
 bench-cases: setup
-	$(BIN)/python -m benchmarks.cases
+	$(BIN)/python -m benchmarks.cases $(TX)
 
 # The same numbers in every run, however busy the machine is, and a gate that is never wrong: minutes.
 ## bench-work: exact counts in ten runs, and how often the gate on them is wrong (ARTIFACTS="a.wasm b.wasm")

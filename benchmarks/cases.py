@@ -1,9 +1,9 @@
 """How long many cases take: collected, run on six runtimes by two workers, with the memory of pytest's processes.
 
-    python -m benchmarks.cases [--cases 2000] [--ruby]
+    python -m benchmarks.cases [--cases 2000] [--ruby] [--tx ssh=USER@MACHINE//python=… …]
 
 The guest is our witness, which answers at once, so what is timed is ours and the hosts'; with --ruby it is the built-in
-Ruby.
+Ruby. With --tx also on workers of other machines, which get the cases by pytest-xdist's --rsyncdir.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--ruby", action="store_true", help="run the built-in Ruby")
+    parser.add_argument("--tx", action="append", default=[], help="a worker on another machine; repeatable")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pytest-wasmedge-") as scratch:
         place = Path(scratch)
@@ -63,10 +64,15 @@ def main() -> None:
         timed([*argv, "-k", "case_00000"], place)
         collected_s, _, lines = timed([*argv, "--collect-only"], place)
         sys.stdout.write(f"{lines[-1].strip()}: {collected_s:.1f} s with the start of Python\n")
-        for workers in ("0", "2"):
-            took_s, peak, lines = timed([*argv, "-n", workers], place)
+        runs = {f"-n {workers}": ["-n", str(workers)] for workers in (0, 1, 2)}
+        if options.tx:
+            there = ["--dist=load", "--rsyncdir=cases", *(f"--tx={each}" for each in options.tx)]
+            runs[f"{len(options.tx)} workers elsewhere"] = there
+        for name, more in runs.items():
+            took_s, peak, lines = timed([*argv, *more], place)
             told = f"{lines[-1]}; {took_s:.0f} s, at most {peak} MiB a process, {len(lines)} lines"
-            sys.stdout.write(f"-n {workers}: {told}\n")
+            sys.stdout.write(f"{name}: {told}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

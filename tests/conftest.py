@@ -53,6 +53,7 @@ NEEDS_RUNTIMES = (
     "plugin/test_gate_faults.py",
     "plugin/test_gating.py",
     "plugin/test_matrix.py",
+    "plugin/test_machines.py",
     "plugin/test_own_glue.py",
     "plugin/test_verdicts.py::test_a_crash_is_one_failure",
     "plugin/test_verdicts.py::test_facts_travel_from_workers",
@@ -81,6 +82,7 @@ NEEDS_RUNTIMES = (
     "test_own_runtime.py",
     "test_readme.py",
     "test_runtime_contract.py",
+    "test_ssh.py",
     "test_strangers.py",
 )
 UNIT_TIER = "not runtime"

@@ -80,7 +80,7 @@ def test_a_mirror_that_is_down(machine: Machine, ci: str, status: int) -> None:
     assert done.returncode == status
     assert done.stderr.splitlines()[0] == "E: Failed to fetch something"
     assert done.stderr.splitlines()[1].startswith(
-        "Not installed: chromium chromium-headless-shell firefox-esr webkit2gtk-driver xvfb gcc libc6-dev tcc."
+        "Not installed: chromium chromium-headless-shell firefox-esr webkit2gtk-driver xvfb gcc libc6-dev tcc"
     )
 
 

@@ -15,11 +15,15 @@ from pytest_wasmedge.model import Artifact, Availability, Host, Invocation, Limi
 
 
 class HostPool:
-    """Starts a host when it is first acquired, and closes it when its last user releases it."""
+    """Starts a host when it is first acquired, and closes it when its last user releases it.
 
-    def __init__(self, artifact: Artifact, limits: Limits | None = None) -> None:
+    ``where`` is the name of this machine, if people have to be told which one a runtime cannot run on.
+    """
+
+    def __init__(self, artifact: Artifact, limits: Limits | None = None, where: str = "") -> None:
         self.artifact = artifact
         self.limits = limits or Limits()
+        self._where = where
         self._hosts: dict[str, Host] = {}
         self._users: dict[str, int] = {}
         self._availability: dict[str, Availability] = {}
@@ -32,8 +36,14 @@ class HostPool:
                 lacks = _lacking(runtime, self.artifact.proposals)
                 reason = f"NOT SUPPORTED: needs {' and '.join(lacks)}"
                 found = replace(found, available=False, reason=reason, lacks=lacks) if lacks else found
+            if self._where and not found.available:
+                found = replace(found, reason=f"on {self._where}: {found.reason or 'cannot run'}")
             self._availability[runtime.name] = found
         return self._availability[runtime.name]
+
+    def know(self, runtime: Runtime, availability: Availability) -> None:
+        """Take what another machine has found out, instead of probing here."""
+        self._availability[runtime.name] = availability
 
     def acquire(self, runtime: Runtime) -> Host:
         """Return the runtime's host, after starting it if necessary.

@@ -82,9 +82,9 @@ def machine() -> dict[str, object]:
     }
 
 
-def fingerprint() -> str:
-    """Return eight hexadecimal digits that identify this kind of machine."""
-    return f"{zlib.crc32(json.dumps(machine(), sort_keys=True).encode()):08x}"
+def fingerprint(of: Mapping[str, object] | None = None) -> str:
+    """Return eight hexadecimal digits that identify this kind of machine, or the one with these facts."""
+    return f"{zlib.crc32(json.dumps(of or machine(), sort_keys=True).encode()):08x}"
 
 
 def describe_machine() -> str:

@@ -19,14 +19,26 @@ def check(session: WasmSession) -> None:
     options, selection = session.options, session.selection
     _ = session.held.contract, session.baseline, session.programs, session.given_cases
     required = selection.select(options.require) if options.require else []
-    asked_for = [*selection.named(), *required]
-    if options.reference not in ("", GOLDEN):
-        asked_for.append(session.reference.runtime)
     if options.shard and (options.update_contract or options.update_golden):
         raise WasmEdgeError(
             "--wasm-shard runs a part of the tests, and what --wasm-update-contract and --wasm-update-golden write is "
             "about all of them. Leave one of the options out."
         )
+    not_selected = [runtime.name for runtime in required if runtime not in selection.selected]
+    if not_selected and options.require != "all":
+        raise WasmEdgeError(
+            f"--wasm-require names {', '.join(not_selected)}, which --runtimes does not select: "
+            "it would not be run. Add it to --runtimes."
+        )
+
+
+def check_runtimes(session: WasmSession) -> None:
+    """Raise RuntimeUnavailableError if a runtime is asked for that cannot run, on any machine of the run."""
+    options, selection = session.options, session.selection
+    required = selection.select(options.require) if options.require else []
+    asked_for = [*selection.named(), *required]
+    if options.reference not in ("", GOLDEN):
+        asked_for.append(session.reference.runtime)
     missing = [
         explain(runtime, availability)
         for runtime in dict.fromkeys(asked_for)
@@ -36,17 +48,12 @@ def check(session: WasmSession) -> None:
     ]
     if missing:
         raise RuntimeUnavailableError("cannot run here, but asked for:\n  " + "\n  ".join(missing))
-    not_selected = [runtime.name for runtime in required if runtime not in selection.selected]
-    if not_selected and options.require != "all":
-        raise WasmEdgeError(
-            f"--wasm-require names {', '.join(not_selected)}, which --runtimes does not select: "
-            "it would not be run. Add it to --runtimes."
-        )
 
 
 def new_record(session: WasmSession) -> RunRecord:
     """Return a new record that lists the selected runtimes."""
     record = RunRecord(session.artifact, str(session.reference), session.baseline, session.options.shard)
+    record.machine = session.machine or record.machine
     for runtime in session.selection.selected:
         record.add_runtime(runtime, session.pool.availability(runtime))
     session.promised.update(runtime.name for runtime in session.available)

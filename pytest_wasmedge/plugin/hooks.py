@@ -17,7 +17,6 @@ from pytest_wasmedge.plugin.recorder import Recorder
 _NAMED = pytest.StashKey[Mapping[str, str]]()
 #: What a corpus of programs begins with, each its own artifact; those of other corpora run on the artifact under test.
 _PROGRAMS = "wasi-testsuite:"
-_RECORDER = "wasmedge-recorder"
 #: The fixtures that parametrise a test which needs them.
 _PARAMETRIZED = frozenset({"wasm_runtime", "wasm_case", "wasm_program"})
 _MARKS = (
@@ -76,7 +75,10 @@ def pytest_configure(config: pytest.Config) -> None:
         _collect_also(config, suite, [] if option.wasm_conformance else parts)
     if hasattr(config, "workerinput"):
         return
-    config.pluginmanager.register(Recorder(config), _RECORDER)
+    config.pluginmanager.register(Recorder(config), stash.RECORDER)
+    if options.given(option) and stash.on_machines(config) and config.option.maxworkerrestart is None:
+        # As with -n. pytest-xdist has no limit with --tx: a worker that cannot start would be started for ever.
+        config.option.maxworkerrestart = str(4 * len(config.option.tx))
 
 
 def _has_ceilings(config: pytest.Config) -> bool:
@@ -152,27 +154,58 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Send a worker of pytest-xdist the exact versions of this run, so that it does not resolve them itself."""
+    """Send a worker of pytest-xdist the exact versions of this run, so that it does not resolve them itself.
+
+    On another machine it gets more: plugin/elsewhere.py.
+    """
     if options.given(node.config.option):
         session = stash.session(node.config)
         node.workerinput[stash.VERSIONS] = session.selection.resolver.resolved
         node.workerinput[stash.SEED] = stash.seed(node.config)
-        node.workerinput[stash.PROMISED] = sorted(session.promised)
+        machines = stash.machines(node.config)
+        elsewhere = machines is not None and not node.gateway.spec.popen
+        if machines is not None:
+            node.workerinput[stash.ELSEWHERE] = machines.send(node) if elsewhere else {}
+        promised = machines.had(node) if machines is not None and elsewhere else sorted(session.promised)
+        node.workerinput[stash.PROMISED] = promised
         if stash.PARTS in node.config.stash:
             node.workerinput[stash.WORKER_PARTS] = node.config.stash[stash.PARTS]
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """End a run that has not begun if a worker on another machine cannot take part."""
+    machines = stash.machines(node.config) if options.given(node.config.option) else None
+    if machines is not None and error and not machines.begun:
+        where = str(node.gateway.spec.ssh or node.gateway.id).split()[-1]
+        why = str(error).strip().splitlines()[-1]
+        raise pytest.UsageError(f"{where}: the worker ended before it had collected its tests: {why}")
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Keep the tests of one runtime on one worker, unless the user chose another way to distribute."""
-    if config.option.dist != "load" or not options.given(config.option):
+    if not options.given(config.option):
+        return None
+    machines = stash.machines(config)
+    if config.option.dist != "load":
+        if machines is not None:
+            raise pytest.UsageError(
+                f"--dist={config.option.dist} does not know which machine has which runtime: use --dist=load."
+            )
         return None
     names = [runtime.name for runtime in stash.session(config).selection.selected]
-    if len(names) < 2:
+    if len(names) < 2 and machines is None:
         return None
-    from pytest_wasmedge.plugin.scheduling import RuntimeScheduling
+    from pytest_wasmedge.plugin.scheduling import MachineScheduling, RuntimeScheduling
 
-    return RuntimeScheduling(config, log, names)
+    ours: RuntimeScheduling
+    if machines is None:
+        ours = RuntimeScheduling(config, log, names)
+    else:
+        ours = MachineScheduling(config, log, names, machines, _usage_errors)
+    config.stash[stash.SCHEDULING] = ours
+    return ours
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -187,11 +220,28 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     everyday.register(config, config.stash[_NAMED])
     if options.given(config.option) and not hasattr(config, "workerinput"):
-        from pytest_wasmedge.plugin.concluding import check
+        from pytest_wasmedge.plugin.concluding import check, check_runtimes
 
         with _usage_errors():
             check(stash.session(config))
-            config.pluginmanager.getplugin(_RECORDER).begin()
+            # On several machines the run begins once all of them have told what they have.
+            if stash.machines(config) is None:
+                check_runtimes(stash.session(config))
+                config.pluginmanager.getplugin(stash.RECORDER).begin()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Tell the controller, if it is on another machine, what this worker has, before it hears of our tests."""
+    sent = getattr(session.config, "workerinput", {}).get(stash.ELSEWHERE)
+    if sent:
+        from pytest_wasmedge.plugin import elsewhere
+
+        measuring = [at for at, item in enumerate(session.items) if _measures(item)]
+        names = [getattr(item, "fixturenames", ()) for item in session.items]
+        together = [at for at, each in enumerate(names) if "wasm_hosts" in each]
+        told = elsewhere.told(stash.session(session.config), measuring, together)
+        sent["channel"].send((elsewhere.TELLS, told.packed()))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -89,7 +89,8 @@ class Recorder:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Count the work of the start, if that is asked for, before anything is timed."""
-        if self._record is None or not options.runs_tests(self._config.option) or session.testsfailed:
+        begins = options.given(self._config.option) and stash.machines(self._config) is not None
+        if not (self._record or begins) or not options.runs_tests(self._config.option) or session.testsfailed:
             return
         working = stash.session(self._config).working
         if working.asked_for:
@@ -124,7 +125,11 @@ class Recorder:
             status = pytest.ExitCode.TESTS_FAILED
         if status == pytest.ExitCode.OK and not record.ran:
             status = pytest.ExitCode.NO_TESTS_COLLECTED
-        record.status, record.stopped = int(status), _STOPPED.get(status, "")
+        # Whoever stops a run knows that tests are left.
+        left = "" if status == pytest.ExitCode.INTERRUPTED else self._left()
+        status = status or (pytest.ExitCode.TESTS_FAILED if left else status)
+        reasons = [reason for reason in (_STOPPED.get(status, ""), left) if reason]
+        record.status, record.stopped = int(status), "; ".join(reasons)
         try:
             if self._publisher is not None:
                 self._publisher.end(record)
@@ -133,6 +138,15 @@ class Recorder:
             status = status or pytest.ExitCode.TESTS_FAILED
             record.status = int(status)
         return status
+
+    def _left(self) -> str:
+        """Return which tests no worker has run, if any, in a few words."""
+        scheduling = self._config.stash.get(stash.SCHEDULING, None)
+        left = scheduling.left() if scheduling else {}
+        places = ", ".join(
+            f"{count} on {name}" if name else f"{count} on none" for name, count in left.items()
+        )
+        return f"no worker was left for {sum(left.values())} tests ({places})" if left else ""
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, config: pytest.Config

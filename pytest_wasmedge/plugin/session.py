@@ -44,11 +44,17 @@ class WasmSession:
         edges: Sequence[Runtime] = (),
         promised: Iterable[str] = (),
         project: Project | None = None,
+        where: str = "",
+        machines: bool = False,
     ) -> None:
         self.options = options
+        #: The name of this machine if it runs tests for another one; whether the run is on several machines.
+        self._where, self._machines = where, machines
         self.project = project or Project()
         #: The names of the runtimes that could run when this run began: one that is gone later is an error.
         self.promised = set(promised)
+        #: What is known of the machine that latency is measured on, if it is another one.
+        self.machine: Mapping[str, object] = {}
         self.selection = Selection(options, known, resolver, edges, self.project.groups)
         self.held = Held(options, self.selection.known, contract_in)
         self._pools: list[HostPool] = []
@@ -175,7 +181,7 @@ class WasmSession:
         return self._narrow_pools[key]
 
     def _new_pool(self, artifact: Artifact, limits: Limits | None = None) -> HostPool:
-        self._pools.append(HostPool(artifact, limits))
+        self._pools.append(HostPool(artifact, limits, self._where))
         return self._pools[-1]
 
     @cached_property
@@ -217,6 +223,9 @@ class WasmSession:
                 )
             return Reference(self.pool, runtimes[0], chosen=True)
         default = self.selection.known[DEFAULT]
+        if self._machines:
+            # The first one differs from machine to machine; the default runtime comes with us.
+            return Reference(self.pool, default, golden=name == GOLDEN)
         # The first one that can run: under `all`, the first selected may be missing here.
         found = self.available or self.selection.selected
         # Beside golden files, which have cases only, and beside a runtime alone, which would agree with itself, the

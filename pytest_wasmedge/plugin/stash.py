@@ -18,10 +18,13 @@ import pytest
 if TYPE_CHECKING:
     from pytest_wasmedge.latency.measurement import Finding, Measurement
     from pytest_wasmedge.latency.quiet import Quiet
+    from pytest_wasmedge.plugin.machines import Machines
     from pytest_wasmedge.plugin.measuring import Measuring
     from pytest_wasmedge.plugin.rounds import Rounds
     from pytest_wasmedge.plugin.session import WasmSession
 
+#: The name of the plugin that fills the record.
+RECORDER = "wasmedge-recorder"
 #: Kept on each test: its measurements and findings, the cases that it asked the reference for, other facts for its
 #: report, its request, the runtimes that it ran on, and the line of its failure, if not the error's own.
 MEASUREMENTS = pytest.StashKey[list["Measurement"]]()
@@ -35,6 +38,11 @@ HEADLINE = pytest.StashKey[str]()
 CURRENT = pytest.StashKey[pytest.Item]()
 #: What a worker of pytest-xdist gets from its controller: exact versions, and the runtimes that can run here.
 VERSIONS, PROMISED, WORKER_PARTS = "wasm_versions", "wasm_promised", "wasm_parts"
+#: In a run on several machines: what a worker on another one gets to reach its controller, empty for those of this one.
+ELSEWHERE = "wasm_elsewhere"
+_MACHINES = pytest.StashKey["Machines | None"]()
+#: What hands out the tests to workers, if it is ours.
+SCHEDULING = pytest.StashKey[Any]()
 #: The files of the bundled suite that were added to what is collected; empty if all were.
 PARTS = pytest.StashKey[list[str]]()
 #: What the samples of this run are drawn by; a worker gets it from its controller.
@@ -69,19 +77,49 @@ def session(config: pytest.Config) -> WasmSession:
             header = given.remote_header or DEFAULT_HEADER
             edges = remotes(given.remote, invocation_header=header, taken=merged)
         ours = project.read(place)
-        from_controller = getattr(config, "workerinput", {})
+        where, from_controller = "", getattr(config, "workerinput", {})
+        if sent := from_controller.get(ELSEWHERE):
+            from pytest_wasmedge.plugin import elsewhere
+
+            where, given = elsewhere.name(), elsewhere.arrived(given, sent, config.rootpath)
         config.stash[_SESSION] = WasmSession(
             given,
             merged,
             [root for roots in config.hook.pytest_wasmedge_corpora(config=config) for root in roots],
-            contract_in=place,
+            # A worker elsewhere has the contract of its controller, or none.
+            contract_in=None if sent else place,
             resolver=Resolver(from_controller.get(VERSIONS), partial(_say, config)),
             edges=edges,
             promised=from_controller.get(PROMISED, ()),
             project=ours,
+            where=where,
+            machines=ELSEWHERE in from_controller or on_machines(config),
         )
         announce_by(partial(_say, config) if config.get_verbosity() >= 0 else None)
     return config.stash[_SESSION]
+
+
+def on_machines(config: pytest.Config) -> bool:
+    """Return whether pytest-xdist is asked for workers on other machines."""
+    option = config.option
+    if getattr(option, "dist", "no") == "no" or all(each == "popen" for each in option.tx):
+        return False
+    from execnet import XSpec
+    from xdist.workermanage import parse_tx_spec_config  # type: ignore[import-untyped]
+
+    return not all(XSpec(each).popen for each in parse_tx_spec_config(config))
+
+
+def machines(config: pytest.Config) -> Machines | None:
+    """Return the machines of this run; None if it has only this one, or is itself a worker."""
+    if _MACHINES not in config.stash:
+        config.stash[_MACHINES] = None
+        if not hasattr(config, "workerinput") and on_machines(config):
+            from pytest_wasmedge.plugin.machines import Machines
+
+            recorder = config.pluginmanager.getplugin(RECORDER)
+            config.stash[_MACHINES] = Machines(session(config), config.rootpath, recorder.begin)
+    return config.stash[_MACHINES]
 
 
 def _say(config: pytest.Config, text: str) -> None:
@@ -125,8 +163,10 @@ def rounds(config: pytest.Config, refuse: Callable[[object], NoReturn]) -> Round
     if _ROUNDS not in config.stash:
         from pytest_wasmedge.plugin.rounds import Rounds, shared_file
 
-        run = getattr(config, "workerinput", {}).get("testrunuid", "")
-        file = shared_file(os.getppid()) if run else None
+        given = getattr(config, "workerinput", {})
+        run = given.get("testrunuid", "")
+        # On another machine one worker measures, and our parent is none of ours.
+        file = shared_file(os.getppid()) if run and not given.get(ELSEWHERE) else None
         config.stash[_ROUNDS] = Rounds(session(config), measuring(config, refuse), run, file)
     return config.stash[_ROUNDS]
 
@@ -167,7 +207,7 @@ def quiet(config: pytest.Config) -> Quiet | None:
         pause = session(config).paused
         config.stash[_QUIET] = None
         try:
-            run = os.getppid() if hasattr(config, "workerinput") else 0
+            run = zlib.crc32(getattr(config, "workerinput", {}).get("testrunuid", "").encode())
             config.stash[_QUIET] = Quiet(
                 folder("locks"), lambda of: _say(config, f"waiting for {of}"), pause, run
             )

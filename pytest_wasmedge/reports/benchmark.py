@@ -6,7 +6,6 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_wasmedge.latency.journal import machine
 from pytest_wasmedge.reports.record import RunRecord
 
 # The ``--benchmark-…`` options that ask for an output. Without one, its table is not printed after our table.
@@ -53,7 +52,7 @@ def add_record(config: Any, record: RunRecord) -> None:
             "phases_ns": dict(each.phases_ns),
             "cpu_ns": each.cpu_ns,
             "peak_memory_bytes": each.peak_memory_bytes,
-            "machine": machine(),
+            "machine": dict(record.machine),
         }
         # The attributes of its `benchmark` fixture that pytest-benchmark reads after a test.
         fixture = SimpleNamespace(

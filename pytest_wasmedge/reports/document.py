@@ -18,7 +18,7 @@ from typing import Any
 from pytest_wasmedge import __version__
 from pytest_wasmedge.artifacts.loading import inspect
 from pytest_wasmedge.errors import RecordError
-from pytest_wasmedge.latency.journal import fingerprint, machine
+from pytest_wasmedge.latency.journal import fingerprint
 from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.reports import record as facts_of
 from pytest_wasmedge.reports import verdict
@@ -53,8 +53,8 @@ def beginning(record: RunRecord, run: str, seed: int, pytest_version: str) -> Ev
                 "python": platform.python_version(),
                 "github": os.environ.get("GITHUB_ACTIONS") == "true",
             },
-            "machine": dict(machine()),
-            "fingerprint": fingerprint(),
+            "machine": dict(record.machine),
+            "fingerprint": fingerprint(record.machine),
             "runtimes": list(record.runtimes),
         },
         "artifact": _artifact(record.artifact),

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pytest_wasmedge.errors import HostFailedError
+from pytest_wasmedge.latency.journal import machine
 from pytest_wasmedge.latency.measurement import Finding, Measurement
 from pytest_wasmedge.model import Artifact, Availability, Runtime
 from pytest_wasmedge.portability.compare import DivergenceError
@@ -115,6 +116,7 @@ class RunRecord:
     """One pytest run over one artifact.
 
     ``shard`` is the number of this part of the tests, and how many parts there are, unless the run had all of them.
+    ``machine`` is the one that latency is measured on.
     ``measured`` is every measurement, in the order of the tests. ``cases`` holds the verdict of each (case, runtime),
     ``known`` each (line of the contract, runtime) that diverged as expected. ``compared`` counts the outcomes that
     were compared with the baseline's, by runtime; ``changed`` and ``varying`` name what differs from the baseline, and
@@ -131,6 +133,7 @@ class RunRecord:
     reference: str
     baseline: Artifact | None = None
     shard: tuple[int, int] | None = None
+    machine: Mapping[str, object] = field(default_factory=machine)
     runtimes: dict[str, RuntimeRecord] = field(default_factory=dict)
     hazards: dict[str, list[str]] = field(default_factory=dict)
     measured: list[Latency] = field(default_factory=list)
