@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance faults faults-table hostile test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers bench-languages bench-cases bench-work depths examples wasi-table clean
+.PHONY: help setup conformance faults faults-table hostile soak test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers bench-languages bench-cases bench-work depths examples wasi-table clean
 
 ## help: this list
 help:
@@ -88,6 +88,12 @@ test: setup
 ## hostile: artifacts that mean harm, on every runtime: each ends as it may, and nothing of it stays
 hostile: setup
 	$(BIN)/pytest tests/hostile -n 2
+
+# Half an hour. It prints the seed by which a run is repeated: what is run, and what is done to whom.
+## soak: 20,000 invocations on all runtimes whose hosts last, faults injected (INVOCATIONS=n SEED=n RUNTIMES=a,b)
+soak: setup
+	$(BIN)/python -m tests.soak $(if $(INVOCATIONS),--invocations $(INVOCATIONS)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(RUNTIMES),--runtimes $(RUNTIMES))
 
 # The wheel on the oldest versions that it says it works with: most cases of the built-in suite, then those of our own
 # tests that use pytest-xdist, pytest-benchmark, tomlkit, httpx and psutil, and need no runtime.

@@ -70,6 +70,7 @@ NEEDS_RUNTIMES = (
     "reports/test_page.py",
     "testing/test_selfcheck.py",
     "testing/test_suite.py",
+    "soak/",
     "test_absent_tool.py",
     "test_adding_a_runtime.py",
     "test_benchmarks.py",

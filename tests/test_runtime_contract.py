@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import cast
 import psutil
 import pytest
 
-from pytest_wasmedge.drivers.process import Workspace
 from pytest_wasmedge.errors import HostStartError, UnsupportedError
 from pytest_wasmedge.model import (
     Artifact,
@@ -37,6 +35,7 @@ from pytest_wasmedge.portability.offsets import first_difference
 from pytest_wasmedge.runtimes import builtin_names, builtin_runtimes
 from tests import wat
 from tests.actor import ACTOR, act
+from tests.families import adoption, descendants, family_of
 from tests.waiting import is_running, until, with_enough_time
 
 #: The statuses that a guest may end with; from 126 on, engines differ.
@@ -546,45 +545,3 @@ def test_what_is_bent_is_known() -> None:
 
 
 # -- processes
-
-
-def descendants(pid: int) -> set[int]:
-    """Return the processes that this one has started, and theirs."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return {each.pid for each in psutil.Process(pid).children(recursive=True)}
-    return set()
-
-
-def family_of(host: Host) -> set[int]:
-    """Return the processes that serve a host and those that they started."""
-    roots = {pid for pid in host.pids() if pid != os.getpid()}
-    return roots.union(*map(descendants, roots))
-
-
-@contextlib.contextmanager
-def adoption() -> Iterator[Callable[[], set[int]]]:
-    """Have processes whose parents end become ours, where the system can; yields what tells all new children.
-
-    Some programs detach what they start; so none of it escapes us.
-    """
-    # Whoever needs a folder first starts the reaper, which stays: it is none of the children to wait for.
-    Workspace().close()
-    before = {each.pid for each in psutil.Process().children()}
-
-    def adopted() -> set[int]:
-        return {each.pid for each in psutil.Process().children()} - before
-
-    with ExitStack() as undo:
-        if sys.platform == "linux":
-            subreaper, prctl = 36, ctypes.CDLL(None, use_errno=True).prctl
-            assert prctl(subreaper, 1, 0, 0, 0) == 0
-            undo.callback(prctl, subreaper, 0, 0, 0, 0)
-        try:
-            yield adopted
-        finally:
-            # Nobody else waits for them. One that is still ending would be seen as a child of ours by later tests.
-            while left := adopted():
-                for pid in left:
-                    with contextlib.suppress(OSError):
-                        os.kill(pid, signal.SIGKILL)
-                        os.waitpid(pid, 0)

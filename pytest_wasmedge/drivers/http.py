@@ -69,9 +69,11 @@ class Framed:
         began_ns = time.perf_counter_ns()
         response = server.client.post(server.url, content=body, timeout=httpx.Timeout(timeout_s))
         elapsed_ns = time.perf_counter_ns() - began_ns
-        if response.status_code == 200:
-            return elapsed_ns, read_answer(name, response.content)
-        return elapsed_ns, Answer(_refused(name, response, response.content))
+        if response.status_code != 200:
+            # Not our glue's answer: who stands before it, as wrangler does, has lost the process that runs it.
+            problem = f"HTTP {response.status_code}: {response.content[:200]!r}"
+            raise httpx.HTTPStatusError(problem, request=response.request, response=response)
+        return elapsed_ns, read_answer(name, response.content)
 
 
 class Numbered(Framed):

@@ -50,8 +50,8 @@ class MemoryFiles:
             self._seal()
 
     def read(self) -> tuple[bytes, bytes]:
-        """Return all that was written."""
-        stdout, stderr = (_content(file) for file in self._files)
+        """Return what was written: of each file the limit and a byte more, since what comes after that is not kept."""
+        stdout, stderr = (_content(file, self._limit_bytes + 1) for file in self._files)
         return stdout, stderr
 
     def close(self) -> None:
@@ -66,7 +66,8 @@ class MemoryFiles:
             fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
 
 
-def _content(file: int) -> bytes:
+def _content(file: int, most_bytes: int) -> bytes:
     # The engine has opened the file anew, so this descriptor still stands at its beginning.
-    with open(file, "rb", buffering=0, closefd=False) as reader:
-        return reader.readall()
+    with open(file, "rb", closefd=False) as reader:
+        # No more is asked for than there is, since room is made for all that is asked for.
+        return reader.read(min(most_bytes, os.fstat(file).st_size))

@@ -45,6 +45,14 @@ def test_output_over_the_limit_ends(files: MemoryFiles) -> None:
     assert files.read() == (b"12345678", b"9")
 
 
+def test_far_more_than_the_limit(files: MemoryFiles) -> None:
+    """What a guest wrote before somebody looked is not read, however much it is."""
+    for path in files.paths:
+        Path(path).write_bytes(bytes(1 << 20))
+
+    assert files.read() == (bytes(9), bytes(9))
+
+
 def test_output_that_is_ended(files: MemoryFiles) -> None:
     """What comes afterwards is not kept, though the limit is far."""
     with Path(files.paths[0]).open("wb", buffering=0) as stdout:

@@ -35,6 +35,7 @@ settings = json.loads(sys.stdin.buffer.readline())
 started_before = (home / "started").exists()
 (home / "started").touch()
 never, arrived, lock, count = threading.Event(), threading.Event(), threading.Lock(), 0
+lost = []
 
 if mode == "dies":
     print("cannot find my library", file=sys.stderr)
@@ -58,6 +59,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             number = count
         line, _, stdin = body.partition(b"\n")
         word, _, rest = stdin.partition(b" ")
+        if word == b"lose" or lost:
+            lost.append(word)
+            return self.answer(500, b"lost")
         ending = {"kind": "exited", "status": 0, "detail": ""}
         if word == b"hang" or (word == b"innocent" and not started_before):
             arrived.set()
@@ -273,7 +277,7 @@ def test_silence_is_a_start_error(program: Path, artifact: Artifact, monkeypatch
         (b'raw {"stdout_bytes":0,"stderr_bytes":0,"files":[["/a",[["b",2]]]]}\n1', "b cannot have 2 bytes"),
         (b'raw {"stdout_bytes":0,"stderr_bytes":0,"ending":{"kind":"fine","status":0}}\n', "no ending is"),
         (b'raw {"stdout_bytes":0,"stderr_bytes":0,"ending":{"kind":"exited","status":null}}\n', "no ending"),
-        (b"status 500", "answered HTTP 500: b'oops'"),
+        (b"status 500", "answered nonsense (HTTPStatusError: HTTP 500: b'oops') and was killed"),
         (b"nonsense", "RemoteProtocolError"),
     ],
 )
@@ -288,6 +292,16 @@ def test_malformed_answer_is_the_hosts_failure(
     assert outcome.ending.kind == "host_failed"
     assert complaint in outcome.ending.detail
     assert (outcome.stdout, outcome.stderr) == (b"", b"")
+    assert served.run(b"say ok").stdout == b"ok"
+
+
+def test_a_process_that_has_lost_its_engine_is_replaced(
+    served: ServerHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who answers in the place of our glue, and would go on with that, costs one invocation, and no next one."""
+    monkeypatch.setattr(serving, "DYING_S", 0.0)
+
+    assert served.run(b"lose").ending == host_failed()
     assert served.run(b"say ok").stdout == b"ok"
 
 
