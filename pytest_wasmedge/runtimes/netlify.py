@@ -22,6 +22,8 @@ _NODE = Interpreter("node", (22, 12), ("-p", "process.versions.node"), r"(\S+)")
 #: Of 2.8.3, `--allow-net` takes no socket.
 _DENO = Interpreter("deno", (2, 9), ("--version",), r"deno (\S+).*\nv8 (\S+)")
 _SOCKET = "sock"
+_NOTHING = ("--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", "--no-code-cache")
+_RUN = ("run", "--quiet", "--allow-env", *_NOTHING)
 #: The longest path of a socket on any of our systems.
 _LONGEST_BYTES = 103
 # Netlify lets no function read files, but fetch them here. Where it is deployed, there are none to fetch.
@@ -76,39 +78,22 @@ class Netlify(ServerRuntime):
         return super().environment(workspace) | {"PATH": str(workspace / "bin")}
 
     def argv(self, launch: ServingLaunch) -> Sequence[str]:
-        socket, deno = launch.workspace / _SOCKET, launch.workspace / "bin/deno"
+        socket, deno = (launch.workspace / each for each in (_SOCKET, "bin/deno"))
         if len(os.fsencode(socket)) > _LONGEST_BYTES:
-            problem = f"{launch.workspace} is too long a path for the socket in it"
-            raise HostStartError(
-                f"{self.name} cannot start: {problem}. Set TMPDIR to a folder with a shorter one."
-            )
-        wrapper = _WRAPPER.format(deno=shlex.quote(str(_DENO.require())), run=shlex.join(self._run(launch)))
+            raise HostStartError(f"{launch.workspace} is too long a path for a socket: set a shorter TMPDIR.")
+        server = launch.executable.parents[1] / "deno"
+        reads = f"--allow-read={server},netlify,artifact.wasm,{_SOCKET}"
+        listens = (f"--allow-write={_SOCKET}", f"--allow-net=unix:{socket}")
+        limit = f"--v8-flags=--wasm-max-mem-pages={launch.limits.memory_pages}"
+        run = [str(_DENO.require()), *_RUN, reads, *listens, limit, str(server / "server.mjs")]
+        wrapper = _WRAPPER.format(deno=shlex.quote(str(_DENO.require())), run=shlex.join(run))
         for name, content in {**_project(launch.artifact, _FETCH), "bin/deno": wrapper.encode()}.items():
             (launch.workspace / name).parent.mkdir(parents=True, exist_ok=True)
             (launch.workspace / name).write_bytes(content)
         deno.chmod(0o700)
         socket.unlink(missing_ok=True)
-        script = javascript.glue_folder() / "netlify.mjs"
-        return [str(_NODE.require()), str(script), str(launch.executable), _SOCKET]
-
-    def _run(self, launch: ServingLaunch) -> list[str]:
-        server = launch.executable.parents[1] / "deno"
-        closed = ("--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", "--no-code-cache")
-        reads = f"--allow-read={server},netlify,artifact.wasm,{_SOCKET}"
-        listens = (f"--allow-write={_SOCKET}", f"--allow-net=unix:{launch.workspace / _SOCKET}")
-        limit = f"--v8-flags=--wasm-max-mem-pages={launch.limits.memory_pages}"
-        deno = str(_DENO.require())
-        return [
-            deno,
-            "run",
-            "--quiet",
-            *closed,
-            "--allow-env",
-            reads,
-            *listens,
-            limit,
-            str(server / "server.mjs"),
-        ]
+        script = str(javascript.glue_folder() / "netlify.mjs")
+        return [str(_NODE.require()), script, str(launch.executable), _SOCKET]
 
 
 RUNTIME = Netlify
