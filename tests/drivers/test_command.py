@@ -238,7 +238,8 @@ def test_ctrl_c_ends_the_program(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"
         "open(sys.argv[1], 'w').write(str(os.getpid()))\n"
-        "os.kill(int(sys.argv[2]), signal.SIGINT); signal.pause()"
+        # Once we have given it its stdin, we wait for it.
+        "sys.stdin.read(); os.kill(int(sys.argv[2]), signal.SIGINT); signal.pause()"
     )
     with start(program) as host, pytest.raises(KeyboardInterrupt):
         host.run(args=[str(told), str(os.getpid())])

@@ -407,8 +407,8 @@ def test_pytest_benchmark_is_asked_for_nothing(project: pytest.Pytester) -> None
     """Of a run that wants no output of pytest-benchmark, nothing is put together for one."""
     project.makeconftest(
         CONFTEST + "\nfrom pytest_wasmedge.reports import benchmark\n"
-        "def refuse():\n    raise AssertionError('nobody asked')\n"
-        "benchmark.machine = refuse\n"
+        "def refuse(**_):\n    raise AssertionError('nobody asked')\n"
+        "benchmark.SimpleNamespace = refuse\n"
     )
     project.makepyfile("def test_it(cold_start):\n    assert cold_start.median < '60s'\n")
     command = ("--runtimes=one", "--wasm-artifact=echo.wasm", "-W", "error")

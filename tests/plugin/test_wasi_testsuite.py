@@ -165,6 +165,8 @@ def test_who_gives_folders() -> None:
             "wasm2c",
             "node-wasi",
             "deno-wasi",
+            "lambda",
+            "netlify",
         ),
         *glue,
     }
