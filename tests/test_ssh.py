@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -110,7 +111,7 @@ def remote() -> Iterator[Remote]:
         pytest.skip(f"no {', '.join(missing)} here")
     if os.geteuid() != 0:
         pytest.skip("only root can make users")
-    base = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-ssh-"))
+    base = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-ssh-", dir=_open_to_all()))
     base.chmod(0o755)
     users = tuple(f"pw{secrets.token_hex(3)}" for _ in HAS)
     server = None
@@ -142,6 +143,14 @@ def remote() -> Iterator[Remote]:
         for user in users:
             subprocess.run([programs["userdel"], "-r", user], capture_output=True)
         shutil.rmtree(base)
+
+
+def _open_to_all() -> Path:
+    """Return a folder for temporary files that other users can enter, too."""
+    for place in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+        if all(each.stat().st_mode & stat.S_IXOTH for each in (place, *place.parents)):
+            return place
+    pytest.skip("no folder for temporary files that other users can enter")
 
 
 def _python(remote: Remote) -> str:
