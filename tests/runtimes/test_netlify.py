@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -77,6 +76,14 @@ def family_of(host: ServerHost) -> list[psutil.Process]:
     family = [node, *node.children(recursive=True)]
     assert [Path(each.exe()).name for each in family] == ["node", "deno"]
     return family
+
+
+def ended(pid: int) -> bool:
+    """True if all threads of our child have ended, where /proc tells of the first alone; its status is left."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    except ChildProcessError:
+        return True
 
 
 def test_versions(runtime: Netlify) -> None:
@@ -170,6 +177,17 @@ def test_each_guest_has_an_isolate_of_its_own(host: ServerHost) -> None:
     assert json.loads(answer.partition(b"\n")[0])["invocation"] == 1
 
 
+def test_no_isolate_stays(host: ServerHost) -> None:
+    """Guests take their isolates along: a host that serves many keeps no thread of theirs, and so no memory."""
+    _, deno = family_of(host)
+    assert host.run(b"first").stdout == b"first"
+    before = deno.num_threads()
+    for _ in range(40):
+        assert host.run(b"again").stdout == b"again"
+
+    assert deno.num_threads() < before + 20
+
+
 def test_it_ends_with_its_stdin(host: ServerHost) -> None:
     """When we are gone it ends by itself, and deno with it."""
     family = family_of(host)
@@ -184,9 +202,7 @@ def test_a_deno_that_is_killed(host: ServerHost) -> None:
     """Without its deno the host is of no use: it ends too, says why, and another one is started."""
     node, deno = family_of(host)
     deno.kill()
-    # All threads of it, where a look at /proc tells of the first alone; the status is left for the driver.
-    with suppress(ChildProcessError):
-        os.waitid(os.P_PID, node.pid, os.WEXITED | os.WNOWAIT)
+    until(lambda: ended(node.pid), "our script has ended")
 
     assert "deno" in (host._workspace.path / "host.log").read_text()
     outcome = host.run(b"again")
