@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 #: The part of the error for each look.
 _SHARES = (0.02, 0.08, 0.20, 0.70)
-#: Samples before the first look; fewer give no interval of the wanted confidence.
+#: The fewest samples before the first look.
 _FIRST_LOOK = 16
 
 
@@ -94,7 +94,8 @@ class Gate(Generic[T]):
         self._taken, self._draw, self._look, self._conclude = taken, draw, look, conclude
         self._rules, self._clock = rules, clock
         self._had = len(taken)
-        self._counts = [max(self._had, _FIRST_LOOK)]
+        # The more gates share the error, the more samples it takes before any of them can be decided.
+        self._counts = [max(self._had, _FIRST_LOOK, _fewest(rules, _SHARES[0]))]
         self._looks = 0
         self._error: WasmEdgeError | None = None
         self.elapsed_s = 0.0
@@ -271,9 +272,9 @@ def spread(samples: Sequence[int], rules: Rules) -> Interval | None:
     return _widened(median_interval(samples, rules.false_alarm), rules)
 
 
-def _fewest(rules: Rules) -> int:
-    """Return the fewest samples that allow a verdict: all on one side, at the last look."""
-    return math.ceil(-math.log2(rules.false_alarm * _SHARES[-1]))
+def _fewest(rules: Rules, share: float = _SHARES[-1]) -> int:
+    """Return the fewest samples that allow a verdict, all on one side, at this part of the error: the last look's."""
+    return math.ceil(-math.log2(rules.false_alarm * share))
 
 
 def _widened(interval: Interval | None, rules: Rules) -> Interval | None:
