@@ -28,6 +28,8 @@ from pytest_wasmedge.latency.statistics import (
 
 Verdict = Literal["pass", "fail", "undecided"]
 T = TypeVar("T")
+#: Is told between draws how many of how many are done, and how many seconds that took and may take yet.
+Watch = Callable[[int, int, float, float], None]
 
 #: The part of the error for each look.
 _SHARES = (0.02, 0.08, 0.20, 0.70)
@@ -90,8 +92,10 @@ class Gate(Generic[T]):
         conclude: Callable[[Verdict, int, float], Judgement],
         rules: Rules,
         clock: Callable[[], float],
+        watch: Watch,
     ) -> None:
         self._taken, self._draw, self._look, self._conclude = taken, draw, look, conclude
+        self._watch = watch
         self._rules, self._clock = rules, clock
         self._had = len(taken)
         # The more gates share the error, the more samples it takes before any of them can be decided.
@@ -117,6 +121,7 @@ class Gate(Generic[T]):
         while self.verdict is None:
             self.advance(self._rules.budget_s)
             if self.verdict is None and self.drawn:
+                self._tell()
                 # Even twice as fast would be too slow for any verdict.
                 hopeless = self._affordable(self._rules.budget_s) * 2 + self._had < _fewest(self._rules)
                 if hopeless or self.elapsed_s >= self._rules.budget_s:
@@ -150,6 +155,10 @@ class Gate(Generic[T]):
         assert self.verdict
         return self._conclude(self.verdict, self._looks, self.elapsed_s)
 
+    def _tell(self) -> None:
+        left_s = max(0.0, self._rules.budget_s - self.elapsed_s)
+        self._watch(len(self._taken), self._counts[self._looks], self.elapsed_s, left_s)
+
     def _look_once(self, *, last: bool) -> None:
         verdict = self._look(_SHARES[-1] if last else _SHARES[self._looks])
         self._looks += 1
@@ -169,16 +178,22 @@ class Gate(Generic[T]):
         return int(budget_s / (self.elapsed_s / self.drawn)) if timed else self._rules.most
 
 
-def in_rounds(gates: Sequence[Gate[T]], budget_s: float) -> None:
+def unwatched(done: int, of: int, spent_s: float, left_s: float) -> None:
+    """Tell nobody."""
+
+
+def in_rounds(gates: Sequence[Gate[T]], budget_s: float, watch: Watch = unwatched) -> None:
     """Give all gates a verdict within the budget that they share.
 
     In each round every gate draws once, so that a disturbance of the machine meets all of them alike. A gate whose next
     look costs more than is left beside those of cheaper gates waits: what they leave over may be enough for it. A draw
-    that raises ends its own gate only.
+    that raises ends its own gate only. ``watch`` is told how many gates have their verdict.
     """
     waiting = list(gates)
     while waiting:
-        left_s = budget_s - sum(gate.elapsed_s for gate in gates)
+        spent_s = sum(gate.elapsed_s for gate in gates)
+        left_s = budget_s - spent_s
+        watch(len(gates) - len(waiting), len(gates), spent_s, left_s)
         needed_s, cheap = 0.0, []
         for gate in sorted(waiting, key=lambda each: each.next_look_s):
             needed_s += gate.next_look_s
@@ -198,7 +213,12 @@ def in_rounds(gates: Sequence[Gate[T]], budget_s: float) -> None:
 
 
 def judge_ceiling(
-    samples: list[int], draw: Callable[[], int], ceiling_ns: float, rules: Rules, clock: Callable[[], float]
+    samples: list[int],
+    draw: Callable[[], int],
+    ceiling_ns: float,
+    rules: Rules,
+    clock: Callable[[], float],
+    watch: Watch = unwatched,
 ) -> Judgement:
     """Compare the median of a latency with a ceiling; ``draw`` takes one more sample, in nanoseconds.
 
@@ -216,7 +236,7 @@ def judge_ceiling(
         between = spread(samples, rules)
         return Judgement(verdict, ceiling_ns, _median(samples), between, len(samples), looks, elapsed_s)
 
-    return Gate(samples, draw, look, conclude, rules, clock).run()
+    return Gate(samples, draw, look, conclude, rules, clock, watch).run()
 
 
 def pairs_gate(
@@ -227,6 +247,7 @@ def pairs_gate(
     limit: float = 0.0,
     *,
     with_estimate: bool = True,
+    watch: Watch = unwatched,
 ) -> Gate[Pair]:
     """Return the gate that compares the ratio of pairs (baseline, head) with 1 + margin, or with ``limit`` if given.
 
@@ -249,7 +270,7 @@ def pairs_gate(
         interval = ratio_interval(pairs, rules.false_alarm) if with_estimate and pairs else None
         return Judgement(verdict, most, estimate, interval, len(pairs), looks, elapsed_s)
 
-    return Gate(pairs, draw, look, conclude, rules, clock)
+    return Gate(pairs, draw, look, conclude, rules, clock, watch)
 
 
 def pairs_needed(pairs: Sequence[Pair], rules: Rules) -> int:
