@@ -11,18 +11,16 @@ from pytest_wasmedge.drivers.command import CommandLaunch, Ended
 from pytest_wasmedge.drivers.compiled import CompiledRuntime, run_compiler
 from pytest_wasmedge.drivers.http import read_ending
 from pytest_wasmedge.drivers.javascript import GLUE
-from pytest_wasmedge.drivers.program import Interpreter, Versions
+from pytest_wasmedge.drivers.program import Interpreter, Package
 from pytest_wasmedge.model import ARGV0, Artifact, Ending, Invocation, exited, host_failed
-from pytest_wasmedge.provision import Found, installed
 from pytest_wasmedge.provision.pins import pin
-from pytest_wasmedge.provision.versions import installed_version
 
 _NODE = Interpreter("node", (22, 13), ("-p", "JSON.stringify(process.versions)"), ("node", "v8"))
 _TRANSPILE = GLUE / "jco_transpile.mjs"
 _MODULES = ("jco.mjs", "endings.mjs")
 
 
-class Jco(CompiledRuntime):
+class Jco(Package, CompiledRuntime):
     """``node jco.mjs``, which runs what jco made of the artifact, in a new process per invocation."""
 
     name = "jco"
@@ -38,18 +36,9 @@ class Jco(CompiledRuntime):
         "the artifact is in a component with jco's adapter, which gives it preview 1 on top of WASI 0.2, "
         "unchanged but for the names of its imports"
     )
+    interpreters = (_NODE,)
     tool = "jco"
     tools = ("node", "jco")
-
-    def locate(self) -> Found | None:
-        place = installed_version(self.tool, self.version) if self.version else installed(self.tool)
-        return Found(place / pin(self.tool).entry, "pytest-wasmedge install") if place else None
-
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        return _NODE.version_argv(_NODE.require())
-
-    def read_versions(self, said: str) -> Versions:
-        return Versions(self.version or pin(self.tool).version, _NODE.read_versions(said).engine_version)
 
     def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
         script = hashlib.sha256(_TRANSPILE.read_bytes()).hexdigest()
