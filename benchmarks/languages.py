@@ -26,6 +26,7 @@ from examples import build
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.drivers.command import CommandLaunch, CommandRuntime, Ended
+from pytest_wasmedge.drivers.program import Interpreter, Package
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.latency.journal import describe_machine
 from pytest_wasmedge.latency.sampling import Answer
@@ -45,6 +46,8 @@ PAGE = build.HERE / "html-parser" / "cases" / "rows.html"
 ANSWERS = {"hello": b"Hello, World!\n", "html": b"1005\n"}
 #: The rows that the question is about; Ruby as people start it, and as it starts fastest.
 SMALL, RUBY, BARE_RUBY = "hand-written WebAssembly, in wasmtime", "native Ruby", "native Ruby, without gems"
+#: Runs Pyodide: the versions that it can, and how it tells its own and its engine's.
+_NODE = Interpreter("node", (22,), ("-p", "JSON.stringify(process.versions)"), ("node", "v8"))
 
 
 class NativeProgram(CommandRuntime):
@@ -65,6 +68,24 @@ class NativeProgram(CommandRuntime):
 
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         return ended.stdout, ended.stderr, ended.ending("the program")
+
+
+class Pyodide(Package, CommandRuntime):
+    """CPython as Emscripten makes it, which runs the program on its stdin: a process of Node per invocation."""
+
+    name = "pyodide"
+    engine = "V8"
+    yardstick = True
+    tools = ("node", "pyodide")
+    tool = "pyodide"
+    interpreters = (_NODE,)
+
+    def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
+        script = Path(__file__).with_name("pyodide.mjs")
+        return [str(_NODE.require()), str(script), str(launch.executable), *invocation.args]
+
+    def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+        return ended.stdout, ended.stderr, ended.ending("node")
 
 
 @dataclass(slots=True)
@@ -131,6 +152,11 @@ def cells(
                 yield Cell(row, task, "cold", start(runtime, ruby), asked(task, of_ruby=True))
     else:
         missing(f"{RUBY}: {there.reason}; get it with `{there.install}`.")
+    if (there := Pyodide().probe()).available:
+        python = Invocation(b'print("Hello, World!")\n')
+        yield Cell("CPython (Pyodide), on Node", "hello", "cold", start(Pyodide(), small), python)
+    else:
+        missing(f"Pyodide: {there.reason}; get it with `{there.install}`.")
     for task, name in c.items():
         yield from in_wasmtime("C, in wasmtime", task, load_artifact(build.build(name)), start)
         yield from in_wasmtime("the built-in Ruby, in wasmtime", task, ruby, start)
@@ -248,7 +274,7 @@ def versions_here(ruby: Artifact) -> dict[str, str]:
         told["Rust"] = said.stdout.strip()
     except (WasmEdgeError, OSError, subprocess.CalledProcessError):
         told["Rust"] = "none"
-    for runtime in (NativeRuby(), WasmtimeCli(), Wasmtime()):
+    for runtime in (NativeRuby(), WasmtimeCli(), Wasmtime(), Pyodide()):
         told[runtime.name] = runtime.probe().version
     return {
         **told,
