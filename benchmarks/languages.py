@@ -32,7 +32,7 @@ from pytest_wasmedge.latency.journal import describe_machine
 from pytest_wasmedge.latency.sampling import Answer
 from pytest_wasmedge.latency.statistics import Pair, median_interval, ratio_estimate, ratio_interval
 from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Runtime
-from pytest_wasmedge.provision import Found
+from pytest_wasmedge.provision import Found, install
 from pytest_wasmedge.provision.pins import version_of
 from pytest_wasmedge.runtimes.native_ruby import NativeRuby
 from pytest_wasmedge.runtimes.wasmtime import Wasmtime
@@ -152,11 +152,12 @@ def cells(
                 yield Cell(row, task, "cold", start(runtime, ruby), asked(task, of_ruby=True))
     else:
         missing(f"{RUBY}: {there.reason}; get it with `{there.install}`.")
-    if (there := Pyodide().probe()).available:
+    try:
+        install(Pyodide.tool)
         python = Invocation(b'print("Hello, World!")\n')
         yield Cell("CPython (Pyodide), on Node", "hello", "cold", start(Pyodide(), small), python)
-    else:
-        missing(f"Pyodide: {there.reason}; get it with `{there.install}`.")
+    except WasmEdgeError as error:
+        missing(f"Pyodide: {error}")
     for task, name in c.items():
         yield from in_wasmtime("C, in wasmtime", task, load_artifact(build.build(name)), start)
         yield from in_wasmtime("the built-in Ruby, in wasmtime", task, ruby, start)

@@ -11,6 +11,7 @@ from benchmarks import languages
 from benchmarks.languages import BARE_RUBY, RUBY, SMALL, Cell, Pyodide
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.model import Artifact, Invocation, Limits, exited
+from pytest_wasmedge.provision import install
 from pytest_wasmedge.runtimes.native_ruby import NativeRuby
 from pytest_wasmedge.testing import FakeRuntime
 
@@ -73,10 +74,10 @@ def test_ruby_counts_what_c_counts() -> None:
     assert outcome.stdout == languages.ANSWERS["html"]
 
 
+@pytest.mark.network
 def test_python_greets() -> None:
     """Pyodide runs the program on its stdin; one that fails is an exit with another status, and no greeting."""
-    if not Pyodide().probe().available:
-        pytest.fail("no Pyodide here; run `make setup`", pytrace=False)
+    install(Pyodide.tool)
     with Pyodide().start(ARTIFACT, Limits()) as host:
         greets, fails = (host.run(program) for program in (b'print("Hello, World!")', b"print(no)"))
 
