@@ -16,8 +16,15 @@ const tools = await import(pathToFileURL(packages.resolve("@bytecodealliance/jco
 const adapter = readFileSync(new URL("../lib/wasi_snapshot_preview1.command.wasm", pathToFileURL(jco)));
 try {
   const component = await tools.componentNew(readFileSync(artifact), [["wasi_snapshot_preview1", adapter]]);
-  // What jco's own command does by default, but for `instantiation`: then the guest gets the WASI that we give it.
-  const options = { name: "guest", instantiation: { tag: "sync" }, noTypescript: true, noComponentErrorWrapping: true };
+  // What jco's own command does by default, but for `instantiation`, so that the guest gets the WASI that we give it, and
+  // for exceptions.
+  const options = {
+    name: "guest",
+    instantiation: { tag: "sync" },
+    bindgenEnableWasmExnref: true,
+    noTypescript: true,
+    noComponentErrorWrapping: true,
+  };
   const { files } = await generate(component, options);
   const head = JSON.stringify(files.map(([name, content]) => [name, content.length]));
   writeFileSync(into, Buffer.concat([Buffer.from(`${head}\n`), ...files.map(([, content]) => content)]));
