@@ -39,6 +39,8 @@ class Jco(Package, CompiledRuntime):
     interpreters = (_NODE,)
     tool = "jco"
     tools = ("node", "jco")
+    # Older versions were not tried.
+    minimum = (1, 35)
 
     def code_key(self, executable: Path, artifact: Artifact) -> tuple[str, str]:
         script = hashlib.sha256(_TRANSPILE.read_bytes()).hexdigest()
