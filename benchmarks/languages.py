@@ -34,6 +34,7 @@ from pytest_wasmedge.latency.statistics import Pair, median_interval, ratio_esti
 from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Runtime
 from pytest_wasmedge.provision import Found, install
 from pytest_wasmedge.provision.pins import version_of
+from pytest_wasmedge.runtimes.jco import Jco
 from pytest_wasmedge.runtimes.native_ruby import NativeRuby
 from pytest_wasmedge.runtimes.wasmtime import Wasmtime
 from pytest_wasmedge.runtimes.wasmtime_cli import WasmtimeCli
@@ -158,6 +159,13 @@ def cells(
         yield Cell("CPython (Pyodide), on Node", "hello", "cold", start(Pyodide(), small), python)
     except WasmEdgeError as error:
         missing(f"Pyodide: {error}")
+    if (there := Jco().probe()).available:
+        # Node runs Pyodide, too, in a process each time.
+        for task in ANSWERS:
+            host = start(Jco(), ruby)
+            yield Cell("the built-in Ruby, on Node (jco)", task, "cold", host, asked(task, of_ruby=True))
+    else:
+        missing(f"the built-in Ruby on Node: {there.reason}; get it with `{there.install}`.")
     for task, name in c.items():
         yield from in_wasmtime("C, in wasmtime", task, load_artifact(build.build(name)), start)
         yield from in_wasmtime("the built-in Ruby, in wasmtime", task, ruby, start)
@@ -239,9 +247,9 @@ when this began, which should be near 0: {load:.1f}.
 
 {table}
 **Cold** is one process from its start to its whole answer, read by us. What can be kept on disk was: wasmtime's code
-is compiled beforehand, and all files are in the page cache. **Warm** is one more invocation, in a fresh instance, on a
-host that is already there: wasmtime in this process. A native program has no such host: each run is a process, so its
-second run is a cold start again.
+is compiled beforehand, jco's component made, and all files are in the page cache. **Warm** is one more invocation, in a
+fresh instance, on a host that is already there: wasmtime in this process. A native program has no such host: each run
+is a process, so its second run is a cold start again.
 
 HTML is a page of 200 rows (22 KB), parsed to a tree whose elements are counted. C does it with Gumbo, which follows
 the standard; Ruby with a scanner of 30 lines, which does much less (`fixtures/latency/html.rb`). Both count 1,005. The
@@ -275,7 +283,7 @@ def versions_here(ruby: Artifact) -> dict[str, str]:
         told["Rust"] = said.stdout.strip()
     except (WasmEdgeError, OSError, subprocess.CalledProcessError):
         told["Rust"] = "none"
-    for runtime in (NativeRuby(), WasmtimeCli(), Wasmtime(), Pyodide()):
+    for runtime in (NativeRuby(), WasmtimeCli(), Wasmtime(), Jco(), Pyodide()):
         told[runtime.name] = runtime.probe().version
     return {
         **told,
