@@ -12,7 +12,7 @@ from pytest_wasmedge.drivers.compiled import CompiledRuntime, run_compiler
 from pytest_wasmedge.drivers.http import read_ending
 from pytest_wasmedge.drivers.javascript import GLUE
 from pytest_wasmedge.drivers.program import Interpreter, Package
-from pytest_wasmedge.model import ARGV0, Artifact, Ending, Invocation, exited, host_failed
+from pytest_wasmedge.model import ARGV0, Artifact, Ending, Invocation, host_failed
 from pytest_wasmedge.provision.pins import pin
 
 _NODE = Interpreter("node", (22, 13), ("-p", "JSON.stringify(process.versions)"), ("node", "v8"))
@@ -34,7 +34,7 @@ class Jco(Package, CompiledRuntime):
     no_folders = "a link that the guest puts in the place of one would lead it out, to files of this machine"
     wrapped = (
         "the artifact is in a component with jco's adapter, which gives it preview 1 on top of WASI 0.2, "
-        "unchanged but for the names of its imports"
+        "unchanged but for the names of functions that it imports twice"
     )
     interpreters = (_NODE,)
     tool = "jco"
@@ -83,7 +83,7 @@ class Jco(Package, CompiledRuntime):
         report = launch.folder / "report"
         said = json.loads(report.read_bytes()) if report.exists() else {}
         if said.get("kind") == "exited":
-            ending = exited(ended.status)
+            ending = ended.ending("jco")
         else:
             ending = read_ending(said) or host_failed(f"jco ended with status {ended.status}")
         return ended.stdout, ended.stderr, ending

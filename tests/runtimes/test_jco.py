@@ -95,6 +95,7 @@ def test_a_process_that_tells_no_ending(launch: CommandLaunch) -> None:
     assert "status 1" in runtime.outcome(launch, Ended(1, b"", b""))[2].detail
     (launch.folder / "report").write_text(json.dumps({"kind": "exited"}))
     assert runtime.outcome(launch, Ended(1, b"out", b"err")) == (b"out", b"err", exited(1))
+    assert runtime.outcome(launch, Ended(-9, b"", b""))[2] == host_failed()
     (launch.folder / "report").write_text(json.dumps({"kind": "trapped", "status": None, "detail": "why"}))
     assert runtime.outcome(launch, Ended(1, b"", b""))[2] == trapped()
 
