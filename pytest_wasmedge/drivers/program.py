@@ -250,6 +250,8 @@ def first_match(pattern: str, said: str) -> re.Match[str]:
 
 
 def _problem(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     if not isinstance(error, subprocess.CalledProcessError):
         return f"{type(error).__name__}: {error}"
     said = error.stderr.decode("utf-8", "backslashreplace").strip().splitlines()

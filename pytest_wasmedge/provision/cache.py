@@ -12,7 +12,7 @@ from typing import Literal
 import filelock
 import platformdirs
 
-from pytest_wasmedge.errors import ProvisionError
+from pytest_wasmedge.errors import CacheUnwritableError, ProvisionError
 from pytest_wasmedge.provision.room import UNWRITABLE, unwritable
 
 ENV_CACHE = "PYTEST_WASMEDGE_CACHE"
@@ -63,14 +63,14 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Turn the error of a full or read-only disk into a ProvisionError."""
+    """Turn the error of a full or read-only disk into a CacheUnwritableError, which is a ProvisionError."""
     try:
         yield
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
         sentence = unwritable("cache", cache_root(), error, ENV_CACHE)
-        raise ProvisionError(f"{sentence} Earlier installations are unchanged.") from error
+        raise CacheUnwritableError(f"{sentence} Earlier installations are unchanged.") from error
 
 
 def keep_newest(

@@ -161,10 +161,14 @@ def test_what_a_killed_compiler_left_goes(cache: Path) -> None:
 def test_code_that_is_made_with_the_clock_set_back(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was just compiled stays, though by their times all other files are younger."""
     monkeypatch.setattr("pytest_wasmedge.drivers.compiled.KEPT_BYTES", 150)
-    earlier = compiled(artifact("a"), "engine 1", "", lambda path: path.write_bytes(bytes(90)) and None)
+
+    def compile_to(path: Path) -> None:
+        path.write_bytes(bytes(90))
+
+    earlier = compiled(artifact("a"), "engine 1", "", compile_to)
     os.utime(digest_of(earlier), (1 << 33, 1 << 33))
 
-    assert compiled(artifact("b"), "engine 1", "", lambda path: path.write_bytes(bytes(90)) and None).exists()
+    assert compiled(artifact("b"), "engine 1", "", compile_to).exists()
     assert not earlier.exists()
 
 
