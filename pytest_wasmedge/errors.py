@@ -40,6 +40,14 @@ class HostStartError(WasmEdgeError):
     """An installed runtime could not load the artifact, or did not start."""
 
 
+class ShortageError(WasmEdgeError):
+    """This machine is short of something: room on a disk, files that may be open, the loopback interface."""
+
+
+class CacheUnwritableError(ProvisionError, ShortageError):
+    """The cache folder is full, or cannot be written."""
+
+
 class UnsupportedError(WasmEdgeError):
     """The host cannot do what the invocation asks (for example: preopened folders)."""
 

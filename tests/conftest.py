@@ -83,6 +83,7 @@ NEEDS_RUNTIMES = (
     "test_own_runtime.py",
     "test_readme.py",
     "test_runtime_contract.py",
+    "test_short_of.py",
     "test_ssh.py",
     "test_strangers.py",
 )

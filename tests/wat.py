@@ -167,6 +167,21 @@ READS_A_FILE = command(
 )
 
 
+#: Writes a megabyte to the file ``big`` in its first folder, and takes no notice of errors.
+FILLS_A_FILE = command(
+    """(local $left i32)
+    (drop (call $path_open (i32.const 3) (i32.const 0) (i32.const 1024) (i32.const 3)
+      (i32.const 9) (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 16)))
+    (i32.store (i32.const 0) (i32.const 65536))
+    (i32.store (i32.const 4) (i32.const 65536))
+    (local.set $left (i32.const 16))
+    (loop $more
+      (drop (call $fd_write (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))""",
+    data="big",
+)
+
+
 def reports(text: str, status: int) -> str:
     """Writes this text to stderr and ends with this status."""
     raw = text.encode()

@@ -26,6 +26,7 @@ from pytest_wasmedge.model import Artifact
 from pytest_wasmedge.portability.excerpt import aligned
 from pytest_wasmedge.provision import Progress
 from pytest_wasmedge.provision.files import write_all
+from pytest_wasmedge.provision.room import reason
 from pytest_wasmedge.runtimes import builtin_runtimes
 
 _NOTICE = Path(__file__).parents[1] / "artifacts" / "ruby-worker.NOTICE.txt"
@@ -91,7 +92,7 @@ def export(
         progress(f"writing {folder}")
         _write(folder, files, marker, before or {})
     except OSError as error:
-        problem = error.strerror or error
+        problem = reason(error, folder.parent)
         raise ExportError(f"{folder} cannot be written ({problem}): give another --output.") from error
     module = inspect(files["artifact.wasm"], str(artifact.path))
     return Exported(target, folder, artifact, tuple(files), module.memory_min_pages or 0)

@@ -18,6 +18,7 @@ from pytest_wasmedge.errors import ArtifactError, WasmEdgeError
 from pytest_wasmedge.model import Artifact, Invocation, Limits
 from pytest_wasmedge.portability.golden import format_golden
 from pytest_wasmedge.provision.files import write_all
+from pytest_wasmedge.provision.room import reason
 from pytest_wasmedge.runtimes import DEFAULT, builtin_runtimes
 
 #: The first two cases: nothing at all, and a line to read and an argument.
@@ -191,7 +192,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         write_all({path: text.encode() for path, text in files.items()})
     except OSError as error:
-        raise WasmEdgeError(f"{error.filename} cannot be written: {error.strerror or error}.") from error
+        raise WasmEdgeError(
+            f"{error.filename or folder} cannot be written: {reason(error, folder)}."
+        ) from error
     show(_told(folder, files, extended), console)
     return 0
 

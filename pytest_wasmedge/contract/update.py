@@ -24,6 +24,7 @@ from pytest_wasmedge.latency.units import Duration, FloorMultiple, Limit
 from pytest_wasmedge.portability.document import nearest
 from pytest_wasmedge.portability.lines import Lines
 from pytest_wasmedge.provision.files import whole
+from pytest_wasmedge.provision.room import reason
 
 _BOM = "\ufeff"
 _CACHED, _PLAIN = "cold/code-cache", "cold/no-cache"
@@ -374,5 +375,5 @@ def _write(path: Path, text: str) -> None:
             part.write_bytes(text.encode())
     except OSError as error:
         raise ContractError(
-            f"{path} cannot be written ({error.strerror or error}); make its folder writable, or give another path."
+            f"{path} cannot be written ({reason(error, path.parent)}); make its folder writable, or give another path."
         ) from error

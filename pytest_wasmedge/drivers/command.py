@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import selectors
@@ -12,10 +13,11 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pytest_wasmedge.drivers import shortage
 from pytest_wasmedge.drivers.folders import lent
 from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.drivers.process import Workspace, ends_within, kill, spawn, stop_measured
@@ -42,15 +44,23 @@ Wrap = Callable[[Sequence[str]], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment by two clocks: the time of day, which people set, and a clock that nobody sets."""
+
+    day_s: float = field(default_factory=lambda: time.time())
+    steady_s: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
 class CommandLaunch(Launch):
     """What a command is made of; the workspace lives as long as the host.
 
-    ``folder`` is for one invocation: a runtime that needs it makes it, and the driver removes it. ``began_s`` is the
-    time of day before the invocation's process was started.
+    ``folder`` is for one invocation: a runtime that needs it makes it, and the driver removes it. ``began`` is
+    before the invocation's process was started.
     """
 
     folder: Path = Path()
-    began_s: float = 0.0
+    began: Moment = field(default_factory=Moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +107,17 @@ class CommandHost(Host):
     def __init__(self, runtime: CommandRuntime, artifact: Artifact, limits: Limits) -> None:
         self.runtime, self.artifact, self.limits = runtime, artifact, limits
         self._numbers = itertools.count(1)
-        self._workspace = Workspace()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
-        try:
+        with contextlib.ExitStack() as undo:
+            self._workspace = undo.enter_context(Workspace())
             self._launch = CommandLaunch(runtime.executable(), artifact, limits, self._workspace.path)
             runtime.prepare(self._launch)
-        except BaseException:
-            self._workspace.close()
-            raise
+            undo.pop_all()
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        return self._invoke(invocation)
+        with shortage.told():
+            return self._invoke(invocation)
 
     def weigh(self, invocation: Invocation) -> Outcome:
         """Run the guest once, with the peak memory of its process in the timings where the system reports it.
@@ -117,7 +126,10 @@ class CommandHost(Host):
         """
         if sys.platform != "linux" or self._closed:
             return self.invoke(invocation)
-        with TemporaryDirectory(dir=self._workspace.path, ignore_cleanup_errors=True) as folder:
+        with (
+            shortage.told(),
+            TemporaryDirectory(dir=self._workspace.path, ignore_cleanup_errors=True) as folder,
+        ):
             report = Path(folder) / "peak"
             outcome = self._invoke(invocation, lambda argv: measured(argv, report))
             timings = replace(outcome.timings, cpu_ns=None, peak_memory_bytes=read_peak(report))
@@ -132,7 +144,7 @@ class CommandHost(Host):
         folder = self._workspace.path / f"invocation-{number}"
         with lent(self.runtime.name, invocation, self._workspace.path, self.runtime.no_links) as given:
             try:
-                launch = replace(self._launch, folder=folder, began_s=time.time())
+                launch = replace(self._launch, folder=folder, began=Moment())
                 outcome = self._run(launch, given.invocation, wrap, number)
                 return given.outcome(outcome, self.limits.output_bytes)
             finally:

@@ -11,14 +11,17 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
+import filelock
+
+from pytest_wasmedge.drivers import shortage
 from pytest_wasmedge.drivers.command import CommandHost, CommandLaunch, CommandRuntime, Wrap
 from pytest_wasmedge.drivers.process import Workspace, spawn, stop
 from pytest_wasmedge.drivers.program import Program
-from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
+from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError, ShortageError
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
 from pytest_wasmedge.provision.cache import folder, keep_newest, locked, writing
 from pytest_wasmedge.provision.digests import fault, keep_from_others, sha256_of
@@ -62,7 +65,7 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
     place = path.parent
     # Without the lock if the file is there: starts are measured, and another process may be compiling for long.
     if not is_ours(path):
-        with writing(), locked(place / f".lock-{path.stem.rpartition('-')[2]}"):
+        with writing(), locked(_lock_of(path)):
             if not is_ours(path):
                 discard(path)
                 if _announce and artifact.size_bytes >= _LONG_BYTES:
@@ -75,8 +78,8 @@ def compiled(artifact: Artifact, engine: str, settings: str, compile_to: Callabl
                     keep_from_others(part)
                     sha256 = sha256_of(part)
                 _say(path, sha256)
-            _remove_abandoned(place)
-            keep_newest(place.glob("*.cwasm"), most_bytes=KEPT_BYTES, beside=digest_of)
+            _remove_abandoned(path)
+            keep_newest(place.glob("*.cwasm"), most_bytes=KEPT_BYTES, beside=digest_of, but=path)
     return path
 
 
@@ -134,13 +137,21 @@ def _say(code: Path, sha256: str) -> None:
         part.write_text(f"{sha256}  {code.name}\n", encoding="ascii")
 
 
-def _remove_abandoned(place: Path) -> None:
-    """Remove the parts of compilers that were killed, and digests without code; other compilers may be at work."""
+def _lock_of(path: Path) -> Path:
+    """Return the lock of whoever compiles for the engine of this file: code, its digest, or a part of either."""
+    return path.with_name(f".lock-{path.name.rpartition('-')[2].partition('.')[0]}")
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the parts of compilers that were killed, and digests without code; this path's lock is held by us."""
+    place = path.parent
     alone = (each for each in place.glob("*.sha256") if not each.with_suffix(".cwasm").exists())
-    for part in (*place.glob("*.part"), *alone):
-        with suppress(FileNotFoundError):
-            if time.time() - part.stat().st_mtime > 2 * COMPILE_S:
-                part.unlink()
+    for left in (*place.glob("*.part"), *alone):
+        with suppress(OSError, filelock.Timeout), ExitStack() as held:
+            # Of another engine, whose compiler may be at work.
+            if (lock := _lock_of(left)) != _lock_of(path):
+                held.enter_context(filelock.FileLock(lock, timeout=0))
+            left.unlink()
 
 
 class RefusedError(Exception):
@@ -201,6 +212,8 @@ def run_compiler(
     finally:
         stop(process)
     if process.returncode:
+        if short := shortage.found():
+            raise ShortageError(f"{problem}. {short}")
         said = " ".join(read(stdout, stderr).split()) or "no message"
         raise HostStartError(
             f"{problem}: {said[-_LAST_WORDS:]}. A validator takes the file: try another version of this runtime, "

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pytest_wasmedge.drivers.shortage import check_room
 from pytest_wasmedge.errors import UnsupportedError
 from pytest_wasmedge.model import Content, Files, Invocation, Outcome, host_failed
 
@@ -42,7 +43,12 @@ class Lent:
     invocation: Invocation
 
     def outcome(self, outcome: Outcome, most_bytes: int) -> Outcome:
-        """Return the outcome with what the guest left in its folders; nothing for a guest that was stopped."""
+        """Return the outcome with what the guest left in its folders; nothing for a guest that was stopped.
+
+        Raises ShortageError if there is no room left there: it may have left more.
+        """
+        for folder in self.invocation.preopens.values():
+            check_room(folder.parent)
         if not self.invocation.preopens or outcome.ending.kind not in ("exited", "trapped"):
             return outcome
         left_bytes = sum(

@@ -31,6 +31,8 @@ SECRET = os.environ.get("PYTEST_WASMEDGE_SECRET")
 OUTPUT_BYTES = int(os.environ.get("PYTEST_WASMEDGE_OUTPUT_BYTES", 4_500_000))
 #: A guest gets no more memory than the function has; Lambda says how much, in MB.
 MEMORY_BYTES = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0)) << 20
+#: With less room than this for a guest's folders, what it left there may have been cut short.
+FULL_BYTES = 64 << 10
 
 NUMBER_HEADER = "pytest-wasmedge-invocation"
 WIRE_HEADER, WIRE_VERSION = "pytest-wasmedge-wire", "1"
@@ -204,6 +206,12 @@ class Result:
 
     def take_folders(self, made: Sequence[tuple[str, Path]]) -> None:
         """Keep what the guest left in its folders; one that it removed is not there."""
+        if made:
+            disk = os.statvfs(made[0][1].parent)
+            if disk.f_bfree * disk.f_frsize < FULL_BYTES:
+                # The guest may have left more, or asked for more.
+                self._ended("host_failed", "no room is left for a guest's folders")
+                return
         for guest_path, folder in made:
             if not folder.is_dir():
                 continue

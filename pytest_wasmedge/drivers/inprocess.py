@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pytest_wasmedge.drivers import shortage
 from pytest_wasmedge.drivers.folders import lent
 from pytest_wasmedge.drivers.memory_files import MemoryFiles
 from pytest_wasmedge.errors import HostStartError
@@ -170,7 +171,7 @@ class InProcessHost(Host):
 
     def invoke(self, invocation: Invocation) -> Outcome:
         self._check_open()
-        with lent(self.runtime.name, invocation) as given:
+        with shortage.told(), lent(self.runtime.name, invocation) as given:
             return given.outcome(self._invoke(given.invocation), self.limits.output_bytes)
 
     def _invoke(self, invocation: Invocation) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import socket
 import threading
@@ -11,7 +12,10 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from pytest_wasmedge.drivers.shortage import check_loopback
 
 #: A stranger, who has not shown yet to be the client, may keep a connection this long.
 STRANGER_S = 10.0
@@ -61,6 +65,7 @@ class JobServer:
         self._lock = threading.Lock()
         self._last_number = self._sent_number = 0
         self._closed = False
+        check_loopback()
         self._server = _Server(("127.0.0.1", 0), handler)
         self._server.jobs = self
         self.authority = f"127.0.0.1:{self._server.server_port}"
@@ -126,8 +131,10 @@ class JobServer:
             self._closed = True
             if self._thread.ident:
                 # The thread waits for a connection; this one lets it see that it has to end.
-                with contextlib.suppress(OSError):
+                try:
                     socket.create_connection(("127.0.0.1", self._server.server_port)).close()
+                except OSError:
+                    return  # no way to it any more: it waits until this process ends
                 self._thread.join()
             self._server.server_close()
 
@@ -188,16 +195,27 @@ class JobHandler(BaseHTTPRequestHandler):
         self.answer(404)
 
     def answer(
-        self, status: int, headers: Mapping[str, str] | None = None, content: bytes | None = b""
+        self, status: int, headers: Mapping[str, str] | None = None, content: bytes | Path | None = b""
     ) -> None:
-        """Send a whole response, or, for content None, the head of a response that ends with its connection."""
+        """Send a whole response, or, for content None, the head of a response that ends with its connection.
+
+        A file is sent without being read into our memory. Raises OSError if it cannot be opened.
+        """
+        if isinstance(content, Path):
+            with content.open("rb") as file:
+                self._head(status, headers, os.fstat(file.fileno()).st_size)
+                self.connection.sendfile(file)
+            return
+        self._head(status, headers, None if content is None else len(content))
+        if content:
+            self.wfile.write(content)
+
+    def _head(self, status: int, headers: Mapping[str, str] | None, size_bytes: int | None) -> None:
         self.send_response_only(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-        if content is None or self.close_connection:
+        if size_bytes is None or self.close_connection:
             self.send_header("connection", "close")
-        if content is not None and status != 204:
-            self.send_header("content-length", str(len(content)))
+        if size_bytes is not None and status != 204:
+            self.send_header("content-length", str(size_bytes))
         self.end_headers()
-        if content:
-            self.wfile.write(content)

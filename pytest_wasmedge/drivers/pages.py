@@ -68,8 +68,7 @@ class _Handler(JobHandler):
         file = None if name is None else self.page.files.get(name)
         if name is None or file is None:
             return self.refuse()
-        content = file if isinstance(file, bytes) else file.read_bytes()
-        return self._answer(200, _TYPES.get(name, _MODULE), content)
+        return self._answer(200, _TYPES.get(name, _MODULE), file)
 
     def do_POST(self) -> None:
         name = self._name()
@@ -120,7 +119,7 @@ class _Handler(JobHandler):
             self.connection.recv(1)
         self.page.lose("lost its page")
 
-    def _answer(self, status: int, kind: str = "", content: bytes | None = b"") -> None:
+    def _answer(self, status: int, kind: str = "", content: bytes | Path | None = b"") -> None:
         headers = _HEADERS if kind == _MODULE else _HEADERS | {"cache-control": "no-store"}
         self.answer(status, headers | ({"content-type": kind} if kind else {}), content)
 

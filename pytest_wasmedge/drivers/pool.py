@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_wasmedge.artifacts.proposals import example
-from pytest_wasmedge.errors import RuntimeUnavailableError, WasmEdgeError
+from pytest_wasmedge.errors import RuntimeUnavailableError, ShortageError, WasmEdgeError
 from pytest_wasmedge.model import Artifact, Availability, Host, Invocation, Limits, Runtime
 
 
@@ -95,9 +95,11 @@ class HostPool:
 
 
 def probe(runtime: Runtime) -> Availability:
-    """Return whether this runtime can run here; a probe that raises counts as no."""
+    """Return whether this runtime can run here; a probe that raises counts as no. Raises ShortageError."""
     try:
         return runtime.probe()
+    except ShortageError:
+        raise
     except Exception as error:  # a runtime of another package may raise, which must not end the run
         return Availability(False, reason=f"its probe failed: {type(error).__name__}: {error}")
 
@@ -121,6 +123,8 @@ def _runs(runtime: Runtime, data: bytes | None, *proposals: str) -> bool:
         try:
             with runtime.start(artifact, Limits()) as host:
                 return host.invoke(Invocation()).ending.ok
+        except ShortageError:
+            raise
         except WasmEdgeError:
             return False
 

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_wasmedge.errors import HostStartError, UnsupportedError
+from pytest_wasmedge.drivers import shortage
+from pytest_wasmedge.errors import HostStartError, ShortageError, UnsupportedError
 
 # Runs beside us, in a session of its own. We write every process group and folder to its stdin. When that closes, we
 # have ended (even by kill -9), and it removes what is still on the list.
@@ -103,8 +104,13 @@ class Workspace(contextlib.AbstractContextManager["Workspace"]):
     """A temporary folder that only this user can read; it is removed at the latest when this process ends."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-")).resolve()
-        _reaper.add(f"d{self.path}")
+        with shortage.told():
+            self.path = Path(tempfile.mkdtemp(prefix="pytest-wasmedge-")).resolve()
+            try:
+                _reaper.add(f"d{self.path}")
+            except BaseException:
+                self.path.rmdir()
+                raise
 
     def close(self) -> None:
         """Remove the folder; harmless when called again.
@@ -122,8 +128,12 @@ class Workspace(contextlib.AbstractContextManager["Workspace"]):
                 return
             time.sleep(0.01)
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Remove the folder; what has run out in it is told in one sentence. Raises ShortageError."""
+        with shortage.told():
+            self.close()
+            if isinstance(error, OSError):
+                raise error
 
 
 def spawn(
@@ -137,7 +147,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own with exactly this environment.
 
-    Raises HostStartError if the system cannot run it, UnsupportedError if it is given more than the system allows.
+    Raises HostStartError if the system cannot run it, UnsupportedError if it is given more than the system allows,
+    ShortageError.
     """
     try:
         process = subprocess.Popen(
@@ -150,6 +161,8 @@ def spawn(
                 f"system lets a program have {_LONGEST_BYTES} in each and {os.sysconf('SC_ARG_MAX')} in all. Give them "
                 "on stdin, or mark the test with runtimes(...) to run it on hosts that are no program of their own."
             ) from error
+        if error.errno in shortage.NO_FILES:
+            raise ShortageError(shortage.no_more_files()) from error
         raise HostStartError(
             f"cannot run {argv[0]}: {error.strerror or error}. "
             "`pytest-wasmedge doctor` shows which runtimes work here and how to get the others."
@@ -253,13 +266,15 @@ def announcements(
 
     def read_stdout() -> None:
         assert process.stdout
-        with process.stdout as stdout, log.open("ab", buffering=0) as file:
+        with process.stdout as stdout:
             for line in stdout:
                 said = read(line)
-                if said is None:
-                    file.write(line)
-                else:
+                if said is not None:
                     announced.put(said)
+                    continue
+                # Where there is no room for it, the program goes on without its log.
+                with contextlib.suppress(OSError), log.open("ab", buffering=0) as file:
+                    file.write(line)
         announced.put(None)
         end_with(process)
 

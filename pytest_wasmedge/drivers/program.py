@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from pytest_wasmedge.drivers import shortage
 from pytest_wasmedge.errors import HostStartError, ProvisionError, RuntimeUnavailableError
 from pytest_wasmedge.model import ARGV0, Artifact, Availability, Limits
 from pytest_wasmedge.provision import (
@@ -131,13 +132,14 @@ class Program:
     def versions(self, executable: Path) -> Versions:
         """Ask the program for its versions, once per process while the file stays the same.
 
-        Raises RuntimeUnavailableError if it does not run, or prints something else.
+        Raises RuntimeUnavailableError if it does not run, or prints something else, ShortageError.
         """
         argv = tuple(self.version_argv(executable))
         # Our scripts for the shell are too long for a message.
         command = f"`{executable if argv[0] == '/bin/sh' else ' '.join(argv)}`"
         try:
-            said = self._ask(argv, executable.stat().st_mtime_ns)
+            with shortage.told():
+                said = self._ask(argv, executable.stat().st_mtime_ns)
         except (OSError, subprocess.SubprocessError) as error:
             raise RuntimeUnavailableError(
                 f"{command} does not tell its version: {_problem(error)}"
@@ -268,6 +270,8 @@ def first_match(pattern: str, said: str) -> re.Match[str]:
 
 
 def _problem(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     if not isinstance(error, subprocess.CalledProcessError):
         return f"{type(error).__name__}: {error}"
     said = error.stderr.decode("utf-8", "backslashreplace").strip().splitlines()

@@ -62,7 +62,7 @@ class _Handler(JobHandler):
         headers = {
             "content-type": "application/json",
             "lambda-runtime-aws-request-id": api.serving[0],
-            "lambda-runtime-deadline-ms": str(round((time.time() + job.timeout_s) * 1000)),
+            "lambda-runtime-deadline-ms": str(int((time.time() + job.timeout_s) * 1000)),
             "lambda-runtime-invoked-function-arn": _FUNCTION_ARN,
             "lambda-runtime-trace-id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0",
         }

@@ -25,6 +25,7 @@ from pytest_wasmedge.drivers.serving import (
     end,
 )
 from pytest_wasmedge.drivers.serving import ServingLaunch as ServingLaunch
+from pytest_wasmedge.drivers.shortage import check_loopback
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class ServerHost(ServingHost["Server"]):
         launch.artifact_link.symlink_to(self.artifact.path.absolute())
         # The log of an earlier process says nothing about this one.
         log.unlink(missing_ok=True)
+        check_loopback()
         port = free_port()
         port_environment = self.runtime.port_environment(port)
         began_ns = time.perf_counter_ns()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
+from pytest_wasmedge.drivers import shortage
 from pytest_wasmedge.drivers.grants import check_given
 from pytest_wasmedge.drivers.http import Answer, Failure, Timed, with_transfer
 from pytest_wasmedge.drivers.process import (
@@ -203,12 +204,12 @@ class ServingHost(Host, Generic[S]):
         possible = ("arguments", "an environment", *folders)
         check_given(self.runtime.name, invocation, possible, self.runtime.no_folders)
         timeout_s = self._time_limit_s(invocation)
-        with self._slots, self._turns.together():
+        with shortage.told(), self._slots, self._turns.together():
             outcome = self._try(invocation, timeout_s, alone=False)
         if outcome is None:
             # Something ended the process while several invocations were under way. Guests have no effects
             # outside, so each is run again by itself: only the one that did it ends like that again.
-            with self._turns.alone():
+            with shortage.told(), self._turns.alone():
                 outcome = self._try(invocation, timeout_s, alone=True)
                 assert outcome is not None
         return outcome
@@ -270,7 +271,8 @@ class ServingHost(Host, Generic[S]):
             return timed_out(f"{name} was killed at the limit")
         how = how_it_ended(server.process) if server.ended_by_itself else str(error)
         no_memory = self._memory_in_log and _OUT_OF_MEMORY.search(server.said)
-        detail = f"{name} {how} during the invocation; its log ends:\n{server.said}"
+        short = f"{found} " if (found := shortage.found()) else ""
+        detail = f"{name} {how} during the invocation. {short}Its log ends:\n{server.said}"
         return (out_of_memory if no_memory else host_failed)(detail)
 
     def _spawn(
@@ -318,8 +320,9 @@ class ServingHost(Host, Generic[S]):
         self.start_phases_ns = {"spawn": spawn_ns, **phases_ns} if spawn_ns > 0 else {}
 
     def _start_error(self, problem: str, log: Path) -> HostStartError:
+        short = f"{found} " if (found := shortage.found()) else ""
         return HostStartError(
-            f"{self.runtime.name} could not start with {self.artifact.name}: `{self._executable}` {problem}. "
+            f"{self.runtime.name} could not start with {self.artifact.name}: `{self._executable}` {problem}. {short}"
             f"Its log ends:\n{tail(log) or '(empty)'}\n`pytest-wasmedge doctor` shows what works here."
         )
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pytest_wasmedge.drivers.command import CommandLaunch, CommandRuntime, Ended
+from pytest_wasmedge.drivers.command import CommandLaunch, CommandRuntime, Ended, Moment
 from pytest_wasmedge.drivers.grants import check_colons
 from pytest_wasmedge.model import Artifact, Ending, Invocation, host_failed, out_of_memory, trapped
 from pytest_wasmedge.provision import Found, find, install_command
@@ -20,7 +19,7 @@ _PAGE_BYTES = 1 << 16
 
 #: A line of the engine's log, anywhere in the guest's output.
 _RECORD = re.compile(rb"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.\d{3}\] \[(\w+)\] ([^\n]*)\n")
-#: We read the clock before the process starts and after it has ended, and somebody may set it.
+#: The log has whole seconds of a clock that is corrected all the time.
 _TOLERANCE_S = 2.0
 
 
@@ -29,7 +28,8 @@ class WasmEdgeRuntime(CommandRuntime):
 
     WasmEdge writes its log to stdout, as the guest does. Each line of the log begins with the local time, so we give
     the process a secret time zone: an offset of random seconds. A line with the current time in that zone is the
-    engine's, and is removed. A guest cannot see the zone; to write such a line it would have to guess one of 170,000.
+    engine's, and is removed: a time between start and end by the clock as it stood at either, since people
+    set clocks. A guest cannot see the zone; to write such a line it would have to guess one of 170,000.
 
     Every guest gets two things that cannot be taken away: WasmEdge's own socket functions, and as much memory of the
     machine as its call stack needs. ``--time-limit`` is not used, since it stops neither a guest that sleeps nor
@@ -84,15 +84,16 @@ class WasmEdgeRuntime(CommandRuntime):
         return {"TZ": f"OUR{sign}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"}
 
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
-        stdout, errors = self.split(ended.stdout, launch.began_s)
+        stdout, errors = self.split(ended.stdout, launch.began)
         self.check_loaded(launch, errors)
         return stdout, ended.stderr, _ending(ended, errors)
 
-    def split(self, stdout: bytes, began_s: float) -> tuple[bytes, list[str]]:
+    def split(self, stdout: bytes, began: Moment) -> tuple[bytes, list[str]]:
         """Return the guest's output, and the errors in the engine's log."""
         if b"] [" not in stdout:
             return stdout, []
-        earliest_s, latest_s = began_s - _TOLERANCE_S, time.time() + _TOLERANCE_S
+        ended = Moment()
+        most_s = ended.steady_s - began.steady_s + _TOLERANCE_S
         errors: list[str] = []
 
         def take(record: re.Match[bytes]) -> bytes:
@@ -100,7 +101,12 @@ class WasmEdgeRuntime(CommandRuntime):
                 local = datetime.strptime(record[1].decode(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
             except ValueError:
                 return record[0]
-            if not earliest_s <= local.timestamp() - self._zone_s <= latest_s:
+            day_s = local.timestamp() - self._zone_s
+            # Where the clock was set meanwhile, what came before agrees with the start, the rest with the end.
+            if not (
+                -_TOLERANCE_S <= day_s - began.day_s <= most_s
+                or -_TOLERANCE_S <= ended.day_s - day_s <= most_s
+            ):
                 return record[0]
             if record[2] == b"error":
                 errors.append(record[3].decode("utf-8", "backslashreplace").strip())

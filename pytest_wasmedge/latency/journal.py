@@ -17,6 +17,8 @@ from pathlib import Path
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.sampling import Sample
 from pytest_wasmedge.provision.cache import keep_newest
+from pytest_wasmedge.provision.files import append
+from pytest_wasmedge.provision.room import reason
 
 #: A folder of journals keeps those of this many latest runs.
 KEPT_RUNS = 20
@@ -54,20 +56,20 @@ class Journal:
     def _append(self, line: Mapping[str, object]) -> None:
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         try:
-            # Without a buffer, a line is one system call.
-            with self.path.open("ab", buffering=0) as file:
-                file.write(data)
+            append(self.path, data)
         except OSError as error:
             raise LatencyError(
-                f"the sample could not be written to {self.path}: {error.strerror}. "
+                f"the sample could not be written to {self.path}: {reason(error, self.path.parent)}. "
                 "Give another file with --wasm-samples."
             ) from error
 
 
 def in_folder(folder: Path, run: str, seed: int) -> Journal:
-    """Return this run's journal in a folder of journals; the oldest ones are deleted."""
-    keep_newest(folder.glob("samples-*.jsonl"), KEPT_RUNS - 1)
-    return Journal(folder / f"samples-{run}.jsonl", run, seed)
+    """Return this run's journal in a folder of journals; the oldest of the others are deleted."""
+    journal = Journal(folder / f"samples-{run}.jsonl", run, seed)
+    # Not its own, which another worker may have begun: whoever sets the clock back would make that the oldest.
+    keep_newest(set(folder.glob("samples-*.jsonl")) - {journal.path}, KEPT_RUNS - 1)
+    return journal
 
 
 @cache

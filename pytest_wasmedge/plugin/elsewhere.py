@@ -18,6 +18,7 @@ from pytest_wasmedge.plugin.options import Options
 from pytest_wasmedge.plugin.session import WasmSession
 from pytest_wasmedge.provision.cache import folder, keep_newest, locked
 from pytest_wasmedge.provision.files import whole
+from pytest_wasmedge.provision.room import reason
 
 #: Of what has arrived from controllers, so many files are kept.
 _KEPT = 20
@@ -96,10 +97,12 @@ def _file(path: Path, digest: str, channel: Any) -> Path:
                 place.mkdir(mode=0o700, exist_ok=True)
                 with whole(kept, 0o600) as part:
                     part.write_bytes(content)
-                keep_newest(folder("artifacts").glob("*/*"), _KEPT)
+                keep_newest(folder("artifacts").glob("*/*"), _KEPT, but=kept)
             kept.touch()
     except OSError as error:
-        raise ProvisionError(f"{kept} cannot be written on {name()}: {error.strerror}.") from error
+        raise ProvisionError(
+            f"{kept} cannot be written on {name()}: {reason(error, kept.parent)}."
+        ) from error
     return kept
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_wasmedge.contract.entries import FIELDS, Known
 from pytest_wasmedge.contract.explaining import explain
-from pytest_wasmedge.errors import HostFailedError, HostStartError
+from pytest_wasmedge.errors import HostFailedError, HostStartError, ShortageError
 from pytest_wasmedge.model import Outcome
 from pytest_wasmedge.plugin import private, stash
 from pytest_wasmedge.portability import sides
@@ -96,6 +96,8 @@ def add_facts(
         facts[record.REFERENCE] = stash.session(item.config).reference.kind(asked, names)
     if report.failed and (told := sides.told(call.excinfo.value if call.excinfo else None)):
         facts[record.TOLD] = told
+    if call.excinfo and isinstance(call.excinfo.value, ShortageError):
+        facts[record.SHORT] = True
     fields = _diverging(call.excinfo) if report.failed else []
     if not fields:
         return facts

@@ -33,6 +33,7 @@ class Recorder:
         self._record: RunRecord | None = None
         self._new: dict[tuple[str, str], Unexplained] = {}
         self._publisher: Publisher | None = None
+        self._short = 0
         #: The failed tests, by id, with the runtimes of each.
         self._failed: list[tuple[str, Sequence[str]]] = []
 
@@ -65,10 +66,11 @@ class Recorder:
             return
         # A test counts once: at its call, or at the setup or teardown that failed.
         if names and (report.when == "call" or not report.passed):
-            from pytest_wasmedge.reports.record import CASE, KNOWN, NEW
+            from pytest_wasmedge.reports.record import CASE, KNOWN, NEW, SHORT
 
             facts: dict[str, Any] = getattr(report, "wasm_facts", {})
             self.begin().add_comparisons(facts, names)
+            self._short += SHORT in facts
             if report.failed:
                 self._failed.append((report.nodeid, names))
             for name in names:
@@ -128,7 +130,12 @@ class Recorder:
         # Whoever stops a run knows that tests are left.
         left = "" if status == pytest.ExitCode.INTERRUPTED else self._left()
         status = status or (pytest.ExitCode.TESTS_FAILED if left else status)
-        reasons = [reason for reason in (_STOPPED.get(status, ""), left) if reason]
+        from pytest_wasmedge.portability.excerpt import counted
+
+        short = (
+            f"this machine ran short of something in {counted(self._short, 'test')}" if self._short else ""
+        )
+        reasons = [reason for reason in (_STOPPED.get(status, ""), left, short) if reason]
         record.status, record.stopped = int(status), "; ".join(reasons)
         try:
             if self._publisher is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.artifacts.witness import witness_artifact
 from pytest_wasmedge.drivers.pool import HostPool
-from pytest_wasmedge.errors import CorpusError, WasmEdgeError, did_you_mean
+from pytest_wasmedge.errors import CorpusError, ShortageError, WasmEdgeError, did_you_mean
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Runtime, base_name
 from pytest_wasmedge.plugin.held import Held
 from pytest_wasmedge.plugin.options import GOLDEN, Options
@@ -248,6 +248,8 @@ class WasmSession:
     def _speaks_in_process(self) -> bool:
         try:
             return RUBY.is_spoken_by(self.pool.acquire(self.selection.known[DEFAULT]))
+        except ShortageError:
+            raise
         except WasmEdgeError:
             return False
 

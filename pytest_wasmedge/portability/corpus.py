@@ -16,6 +16,8 @@ from pytest_wasmedge.portability.document import TomlValue, nearest, parse_docum
 from pytest_wasmedge.portability.encodings import read_utf8
 from pytest_wasmedge.portability.golden import format_golden, read_golden
 from pytest_wasmedge.portability.masks import MASKS, Mask, parse_mask
+from pytest_wasmedge.provision.files import whole
+from pytest_wasmedge.provision.room import reason
 
 #: A file of this kind describes a case, beside its input file or without one.
 SIDECAR = ".toml"
@@ -137,9 +139,13 @@ def find_orphans(root: Path, cases: Iterable[Case]) -> list[Path]:
 def write_golden(case: Case, outcome: Outcome) -> None:
     """Write the outcome as the case's golden file. Raises CorpusError if the host failed, or it cannot be written."""
     try:
-        case.golden_path.write_bytes(format_golden(outcome).encode())
+        with whole(case.golden_path) as part:
+            part.write_bytes(format_golden(outcome).encode())
     except OSError as error:
-        raise CorpusError(f"{case.golden_path} cannot be written: {error.strerror or error}.") from error
+        why = reason(error, case.golden_path.parent)
+        raise CorpusError(
+            f"{case.golden_path} cannot be written: {why}. What was there is unchanged."
+        ) from error
 
 
 def _files(root: Path) -> Iterator[Path]:

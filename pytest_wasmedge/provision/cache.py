@@ -12,15 +12,13 @@ from typing import Literal
 import filelock
 import platformdirs
 
-from pytest_wasmedge.errors import ProvisionError
+from pytest_wasmedge.errors import CacheUnwritableError, ProvisionError
+from pytest_wasmedge.provision.room import UNWRITABLE, unwritable
 
 ENV_CACHE = "PYTEST_WASMEDGE_CACHE"
 
 #: The errors of a filesystem without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-
-#: The errors of a disk that is full or cannot be written.
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 FolderName = Literal["tools", "artifacts", "compiled", "glue", "locks"]
 
@@ -65,16 +63,14 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Turn the error of a full or read-only disk into a ProvisionError."""
+    """Turn the error of a full or read-only disk into a CacheUnwritableError, which is a ProvisionError."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in UNWRITABLE:
             raise
-        raise ProvisionError(
-            f"The cache folder {cache_root()} cannot be written: {error.strerror}. Make room or give rights there, or "
-            f"set {ENV_CACHE} to another folder; earlier installations are unchanged."
-        ) from error
+        sentence = unwritable("cache", cache_root(), error, ENV_CACHE)
+        raise CacheUnwritableError(f"{sentence} Earlier installations are unchanged.") from error
 
 
 def keep_newest(
@@ -83,11 +79,12 @@ def keep_newest(
     *,
     most_bytes: int | None = None,
     beside: Callable[[Path], Path] | None = None,
+    but: Path | None = None,
 ) -> None:
     """Remove all but the files that were changed or used last: this many, or as many as fit, and at least one.
 
-    The file ``beside`` each, if there is such, has the time of its last use, and goes with it. Other processes may do
-    the same at once.
+    The file ``beside`` each, if there is such, has the time of its last use, and goes with it. ``but`` is the one that
+    is used now, whatever its time says: people set clocks back. Other processes may do the same at once.
     """
     found = []
     for file in files:
@@ -97,9 +94,9 @@ def keep_newest(
             if beside:
                 with suppress(FileNotFoundError):
                     used = beside(file).stat()
-            found.append((used.st_mtime, status.st_size, file))
+            found.append((file == but, used.st_mtime, status.st_size, file))
     total_bytes = 0
-    for index, (_, size_bytes, file) in enumerate(sorted(found, reverse=True)):
+    for index, (_, _, size_bytes, file) in enumerate(sorted(found, reverse=True)):
         total_bytes += size_bytes
         too_large = most_bytes is not None and total_bytes > most_bytes and index > 0
         if too_large or (count is not None and index >= count):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -37,6 +39,17 @@ def keep(path: Path, content: bytes) -> None:
         path.unlink(missing_ok=True)
         with whole(path) as part:
             part.write_bytes(content)
+
+
+def append(path: Path, line: bytes) -> None:
+    """Append a line to a file that other processes may append to, all of it or nothing. Raises OSError."""
+    # Without a buffer it is one system call, which on a full disk may write a part, and say so.
+    with path.open("ab", buffering=0) as file:
+        written_bytes, end = file.write(line), file.tell()
+        if written_bytes != len(line):
+            if os.fstat(file.fileno()).st_size == end:
+                file.truncate(end - written_bytes)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def write_all(contents: dict[Path, bytes]) -> None:

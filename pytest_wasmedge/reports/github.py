@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_wasmedge.errors import RecordError
 from pytest_wasmedge.portability.excerpt import cut, printable
+from pytest_wasmedge.provision.room import reason
 from pytest_wasmedge.reports.document import Document
 from pytest_wasmedge.reports.shown import needing_a_person
 
@@ -37,8 +38,8 @@ def add_summary(environment: Mapping[str, str], markdown: str) -> None:
             with Path(path).open("a", encoding="utf-8") as file:
                 file.write(markdown + "\n")
         except OSError as error:
-            reason = error.strerror or error
-            raise RecordError(f"the summary of the job cannot be written to {path}: {reason}.") from error
+            why = reason(error, Path(path).parent)
+            raise RecordError(f"the summary of the job cannot be written to {path}: {why}.") from error
 
 
 def _errors(document: Document) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,8 @@ DIVERGENCES = "divergences"
 MEASURED = "measured"
 FINDINGS = "findings"
 CASE = "case"
+#: The test failed because this machine is short of something (ShortageError): no verdict on the artifact.
+SHORT = "short"
 KNOWN = "known_lines"
 #: What diverges and no entry of the contract explains: its fields, and what a draft says of them.
 NEW = "new"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_wasmedge.errors import RecordError
-from pytest_wasmedge.provision.files import write_all
+from pytest_wasmedge.provision.files import append, write_all
+from pytest_wasmedge.provision.room import reason
 from pytest_wasmedge.reports.document import DOCUMENT, EVENTS, Document, Event, fold
 
 #: After so many tests that diverge, a divergence keeps its summary alone: a record stays of bounded size.
@@ -43,9 +44,8 @@ class Writer:
         """Write one event. Raises RecordError."""
         self._diverging += bool(event.get("row", {}).get("divergences"))
         try:
-            # Without a buffer, a line is one system call; opened anew, so that no end of the run has to close it.
-            with (self.folder / EVENTS).open("ab", buffering=0) as file:
-                file.write(_line(event))
+            # Opened anew, so that no end of the run has to close it.
+            append(self.folder / EVENTS, _line(event))
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 
@@ -89,5 +89,5 @@ def _line(event: dict[str, Any]) -> bytes:
 
 
 def _unwritable(folder: Path, error: OSError) -> RecordError:
-    reason = error.strerror or error
-    return RecordError(f"the record cannot be written to {folder}: {reason}. Give another --wasm-report.")
+    why = reason(error, folder)
+    return RecordError(f"the record cannot be written to {folder}: {why}. Give another --wasm-report.")

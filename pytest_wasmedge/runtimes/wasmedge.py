@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_wasmedge.drivers.command import CommandLaunch
+from pytest_wasmedge.drivers.command import CommandLaunch, Moment
 from pytest_wasmedge.drivers.compiled import (
     CompiledRuntime,
     RefusedError,
@@ -54,14 +53,14 @@ class WasmEdge(CompiledRuntime, WasmEdgeRuntime):
         return f"wasmedge {self.versions(executable).version}", settings
 
     def compile_to(self, path: Path, executable: Path, artifact: Artifact, workspace: Path) -> None:
-        began_s = time.time()
+        began = Moment()
         argv = [str(executable), "compile", *_settings(artifact), str(artifact.path.absolute()), _CODE]
         run_compiler(
             argv,
             self.environment(workspace),
             workspace,
             f"wasmedge {self.versions(executable).version} cannot compile {artifact.name}",
-            lambda stdout, stderr: wording(self.split(stdout, began_s)[1]),
+            lambda stdout, stderr: wording(self.split(stdout, began)[1]),
         )
         shutil.copyfile(workspace / _CODE, path)
 

@@ -111,7 +111,7 @@ class Wasmer(ServerRuntime):
         # The name of the folder is known once there is code in it.
         code = self._code(package, artifact)
         vouch(code)
-        keep_newest(code.parent.glob("*.bin"), most_bytes=KEPT_BYTES, beside=digest_of)
+        keep_newest(code.parent.glob("*.bin"), most_bytes=KEPT_BYTES, beside=digest_of, but=code)
 
 
 class WasmerHost(ServerHost):

@@ -313,7 +313,7 @@ class Collecting(Script):
         return super().argv(launch, invocation)
 
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
-        return (launch.folder / "given").read_bytes(), str(launch.began_s).encode(), exited(0)
+        return (launch.folder / "given").read_bytes(), str(launch.began.day_s).encode(), exited(0)
 
 
 def test_each_invocation_has_its_own_launch() -> None:

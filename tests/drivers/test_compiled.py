@@ -143,16 +143,33 @@ def test_a_failed_compilation_leaves_no_litter(cache: Path) -> None:
 
 
 def test_what_a_killed_compiler_left_goes(cache: Path) -> None:
-    """A part that nobody finished, since its process was killed, is removed with a later compilation."""
-    compiled(artifact("a"), "engine 1", "", lambda path: None)
-    left, under_way = cache / "left.part", cache / "under_way.part"
-    for part in left, under_way:
-        part.write_text("half")
-    os.utime(left, (1, 1))
-    compiled(artifact("b"), "engine 1", "", lambda path: None)
+    """A part that nobody finished, since its process was killed, is removed; one under way is not, however old."""
+    left = cache / ".artifact-engine.cwasm.12345678.part"
+    compiled(artifact("c"), "engine 2", "", lambda path: None)
+    left.write_text("half")
+
+    def compile_to(part: Path) -> None:
+        os.utime(part, (1, 1))
+        compiled(artifact("a"), "engine 1", "", lambda path: None)
+        assert part.exists()
+
+    compiled(artifact("b"), "engine 2", "", compile_to)
 
     assert not left.exists()
-    assert under_way.exists()
+
+
+def test_code_that_is_made_with_the_clock_set_back(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was just compiled stays, though by their times all other files are younger."""
+    monkeypatch.setattr("pytest_wasmedge.drivers.compiled.KEPT_BYTES", 150)
+
+    def compile_to(path: Path) -> None:
+        path.write_bytes(bytes(90))
+
+    earlier = compiled(artifact("a"), "engine 1", "", compile_to)
+    os.utime(digest_of(earlier), (1 << 33, 1 << 33))
+
+    assert compiled(artifact("b"), "engine 1", "", compile_to).exists()
+    assert not earlier.exists()
 
 
 def test_engines_compile_side_by_side(cache: Path) -> None:

@@ -156,7 +156,7 @@ class Sitting:
         self._figures.counts["hosts"] += len(roots - self._roots)
         self._roots = roots
         if self._session.quiet:
-            self._figures.memory_bytes.append(_resident_bytes(self.family))
+            self._figures.memory_bytes.add(self._figures.counts["asked"], _resident_bytes(self.family))
 
     def _note(self, injection: Injection, *, clean: bool = False) -> None:
         fault = injection._fault
@@ -217,8 +217,8 @@ def soak(
                 cry(problem)
             gc.collect()
             us = psutil.Process()
-            report.ours_bytes.append(us.memory_info().rss)
-            report.handles.append(us.num_fds() + us.num_threads())
+            report.ours_bytes.add(report.total("asked"), us.memory_info().rss)
+            report.handles.add(report.total("asked"), us.num_fds() + us.num_threads())
         for session in sessions:
             _forget(session, artifacts[session.program])
     return report

@@ -18,6 +18,7 @@ from pytest_wasmedge.model import Artifact, Availability, Host, Invocation, Limi
 from pytest_wasmedge.runtimes import builtin_runtimes
 from tests.soak import __main__ as command
 from tests.soak.driving import soak
+from tests.soak.figures import Figures, Report
 from tests.soak.plan import plan
 
 RUNTIMES = {each.name: each for each in builtin_runtimes()}
@@ -211,6 +212,34 @@ def test_real_runtimes() -> None:
     assert report.total("asked") == 200
     assert sum(report.of("workerd").faults.values()) > 0
     assert sum(report.of("node").faults.values()) > 0
+
+
+#: Megabytes after each hundredth invocation, and whether they are told to grow.
+SERIES: dict[str, tuple[list[float], bool]] = {
+    "creeps": ([100 + 0.5 * each for each in range(80)], True),
+    "creeps_in_noise": ([100 + each + 15 * (each % 3) for each in range(80)], True),
+    "creeps_with_a_fall": ([100 + each - 30 * (each > 70) for each in range(80)], True),
+    "rises_to_a_height": ([85 + min(140, 10 * each) for each in range(80)], False),
+    "rises_once": ([100 + 40 * (each == 79) for each in range(80)], False),
+    "saws": ([100 + 10 * (each % 4) for each in range(80)], False),
+    "short": ([100 * each for each in range(8)], False),
+}
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_what_grows(name: str) -> None:
+    """A slope at the end of a run is told, however noisy; what was reached earlier is not, nor a peak."""
+    values, grows = SERIES[name]
+    report, figures = Report(1), Figures()
+    for number, value in enumerate(values):
+        report.ours_bytes.add(100 * number, value * 1e6)
+        figures.memory_bytes.add(100 * number, 2 * value * 1e6)
+    report.by_runtime["node"] = figures
+
+    assert [each.partition(" grew: ")[0] for each in report.growth()] == (
+        ["node: the memory of its host", "our own process: memory"] if grows else []
+    )
+    assert ("+5.0 MB/1000" in report.table()) == (name == "creeps")
 
 
 def test_the_seed_decides() -> None:
