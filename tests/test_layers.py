@@ -234,7 +234,7 @@ def test_heavy_packages_are_used_where_they_belong() -> None:
     homes = {
         "wasmtime": r"runtimes\.wasmtime|work|drivers\.(?:wasi_http|handler)|artifacts\.(?:recipe|proposals|witness)",
         "httpx": r"drivers|provision|runtimes\.wasmtime_serve",
-        "rich": "commands",
+        "rich": r"commands|plugin\.progress",
     }
     for name, path in MODULES.items():
         for each in imports(path):

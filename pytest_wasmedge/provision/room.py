@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+#: The errors of a process, or a machine, that has as many files open as it may: they say nothing about the file.
+NO_FILES = {errno.EMFILE, errno.ENFILE}
 #: The errors of a disk that is full, and with those of one that cannot be written otherwise.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 UNWRITABLE = NO_ROOM | {errno.EROFS, errno.EACCES, errno.EPERM}

@@ -41,6 +41,7 @@ from pytest_wasmedge.model import (
     timed_out,
     trapped,
 )
+from pytest_wasmedge.provision.room import NO_FILES
 
 if TYPE_CHECKING:
     import wasmtime
@@ -189,10 +190,9 @@ class WasmtimeHost(InProcessHost):
         try:
             run.files = files = MemoryFiles(self.limits.output_bytes)
         except OSError as error:
-            return host_failed(
-                f"wasmtime: no files in memory for the guest's output: {error}; "
-                "let this process have more open files (ulimit -n), or run fewer guests at once"
-            )
+            if error.errno in NO_FILES:
+                raise
+            return host_failed(f"wasmtime: no files in memory for the guest's output: {error}")
         self._collecting[id(run)] = files
         try:
             ending = self._run(run)
@@ -239,12 +239,16 @@ class WasmtimeHost(InProcessHost):
         config = wasmtime.WasiConfig()
         config.argv = [ARGV0, *run.invocation.args]
         config.env = list(run.invocation.env.items())
-        for guest_path, folder in run.invocation.preopens.items():
-            config.preopen_dir(str(folder), guest_path)
         _set_stdin(config, run.invocation.stdin)
-        if run.files:
-            config.stdout_file, config.stderr_file = run.files.paths
-        else:
+        try:
+            for guest_path, folder in run.invocation.preopens.items():
+                config.preopen_dir(str(folder), guest_path)
+            if run.files:
+                config.stdout_file, config.stderr_file = run.files.paths
+        except wasmtime.WasmtimeError as error:
+            # They are ours and are there: the engine has no descriptor left for them.
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from error
+        if not run.files:
             # A call of Python for each write: it is ten times slower.
             config.stdout_custom = lambda data: None if run.write(run.stdout, data) else -errno.EIO
             config.stderr_custom = lambda data: None if run.write(run.stderr, data) else -errno.EIO

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import string
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -292,6 +294,29 @@ def test_code_that_is_not_ours_is_compiled_anew(how: str) -> None:
     assert not code.is_symlink()
     assert code.stat().st_mode & 0o077 == 0
     assert len(made) == 2
+    assert is_ours(code)
+
+
+@pytest.mark.parametrize("suffix", [".cwasm", ".sha256"])
+@pytest.mark.usefixtures("cache")
+def test_code_that_cannot_be_opened_for_want_of_descriptors(
+    monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """Where no more file can be opened, nothing is said of the code, and it stays."""
+    code = compiled(artifact(), "engine 1", "", lambda path: None)
+    # So that it is looked at once more.
+    os.utime(code, ns=(0, 0))
+    real = Path.open
+
+    def no_more(self: Path, *given: Any, **more: Any) -> Any:
+        if self.suffix == suffix:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(self, *given, **more)
+
+    with monkeypatch.context() as short:
+        short.setattr(Path, "open", no_more)
+        with pytest.raises(OSError, match="Too many open files"):
+            is_ours(code)
     assert is_ours(code)
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from pytest_wasmedge.drivers.inprocess import Run
-from pytest_wasmedge.drivers.memory_files import AVAILABLE
-from pytest_wasmedge.model import Ending, exited, host_failed, timed_out
+from pytest_wasmedge.drivers.memory_files import AVAILABLE, MemoryFiles
+from pytest_wasmedge.errors import ShortageError
+from pytest_wasmedge.model import Ending, exited, timed_out
 from pytest_wasmedge.runtimes.wasmtime import WasmtimeHost
 from tests import wat
 from tests.runtimes.conftest import Start
@@ -128,19 +129,23 @@ def test_no_file_is_left_open(start: Start) -> None:
 
 
 @in_memory
-def test_no_descriptor_for_the_output(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process without a free descriptor hears so, and what to do; the host goes on."""
+@pytest.mark.parametrize("whose", ["ours", "the engine's"])
+def test_no_descriptor_for_the_output(start: Start, monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
+    """A process without a free descriptor, for us or for the engine, hears so, and what to do; the host goes on."""
 
     def refuse(*_: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     host = start("wasmtime", wat.ECHO)
     with monkeypatch.context() as without:
-        without.setattr(os, "memfd_create", refuse)
-        ending = host.run().ending
+        if whose == "ours":
+            without.setattr(os, "memfd_create", refuse)
+        else:
+            # What cannot be opened there fails like what there is no descriptor for.
+            without.setattr(MemoryFiles, "paths", ("/proc/self/fd/none", "/proc/self/fd/none"))
+        with pytest.raises(ShortageError, match=r"files open, and has: raise that limit \(`ulimit -n`\)"):
+            host.run()
 
-    assert ending == host_failed()
-    assert "Too many open files; let this process have more open files (ulimit -n)" in ending.detail
     assert host.run(b"x").stdout == b"x"
 
 
