@@ -26,13 +26,15 @@ from examples import build
 from pytest_wasmedge.artifacts.loading import load_artifact
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.drivers.command import CommandLaunch, CommandRuntime, Ended
+from pytest_wasmedge.drivers.program import Interpreter, Package
 from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.latency.journal import describe_machine
 from pytest_wasmedge.latency.sampling import Answer
 from pytest_wasmedge.latency.statistics import Pair, median_interval, ratio_estimate, ratio_interval
 from pytest_wasmedge.model import Artifact, Ending, Host, Invocation, Limits, Runtime
-from pytest_wasmedge.provision import Found
+from pytest_wasmedge.provision import Found, install
 from pytest_wasmedge.provision.pins import version_of
+from pytest_wasmedge.runtimes.jco import Jco
 from pytest_wasmedge.runtimes.native_ruby import NativeRuby
 from pytest_wasmedge.runtimes.wasmtime import Wasmtime
 from pytest_wasmedge.runtimes.wasmtime_cli import WasmtimeCli
@@ -45,6 +47,8 @@ PAGE = build.HERE / "html-parser" / "cases" / "rows.html"
 ANSWERS = {"hello": b"Hello, World!\n", "html": b"1005\n"}
 #: The rows that the question is about; Ruby as people start it, and as it starts fastest.
 SMALL, RUBY, BARE_RUBY = "hand-written WebAssembly, in wasmtime", "native Ruby", "native Ruby, without gems"
+#: Runs Pyodide: the versions that it can, and how it tells its own and its engine's.
+_NODE = Interpreter("node", (22,), ("-p", "JSON.stringify(process.versions)"), ("node", "v8"))
 
 
 class NativeProgram(CommandRuntime):
@@ -65,6 +69,24 @@ class NativeProgram(CommandRuntime):
 
     def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
         return ended.stdout, ended.stderr, ended.ending("the program")
+
+
+class Pyodide(Package, CommandRuntime):
+    """CPython as Emscripten makes it, which runs the program on its stdin: a process of Node per invocation."""
+
+    name = "pyodide"
+    engine = "V8"
+    yardstick = True
+    tools = ("node", "pyodide")
+    tool = "pyodide"
+    interpreters = (_NODE,)
+
+    def argv(self, launch: CommandLaunch, invocation: Invocation) -> Sequence[str]:
+        script = Path(__file__).with_name("pyodide.mjs")
+        return [str(_NODE.require()), str(script), str(launch.executable), *invocation.args]
+
+    def outcome(self, launch: CommandLaunch, ended: Ended) -> tuple[bytes, bytes, Ending]:
+        return ended.stdout, ended.stderr, ended.ending("node")
 
 
 @dataclass(slots=True)
@@ -131,6 +153,19 @@ def cells(
                 yield Cell(row, task, "cold", start(runtime, ruby), asked(task, of_ruby=True))
     else:
         missing(f"{RUBY}: {there.reason}; get it with `{there.install}`.")
+    try:
+        install(Pyodide.tool)
+        python = Invocation(b'print("Hello, World!")\n')
+        yield Cell("CPython (Pyodide), on Node", "hello", "cold", start(Pyodide(), small), python)
+    except WasmEdgeError as error:
+        missing(f"Pyodide: {error}")
+    if (there := Jco().probe()).available:
+        # Node runs Pyodide, too, in a process each time.
+        for task in ANSWERS:
+            host = start(Jco(), ruby)
+            yield Cell("the built-in Ruby, on Node (jco)", task, "cold", host, asked(task, of_ruby=True))
+    else:
+        missing(f"the built-in Ruby on Node: {there.reason}; get it with `{there.install}`.")
     for task, name in c.items():
         yield from in_wasmtime("C, in wasmtime", task, load_artifact(build.build(name)), start)
         yield from in_wasmtime("the built-in Ruby, in wasmtime", task, ruby, start)
@@ -212,9 +247,9 @@ when this began, which should be near 0: {load:.1f}.
 
 {table}
 **Cold** is one process from its start to its whole answer, read by us. What can be kept on disk was: wasmtime's code
-is compiled beforehand, and all files are in the page cache. **Warm** is one more invocation, in a fresh instance, on a
-host that is already there: wasmtime in this process. A native program has no such host: each run is a process, so its
-second run is a cold start again.
+is compiled beforehand, jco's component made, and all files are in the page cache. **Warm** is one more invocation, in a
+fresh instance, on a host that is already there: wasmtime in this process. A native program has no such host: each run
+is a process, so its second run is a cold start again.
 
 HTML is a page of 200 rows (22 KB), parsed to a tree whose elements are counted. C does it with Gumbo, which follows
 the standard; Ruby with a scanner of 30 lines, which does much less (`fixtures/latency/html.rb`). Both count 1,005. The
@@ -248,7 +283,7 @@ def versions_here(ruby: Artifact) -> dict[str, str]:
         told["Rust"] = said.stdout.strip()
     except (WasmEdgeError, OSError, subprocess.CalledProcessError):
         told["Rust"] = "none"
-    for runtime in (NativeRuby(), WasmtimeCli(), Wasmtime()):
+    for runtime in (NativeRuby(), WasmtimeCli(), Wasmtime(), Jco(), Pyodide()):
         told[runtime.name] = runtime.probe().version
     return {
         **told,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -28,7 +29,6 @@ ARGUMENTS = {
     "not_sorted": ("b", "B", "10", "9", "a", "-"),
     "many": tuple(f"argument {number}" for number in range(500)),
     "flags": ("-e", "1", "--version", "--", "-"),
-    "long": ("x" * 100_000, "y" * 100_000),
 }
 VARIABLES = {
     "none": {},
@@ -40,8 +40,9 @@ VARIABLES = {
     "names": {"lower": "1", "LOWER": "2", "Mixed_Case": "3", "with.dot": "4", "with-dash": "5", "ünïcode": "6"},
     "of_a_host": {"PATH": "/guest/bin", "HOME": "/guest", "LANG": "xx", "TZ": "Mars/Base", "NODE_OPTIONS": "x"},
     "many": {f"VARIABLE_{number}": str(number) for number in range(500)},
-    "long": {"LONG": "x" * 100_000, "N" * 1000: "y"},
 }  # fmt: skip
+LONG_ARGUMENTS = ("x" * 100_000, "y" * 100_000)
+LONG_VARIABLES = {"LONG": "x" * 100_000, "N" * 1000: "y"}
 NOT_SORTED = {"ZULU": "1", "ALPHA": "2", "10": "3", "MIKE": "4", "zulu": "5", "2": "6", "BRAVO": "7"}
 #: What is lost where bytes are taken for text or lines; each comes back from the guest on both streams.
 PAYLOADS = {
@@ -76,7 +77,16 @@ PAYLOADS = {
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_arguments(ask: Asking, name: str) -> None:
     """A guest of any kind gets its arguments as they were given."""
-    args = ARGUMENTS[name]
+    _check_arguments(ask, ARGUMENTS[name])
+
+
+def test_long_arguments(ask: Asking) -> None:
+    """So it gets arguments of 100,000 characters."""
+    _check_arguments(ask, LONG_ARGUMENTS)
+
+
+def _check_arguments(ask: Asking, args: Sequence[str]) -> None:
+    __tracebackhide__ = True
     ask(
         b"args\n",
         _listed(["artifact.wasm", *args]),
@@ -89,7 +99,16 @@ def test_arguments(ask: Asking, name: str) -> None:
 @pytest.mark.parametrize("name", VARIABLES)
 def test_variables(ask: Asking, name: str) -> None:
     """A guest of any kind gets the variables that it was given, and no other; their order is another test."""
-    env = VARIABLES[name]
+    _check_variables(ask, VARIABLES[name])
+
+
+def test_long_variables(ask: Asking) -> None:
+    """So it gets a variable of 100,000 characters, and one whose name is long."""
+    _check_variables(ask, LONG_VARIABLES)
+
+
+def _check_variables(ask: Asking, env: Mapping[str, str]) -> None:
+    __tracebackhide__ = True
     invocation = Invocation(b"variables\n", env=env)
     expected = Outcome(_listed([f"{key}={value}" for key, value in env.items()]), b"", exited(0))
     assert_same(

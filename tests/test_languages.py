@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import languages
-from benchmarks.languages import BARE_RUBY, RUBY, SMALL, Cell
+from benchmarks.languages import BARE_RUBY, RUBY, SMALL, Cell, Pyodide
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.model import Artifact, Invocation, Limits
+from pytest_wasmedge.model import Artifact, Invocation, Limits, exited
+from pytest_wasmedge.provision import install
 from pytest_wasmedge.runtimes.native_ruby import NativeRuby
 from pytest_wasmedge.testing import FakeRuntime
 
@@ -71,3 +72,15 @@ def test_ruby_counts_what_c_counts() -> None:
     with NativeRuby().start(ARTIFACT, Limits()) as host:
         outcome = host.invoke(languages.asked("html", of_ruby=True))
     assert outcome.stdout == languages.ANSWERS["html"]
+
+
+@pytest.mark.network
+def test_python_greets() -> None:
+    """Pyodide runs the program on its stdin; one that fails is an exit with another status, and no greeting."""
+    install(Pyodide.tool)
+    with Pyodide().start(ARTIFACT, Limits()) as host:
+        greets, fails = (host.run(program) for program in (b'print("Hello, World!")', b"print(no)"))
+
+    assert (greets.stdout, greets.ending) == (languages.ANSWERS["hello"], exited(0))
+    assert (fails.stdout, fails.ending) == (b"", exited(1))
+    assert b"NameError: name 'no' is not defined" in fails.stderr

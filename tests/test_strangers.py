@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -168,7 +169,8 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         server: Any = host._server  # type: ignore[attr-defined]
         if isinstance(host.runtime, BrowserRuntime | FunctionRuntime):
             # A function's client has no secret: it is known by its process.
-            secret = getattr(server.jobs, "secret", "there is none")
+            # A function has none: nothing that anybody could read holds this.
+            secret = getattr(server.jobs, "secret", secrets.token_hex(16))
             port = int(server.jobs.authority.partition(":")[2])
         else:
             port = int(server.url.rpartition(":")[2].strip("/"))

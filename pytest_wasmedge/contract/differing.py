@@ -22,7 +22,7 @@ TOLD = ("stdout", "stderr", "ending")
 class Seen:
     """What a failure has found: an outcome, and what was expected of it, if it was compared.
 
-    ``source`` holds text that is no leak.
+    ``source`` holds text that is no leak; streams that are ``data`` hold none at all.
     """
 
     outcome: Outcome
@@ -30,6 +30,7 @@ class Seen:
     source: bytes
     unchecked: Collection[str] = ()
     host_paths: Sequence[str | Path] = ()
+    data: bool = False
 
     def change(
         self, fields: Collection[str], ours: Callable[[bytes], bytes], theirs: Callable[[bytes], bytes]
@@ -134,7 +135,7 @@ def what_was_seen(error: BaseException | None) -> Seen | None:
     # Without the invocation, what the reference has too is no leak.
     expected = compared.expected
     source = compared.source if compared.invocation else expected.stdout + b"\n" + expected.stderr
-    return Seen(compared.outcome, expected, source, compared.unchecked)
+    return Seen(compared.outcome, expected, source, compared.unchecked, data=compared.data)
 
 
 def remaining(seen: Seen, raw: Seen) -> tuple[tuple[Divergence, ...], tuple[Leak, ...]]:
@@ -145,4 +146,5 @@ def remaining(seen: Seen, raw: Seen) -> tuple[tuple[Divergence, ...], tuple[Leak
         if {raw.outcome.ending.kind, raw.expected.ending.kind} & {"timed_out", "host_failed"}:
             # An explained ending makes the streams of a guest that was stopped no more complete.
             divergences = tuple(each for each in divergences if each.field == "ending")
-    return divergences, find_leaks(seen.outcome, seen.source, host_paths=seen.host_paths)
+    leaks = () if seen.data else find_leaks(seen.outcome, seen.source, host_paths=seen.host_paths)
+    return divergences, leaks

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from pytest_wasmedge.drivers.shortage import check_loopback
 
 #: A stranger, who has not shown yet to be the client, may keep a connection this long.
 STRANGER_S = 10.0
+#: How much of what a stranger sends after its refusal is thrown away.
+_LINGER_BYTES = 1 << 16
 #: What comes with the streams of an answer, or names them, is shorter.
 _NAMES_BYTES = 64 << 20
 
@@ -142,6 +146,20 @@ class JobServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     jobs: JobServer
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection once its other end has, or has sent enough: a close before that may break what it writes.
+
+        Who is refused by its head, and breaks off while it writes its body, never reads the refusal.
+        """
+        until_s, left = time.monotonic() + STRANGER_S, _LINGER_BYTES
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+            while left > 0 and (wait_s := until_s - time.monotonic()) > 0:
+                request.settimeout(wait_s)
+                heard = len(request.recv(left))
+                left = left - heard if heard else 0
+        self.close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report nothing: who waits for the client sees that the connection broke."""

@@ -33,7 +33,7 @@ from pytest_wasmedge.drivers.streams import CHUNK_BYTES, Streams
 from pytest_wasmedge.model import ARGV0, Artifact, Ending, Host, Invocation, Limits, Outcome, host_failed
 
 SCRIPT, GUEST = "nodewasi.mjs", "nodewasi_guest.mjs"
-_MODULES = (SCRIPT, GUEST, "phases.mjs")
+_MODULES = (SCRIPT, GUEST, "endings.mjs", "phases.mjs")
 
 
 class NodeWasiRuntime(ServingRuntime):

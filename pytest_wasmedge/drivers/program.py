@@ -24,6 +24,8 @@ from pytest_wasmedge.provision import (
     installed,
     remedy,
 )
+from pytest_wasmedge.provision.pins import pin
+from pytest_wasmedge.provision.versions import installed_version
 
 # The WASI shim, a tool that our JavaScript needs.
 _SHIM = "shim"
@@ -236,6 +238,24 @@ class Interpreter(Program):
         if reason := self._too_old(path, self.versions(path)):
             raise RuntimeUnavailableError(f"{reason}; get one with `{self.how_to_get()}`.")
         return path
+
+
+class Package(Program):
+    """A pinned package that the ``interpreters`` run: its engine's version is that of the last of them."""
+
+    interpreters: tuple[Interpreter, ...]
+
+    def locate(self) -> Found | None:
+        place = installed_version(self.tool, self.version) if self.version else installed(self.tool)
+        return Found(place / pin(self.tool).entry, "pytest-wasmedge install") if place else None
+
+    def version_argv(self, executable: Path) -> Sequence[str]:
+        *_, last = (each.require() for each in self.interpreters)
+        return self.interpreters[-1].version_argv(last)
+
+    def read_versions(self, said: str) -> Versions:
+        engine_version = self.interpreters[-1].read_versions(said).engine_version
+        return Versions(self.version or pin(self.tool).version, engine_version)
 
 
 def first_match(pattern: str, said: str) -> re.Match[str]:

@@ -20,6 +20,7 @@ import json
 import mmap
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -46,6 +47,8 @@ _WAITING_CONNECTIONS = 128
 #: A client that has not sent the secret yet may keep its connection this long.
 _STRANGER_S = 10.0
 _MOST_BODY_BYTES = 1 << 31
+# How much of what a stranger sends after its refusal is thrown away.
+_LINGER_BYTES = 1 << 16
 #: How often we check whether the compiler is done.
 _LOOK_S = 0.05
 
@@ -173,6 +176,17 @@ class Server(ThreadingHTTPServer):
         self.guests, self.secret = guests, secret.encode()
         self.loop = asyncio.get_running_loop()
         self.numbers = itertools.count(1)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection once its other end has, or has sent enough: closed earlier, it breaks what is written."""
+        until_s, left = time.monotonic() + _STRANGER_S, _LINGER_BYTES
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+            while left > 0 and (wait_s := until_s - time.monotonic()) > 0:
+                request.settimeout(wait_s)
+                heard = len(request.recv(left))
+                left = left - heard if heard else 0
+        self.close_request(request)
 
 
 class Handler(BaseHTTPRequestHandler):

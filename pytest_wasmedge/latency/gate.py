@@ -28,10 +28,12 @@ from pytest_wasmedge.latency.statistics import (
 
 Verdict = Literal["pass", "fail", "undecided"]
 T = TypeVar("T")
+#: Is told between draws how many of how many are done, and how many seconds that took and may take yet.
+Watch = Callable[[int, int, float, float], None]
 
 #: The part of the error for each look.
 _SHARES = (0.02, 0.08, 0.20, 0.70)
-#: Samples before the first look; fewer give no interval of the wanted confidence.
+#: The fewest samples before the first look.
 _FIRST_LOOK = 16
 
 
@@ -90,11 +92,14 @@ class Gate(Generic[T]):
         conclude: Callable[[Verdict, int, float], Judgement],
         rules: Rules,
         clock: Callable[[], float],
+        watch: Watch,
     ) -> None:
         self._taken, self._draw, self._look, self._conclude = taken, draw, look, conclude
+        self._watch = watch
         self._rules, self._clock = rules, clock
         self._had = len(taken)
-        self._counts = [max(self._had, _FIRST_LOOK)]
+        # The more gates share the error, the more samples it takes before any of them can be decided.
+        self._counts = [max(self._had, _FIRST_LOOK, _fewest(rules, _SHARES[0]))]
         self._looks = 0
         self._error: WasmEdgeError | None = None
         self.elapsed_s = 0.0
@@ -116,6 +121,7 @@ class Gate(Generic[T]):
         while self.verdict is None:
             self.advance(self._rules.budget_s)
             if self.verdict is None and self.drawn:
+                self._tell()
                 # Even twice as fast would be too slow for any verdict.
                 hopeless = self._affordable(self._rules.budget_s) * 2 + self._had < _fewest(self._rules)
                 if hopeless or self.elapsed_s >= self._rules.budget_s:
@@ -149,6 +155,10 @@ class Gate(Generic[T]):
         assert self.verdict
         return self._conclude(self.verdict, self._looks, self.elapsed_s)
 
+    def _tell(self) -> None:
+        left_s = max(0.0, self._rules.budget_s - self.elapsed_s)
+        self._watch(len(self._taken), self._counts[self._looks], self.elapsed_s, left_s)
+
     def _look_once(self, *, last: bool) -> None:
         verdict = self._look(_SHARES[-1] if last else _SHARES[self._looks])
         self._looks += 1
@@ -168,16 +178,22 @@ class Gate(Generic[T]):
         return int(budget_s / (self.elapsed_s / self.drawn)) if timed else self._rules.most
 
 
-def in_rounds(gates: Sequence[Gate[T]], budget_s: float) -> None:
+def unwatched(done: int, of: int, spent_s: float, left_s: float) -> None:
+    """Tell nobody."""
+
+
+def in_rounds(gates: Sequence[Gate[T]], budget_s: float, watch: Watch = unwatched) -> None:
     """Give all gates a verdict within the budget that they share.
 
     In each round every gate draws once, so that a disturbance of the machine meets all of them alike. A gate whose next
     look costs more than is left beside those of cheaper gates waits: what they leave over may be enough for it. A draw
-    that raises ends its own gate only.
+    that raises ends its own gate only. ``watch`` is told how many gates have their verdict.
     """
     waiting = list(gates)
     while waiting:
-        left_s = budget_s - sum(gate.elapsed_s for gate in gates)
+        spent_s = sum(gate.elapsed_s for gate in gates)
+        left_s = budget_s - spent_s
+        watch(len(gates) - len(waiting), len(gates), spent_s, left_s)
         needed_s, cheap = 0.0, []
         for gate in sorted(waiting, key=lambda each: each.next_look_s):
             needed_s += gate.next_look_s
@@ -197,7 +213,12 @@ def in_rounds(gates: Sequence[Gate[T]], budget_s: float) -> None:
 
 
 def judge_ceiling(
-    samples: list[int], draw: Callable[[], int], ceiling_ns: float, rules: Rules, clock: Callable[[], float]
+    samples: list[int],
+    draw: Callable[[], int],
+    ceiling_ns: float,
+    rules: Rules,
+    clock: Callable[[], float],
+    watch: Watch = unwatched,
 ) -> Judgement:
     """Compare the median of a latency with a ceiling; ``draw`` takes one more sample, in nanoseconds.
 
@@ -215,7 +236,7 @@ def judge_ceiling(
         between = spread(samples, rules)
         return Judgement(verdict, ceiling_ns, _median(samples), between, len(samples), looks, elapsed_s)
 
-    return Gate(samples, draw, look, conclude, rules, clock).run()
+    return Gate(samples, draw, look, conclude, rules, clock, watch).run()
 
 
 def pairs_gate(
@@ -226,6 +247,7 @@ def pairs_gate(
     limit: float = 0.0,
     *,
     with_estimate: bool = True,
+    watch: Watch = unwatched,
 ) -> Gate[Pair]:
     """Return the gate that compares the ratio of pairs (baseline, head) with 1 + margin, or with ``limit`` if given.
 
@@ -248,7 +270,7 @@ def pairs_gate(
         interval = ratio_interval(pairs, rules.false_alarm) if with_estimate and pairs else None
         return Judgement(verdict, most, estimate, interval, len(pairs), looks, elapsed_s)
 
-    return Gate(pairs, draw, look, conclude, rules, clock)
+    return Gate(pairs, draw, look, conclude, rules, clock, watch)
 
 
 def pairs_needed(pairs: Sequence[Pair], rules: Rules) -> int:
@@ -271,9 +293,9 @@ def spread(samples: Sequence[int], rules: Rules) -> Interval | None:
     return _widened(median_interval(samples, rules.false_alarm), rules)
 
 
-def _fewest(rules: Rules) -> int:
-    """Return the fewest samples that allow a verdict: all on one side, at the last look."""
-    return math.ceil(-math.log2(rules.false_alarm * _SHARES[-1]))
+def _fewest(rules: Rules, share: float = _SHARES[-1]) -> int:
+    """Return the fewest samples that allow a verdict, all on one side, at this part of the error: the last look's."""
+    return math.ceil(-math.log2(rules.false_alarm * share))
 
 
 def _widened(interval: Interval | None, rules: Rules) -> Interval | None:

@@ -7,6 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,15 +16,19 @@ from pytest_wasmedge.latency.gate import (
     Judgement,
     Rules,
     Verdict,
+    Watch,
     judge_ceiling,
     pairs_gate,
     pairs_needed,
     spread,
+    unwatched,
 )
 from pytest_wasmedge.latency.sampling import Sample, median_phases
 from pytest_wasmedge.latency.statistics import Interval, Pair
 from pytest_wasmedge.latency.units import Duration, FloorMultiple, Limit, parse_limit
 
+#: Called with the title of a measurement and what is counted; shows it while it is entered.
+Watching = Callable[[str, str], AbstractContextManager[Watch]]
 #: Samples of the floor that explain a failure.
 _FLOOR_SAMPLES = 5
 #: No further first sample is begun after this time.
@@ -55,7 +60,7 @@ class Measurement:
     ``draw`` takes one sample, ``draw_floor`` one of the same start with an artifact that does nothing. Starts with
     ``first`` samples, including ``earlier`` ones; slow hosts get as many as fit in four seconds. A comparison takes
     more until there is a verdict; for a multiple of the floor it takes pairs. An undecided comparison is true, or
-    false if ``strict``; ``findings`` has every comparison.
+    false if ``strict``; ``findings`` has every comparison. ``watching`` shows each.
     """
 
     def __init__(
@@ -71,11 +76,13 @@ class Measurement:
         draw_floor: Callable[[], Sample] | None = None,
         strict: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        watching: Watching = lambda title, unit: nullcontext(unwatched),
     ) -> None:
         #: The runtime's name, and what is measured with its cache state: ``cold/code-cache``, ``warm/tiny`` …
         self.runtime, self.kind = runtime, kind
         self._draw, self._draw_floor, self._first = draw, draw_floor, first
         self._rules, self._rng, self._strict, self._clock = rules, rng, strict, clock
+        self._watching = watching
         #: All samples so far, in their order; none is dropped.
         self.samples: list[Sample] = list(earlier)
         self.floor: list[Sample] = []
@@ -124,7 +131,11 @@ class Measurement:
     def judge(self, limit: Limit | str) -> Finding:
         """Compare the median with a limit: ``ms(25)``, ``"25ms"`` or ``"3.5x floor"``. Raises LatencyError."""
         limit = parse_limit(limit) if isinstance(limit, str) else limit
-        judgement = self._judge_multiple(limit) if isinstance(limit, FloorMultiple) else self._judge(limit)
+        with self._watching(f"{self.kind} of {self.runtime}", "samples") as watch:
+            if isinstance(limit, FloorMultiple):
+                judgement = self._judge_multiple(limit, watch)
+            else:
+                judgement = self._judge(limit, watch)
         sentence = self._sentence(judgement, limit)
         evidence = _evidence(judgement)
         finding = Finding(self.runtime, self.kind, str(limit), judgement.verdict, sentence, *evidence)
@@ -171,11 +182,13 @@ class Measurement:
             )
         return [*lines, f"what to do: {remedy}"]
 
-    def _judge(self, ceiling: Duration) -> Judgement:
+    def _judge(self, ceiling: Duration, watch: Watch) -> Judgement:
         taken = list(self.take().elapsed_ns)
-        return judge_ceiling(taken, lambda: self._next().elapsed_ns, ceiling.ns, self._rules, self._clock)
+        return judge_ceiling(
+            taken, lambda: self._next().elapsed_ns, ceiling.ns, self._rules, self._clock, watch
+        )
 
-    def _judge_multiple(self, limit: FloorMultiple) -> Judgement:
+    def _judge_multiple(self, limit: FloorMultiple, watch: Watch) -> Judgement:
         draw_floor = self._draw_floor
         if draw_floor is None:
             raise LatencyError(f"{self.kind} has no floor to compare with: give its ceiling in ms.")
@@ -188,7 +201,7 @@ class Measurement:
             self.floor.append(floor)
             return floor.elapsed_ns, sample.elapsed_ns
 
-        return pairs_gate([], pair, self._rules, self._clock, limit.factor).run()
+        return pairs_gate([], pair, self._rules, self._clock, limit.factor, watch=watch).run()
 
     def _next(self) -> Sample:
         self.samples.append(self._draw())

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import Any
 
 from pytest_wasmedge.artifacts.floor import floor_artifact
 from pytest_wasmedge.errors import LatencyError, UnsupportedError, WasmEdgeError
-from pytest_wasmedge.latency.gate import Rules, in_rounds
+from pytest_wasmedge.latency.gate import Rules, in_rounds, unwatched
 from pytest_wasmedge.latency.journal import Journal, in_folder
-from pytest_wasmedge.latency.measurement import Comparison, Measurement
+from pytest_wasmedge.latency.measurement import Comparison, Measurement, Watching
 from pytest_wasmedge.latency.sampling import Answer, Sample, StartState, cold_once, refresh_code, warm_once
 from pytest_wasmedge.latency.usage import density
 from pytest_wasmedge.model import Artifact, Host, Invocation, Outcome, Runtime
@@ -39,7 +40,7 @@ class Measuring:
     """Makes the measurements of one run; each sample is in the journal before the next one is taken.
 
     With a ``samples_folder`` of None, a journal is kept only if the command line names one. ``refuse`` is called with
-    the error of a host that has no such measurement, before that is raised.
+    the error of a host that has no such measurement, before that is raised. ``watching`` shows how far one is.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class Measuring:
         seed: int,
         samples_folder: Path | None,
         refuse: Callable[[UnsupportedError], None] = lambda error: None,
+        watching: Watching = lambda title, unit: nullcontext(unwatched),
     ) -> None:
-        self._session, self._refuse = session, refuse
+        self._session, self._refuse, self._watching = session, refuse, watching
         self._run, self._seed, self._folder = run, seed, samples_folder
         self._rng = random.Random(seed)
         #: By runtime and cache state. Those taken for a ceiling count in a measurement of the floor, too.
@@ -170,7 +172,8 @@ class Measuring:
                 except WasmEdgeError:
                     if not compared:
                         raise
-            in_rounds([each.gate for each in compared.values()], budget_s)
+            with self._watching("cold starts beside the baseline's", "runtimes decided") as watch:
+                in_rounds([each.gate for each in compared.values()], budget_s, watch)
         return compared
 
     def _comparison(self, runtime: Runtime, base: Artifact, head: Artifact) -> Comparison:
@@ -287,6 +290,7 @@ class Measuring:
             earlier=earlier,
             draw_floor=draw_floor,
             strict=self._session.options.strict_latency,
+            watching=self._watching,
         )
 
     def _kept(self, host: Host, sample: Sample) -> Sample:

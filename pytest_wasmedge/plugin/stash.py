@@ -151,10 +151,13 @@ def measuring(config: pytest.Config, refuse: Callable[[object], NoReturn]) -> Me
     """
     if _MEASURING not in config.stash:
         from pytest_wasmedge.plugin.measuring import Measuring
+        from pytest_wasmedge.plugin.progress import MeasuringProgress
 
         run: str = getattr(config, "workerinput", {}).get("testrunuid", "")[:16] or secrets.token_hex(8)
         place = _samples_folder(config)
-        config.stash[_MEASURING] = Measuring(session(config), run, seed(config), place, refuse)
+        config.stash[_MEASURING] = Measuring(
+            session(config), run, seed(config), place, refuse, MeasuringProgress(config).watching
+        )
     return config.stash[_MEASURING]
 
 

@@ -9,14 +9,11 @@ from pathlib import Path
 
 from pytest_wasmedge.drivers import javascript
 from pytest_wasmedge.drivers.http import Numbered
-from pytest_wasmedge.drivers.program import Interpreter, Versions
+from pytest_wasmedge.drivers.program import Interpreter, Package
 from pytest_wasmedge.drivers.server import ServerRuntime, ServingLaunch
 from pytest_wasmedge.drivers.target import SECRET_VARIABLE, TEMPLATES, Target
 from pytest_wasmedge.errors import HostStartError
 from pytest_wasmedge.model import Artifact
-from pytest_wasmedge.provision import Found, installed
-from pytest_wasmedge.provision.pins import pin
-from pytest_wasmedge.provision.versions import installed_version
 
 _NODE = Interpreter("node", (22, 12), ("-p", "process.versions.node"), r"(\S+)")
 #: Of 2.8.3, `--allow-net` takes no socket.
@@ -39,7 +36,7 @@ def _project(artifact: Artifact, load: str) -> dict[str, bytes]:
     return {f"netlify/edge-functions/program/{name}": content for name, content in modules.items()}
 
 
-class Netlify(ServerRuntime):
+class Netlify(Package, ServerRuntime):
     """``node netlify.mjs``, which has Netlify's package serve the project in the workspace."""
 
     name = "netlify"
@@ -47,6 +44,7 @@ class Netlify(ServerRuntime):
     groups = frozenset({"edge"})
     in_all = False
     capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
+    interpreters = (_NODE, _DENO)
     tool = "edge-functions-dev"
     tools = ("node", "deno", "shim", "edge-functions-dev")
     wire = Numbered()
@@ -62,17 +60,6 @@ class Netlify(ServerRuntime):
         lambda artifact: _project(artifact, javascript.as_text(artifact)) | {"public/index.html": b"\n"},
         code="netlify/",
     )
-
-    def locate(self) -> Found | None:
-        place = installed_version(self.tool, self.version) if self.version else installed(self.tool)
-        return Found(place / pin(self.tool).entry, "pytest-wasmedge install") if place else None
-
-    def version_argv(self, executable: Path) -> Sequence[str]:
-        _NODE.require()
-        return [str(_DENO.require()), "--version"]
-
-    def read_versions(self, said: str) -> Versions:
-        return Versions(self.version or pin(self.tool).version, _DENO.read_versions(said).engine_version)
 
     def environment(self, workspace: Path) -> dict[str, str]:
         return super().environment(workspace) | {"PATH": str(workspace / "bin")}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,27 @@ def test_what_is_named_must_have_a_source(capsys: pytest.CaptureFixture[str]) ->
 
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("pytest-wasmedge: wasmedge comes from Debian")
+
+
+@pytest.mark.usefixtures("cache")
+def test_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal each step says of which of how many tools it is."""
+    shown: list[str] = []
+
+    @contextmanager
+    def on_a_terminal(console: object) -> Iterator[Callable[[str], None]]:
+        yield shown.append
+
+    def install(name: str, progress: Callable[[str], None]) -> Path:
+        progress(f"fetching {name}")
+        raise ProvisionError(f"{name}: is not to be had.")
+
+    monkeypatch.setattr(install_command, "progress_on", on_a_terminal)
+    monkeypatch.setattr(install_command, "install", install)
+
+    assert cli.main(["install", "deno", "node"]) == 1
+    # The second is left out, since it needs the first.
+    assert shown == ["1 of 3: fetching deno", "3 of 3: fetching node"]
 
 
 @pytest.fixture

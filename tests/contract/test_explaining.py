@@ -103,6 +103,15 @@ def test_what_was_found_by_other_means_stays() -> None:
     assert left(LeakError("one", [leak], outcome(b"hunter2")), known("stdout", differs=COLOURS)) == ("leak",)
 
 
+@pytest.mark.parametrize("data", [True, False])
+def test_streams_that_are_data_leak_nothing(data: bool) -> None:
+    """Where the test did not search them, what looks like a leak is none behind a known divergence either."""
+    with pytest.raises(DivergenceError) as raised:
+        assert_same(outcome(b"2\x1b[1m\n"), outcome(b"1\x1b[1m\n"), invocation=ASKED, leaks=not data)
+
+    assert left(raised.value, known("stdout")) == (() if data else ("leak",))
+
+
 def test_paths_of_this_machine_are_looked_for_again() -> None:
     """What a test asked to look for is looked for in what is left, too."""
     text = b"\x1b[1mat /srv/build/x\x1b[m"

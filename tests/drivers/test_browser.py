@@ -24,6 +24,7 @@ from pytest_wasmedge.drivers.serving import ServingLaunch
 from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError
 from pytest_wasmedge.model import Artifact, Limits, exited
 from tests import wat
+from tests.refused import hear_late
 
 PATIENCE_S = 20
 
@@ -96,6 +97,12 @@ def test_strangers_get_nothing(pages: PageServer, client: httpx.Client, method: 
 
     assert (answer.status_code, answer.content) == (404, b"")
     assert not pages.ready.done()
+
+
+def test_strangers_hear_their_refusal(pages: PageServer) -> None:
+    """Who is refused before it has written its body can write it, and reads the 404."""
+    head = b"POST /guess/jobs HTTP/1.1\r\nContent-Length: 4\r\n\r\n"
+    assert hear_late(pages.authority, head, b"{}", b"{}").startswith(b"HTTP/1.1 404 ")
 
 
 @pytest.mark.parametrize("length", ["99999999999", "-1", "1e9", "a lot"])

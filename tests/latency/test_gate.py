@@ -140,6 +140,17 @@ def test_samples_already_taken_count() -> None:
     assert (judgement.verdict, judgement.count, len(drawn), len(samples)) == ("pass", 16, 4, 16)
 
 
+@pytest.mark.parametrize(("gates", "count"), [(1, 16), (13, 16), (14, 17), (22, 17), (60, 19)])
+def test_the_first_look_can_decide(gates: int, count: int) -> None:
+    """What is clear is decided at the first look, however many gates share the error."""
+    rules = Rules().for_family(gates)
+    ceiling = judge_ceiling([], lambda: 100, 200, rules, Clock())
+    multiple = gate.pairs_gate([], lambda: (100, 300), rules, Clock(), limit=20.0).run()
+
+    for judged in (ceiling, multiple):
+        assert (judged.verdict, judged.count, judged.looks) == ("pass", count, 1)
+
+
 def test_the_number_of_looks_is_bounded() -> None:
     """What stays undecided is looked at four times, and the time is kept."""
     judgement = pairs_gate(1.05, 0.3, 3)

@@ -82,9 +82,9 @@ def test_what_a_tool_needs_comes_first() -> None:
 
 
 def test_every_runtime_needs_only_pinned_tools() -> None:
-    """What the built-in runtimes, the build, the examples and a test need is pinned, and nothing else."""
+    """What the built-in runtimes, the build, the examples, tests and a benchmark need is pinned, and nothing else."""
     needed = {tool for runtime in builtin_runtimes() for tool in runtime.tools} | set(pins.BUILD_TOOLS)
-    needed |= {*EXAMPLE_TOOLS, "axe"}
+    needed |= {*EXAMPLE_TOOLS, "actionlint", "axe", "pyodide"}
 
     assert needed == set(pins.tool_names())
 

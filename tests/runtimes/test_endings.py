@@ -111,6 +111,11 @@ OTHERWISE: dict[tuple[str, str], str] = {
         for status in ("255", "256", "257", "-1", "1 << 31")
         for name in ("gvisor", "lambda", "wasmtime", "wasmtime-cli", "wasmtime-winch", "wasmtime-pulley")
     },
+    # The exit that jco's adapter calls has success and failure alone.
+    **{
+        (f"proc_exit({status})", "jco"): "exited(1)"
+        for status in ("125", "255", "256", "257", "-1", "1 << 31")
+    },
     # A process passes on 8 bits of its status.
     **{("proc_exit(256)", name): "exited(0)" for name in ("wasmedge", "wasmer")},
     **{("proc_exit(257)", name): "exited(1)" for name in ("wasmedge", "wasmer")},
@@ -126,6 +131,8 @@ OTHERWISE: dict[tuple[str, str], str] = {
         for name, errno in (("deno-wasi", 21), ("wasmedge", 21), ("node-wasi", 61), ("wasmer", 78))
     },
     ("buffer outside of memory", "bun-wasi"): "exited(28)",
+    # What jco makes of a component takes of the memory what there is: nothing.
+    ("buffer outside of memory", "jco"): "exited(0)",
     # Bun's node:wasi throws an error of JavaScript.
     ("list of buffers outside of memory", "bun-wasi"): "host_failed",
 }

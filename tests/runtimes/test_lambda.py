@@ -25,6 +25,7 @@ from pytest_wasmedge.model import Artifact, Limits, exited, host_failed, timed_o
 from pytest_wasmedge.provision import installed
 from tests import wat
 from tests.actor import ACTOR, act
+from tests.refused import hear_late
 from tests.waiting import is_running, until
 
 # Its name is a word of the language.
@@ -232,6 +233,12 @@ def test_another_process_gets_nothing(start: Start, method: str, path: str) -> N
     assert done.stdout == "404\n", done.stderr
     assert host.run(act("echoes", rest=b"ours")).stdout == b"ours"
     assert host.run().invocation == 2
+
+
+def test_a_stranger_hears_its_refusal(start: Start) -> None:
+    """Who is refused before it has written its request can write it, and reads the 404."""
+    head = b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\nContent-Length: 2\r\n\r\n"
+    assert hear_late(start()._server.jobs.authority, head, b"{}").startswith(b"HTTP/1.1 404 ")
 
 
 def test_the_client_may_ask_for_nothing_else() -> None:

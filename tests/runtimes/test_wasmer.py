@@ -33,6 +33,7 @@ from pytest_wasmedge.runtimes import wasmer
 from pytest_wasmedge.runtimes.wasmer import Wasmer
 from tests import wat
 from tests.actor import ACTOR, act
+from tests.refused import hear_late
 from tests.waiting import is_running, until, with_enough_time
 
 StartProgram = Callable[..., ServerHost]
@@ -246,6 +247,13 @@ def test_strangers_get_nothing(start: StartProgram, secret: str | None) -> None:
 
     assert (response.status_code, response.content) == (404, b"")
     assert host.run(act("returns")).invocation == 1
+
+
+def test_strangers_hear_their_refusal(start: StartProgram) -> None:
+    """Who is refused before it has written its body can write it, and reads the 404."""
+    head = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n"
+    authority = httpx.URL(start()._server.url).netloc.decode()
+    assert hear_late(authority, head, b"{}", b"{}").startswith(b"HTTP/1.1 404 ")
 
 
 @pytest.mark.parametrize("body", [b"no json", b"[]\n", b'{"args":[]}\n', b""])

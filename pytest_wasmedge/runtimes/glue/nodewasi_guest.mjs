@@ -7,26 +7,8 @@ import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import process from "node:process";
 import { WASI } from "node:wasi";
 import { workerData } from "node:worker_threads";
+import { endingOf } from "./endings.mjs";
 import { stopwatch } from "./phases.mjs";
-
-// As in guest.mjs, which we cannot import without the shim.
-function endingOf(error) {
-  const [name, message] = [error?.name ?? typeof error, String(error?.message ?? error)];
-  const ending = (kind, detail) => ({ kind, status: null, detail });
-  if (/call stack size/i.test(message)) {
-    return ending("trapped", "stack overflow");
-  }
-  if (error instanceof WebAssembly.RuntimeError) {
-    return ending("trapped", message);
-  }
-  if (error instanceof WebAssembly.Exception) {
-    return ending("trapped", "uncaught exception");
-  }
-  if (error instanceof RangeError && /memory|alloc/i.test(message)) {
-    return ending("out_of_memory", message);
-  }
-  return ending("host_failed", `${name}: ${message}`);
-}
 
 const [PERM, NOTCAPABLE] = [63, 76];
 
