@@ -199,6 +199,7 @@ def test_only_the_wiring_imports_pytest() -> None:
             "hooks",
             "hookspecs",
             "private",
+            "progress",
             "recorder",
             "selfcheck",
             "sharding",
