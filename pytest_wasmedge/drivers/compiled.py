@@ -26,6 +26,7 @@ from pytest_wasmedge.model import Artifact, Host, Invocation, Limits, Outcome
 from pytest_wasmedge.provision.cache import folder, keep_newest, locked, writing
 from pytest_wasmedge.provision.digests import fault, keep_from_others, sha256_of
 from pytest_wasmedge.provision.files import whole
+from pytest_wasmedge.provision.room import NO_FILES
 
 #: More compiled code of one kind is not kept: files unused for longest are removed. One compiled Ruby is about 60 MB.
 KEPT_BYTES = 2 << 30
@@ -108,7 +109,9 @@ def _fault_of(code: Path) -> str:
         sha256, _, name = digest_of(code).read_text(encoding="ascii").rstrip("\n").partition("  ")
     except FileNotFoundError:
         return "has no digest beside it"
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in NO_FILES:
+            raise
         return "has a digest beside it that cannot be read"
     # With the name, so that another program's code is refused together with its digest.
     return fault(code, sha256) if name == code.name else "has another file's digest beside it"

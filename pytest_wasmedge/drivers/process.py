@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from pytest_wasmedge.drivers import shortage
 from pytest_wasmedge.errors import HostStartError, ShortageError, UnsupportedError
+from pytest_wasmedge.provision.room import NO_FILES
 
 # Runs beside us, in a session of its own. We write every process group and folder to its stdin. When that closes, we
 # have ended (even by kill -9), and it removes what is still on the list.
@@ -161,7 +162,7 @@ def spawn(
                 f"system lets a program have {_LONGEST_BYTES} in each and {os.sysconf('SC_ARG_MAX')} in all. Give them "
                 "on stdin, or mark the test with runtimes(...) to run it on hosts that are no program of their own."
             ) from error
-        if error.errno in shortage.NO_FILES:
+        if error.errno in NO_FILES:
             raise ShortageError(shortage.no_more_files()) from error
         raise HostStartError(
             f"cannot run {argv[0]}: {error.strerror or error}. "

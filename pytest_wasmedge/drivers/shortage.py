@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import sys
 import tempfile
@@ -12,9 +11,8 @@ from pathlib import Path
 
 from pytest_wasmedge.errors import ProvisionError, ShortageError
 from pytest_wasmedge.provision.cache import ENV_CACHE, cache_root
-from pytest_wasmedge.provision.room import NO_ROOM, UNWRITABLE, free_bytes, is_full, unwritable
+from pytest_wasmedge.provision.room import NO_FILES, NO_ROOM, UNWRITABLE, free_bytes, is_full, unwritable
 
-NO_FILES = {errno.EMFILE, errno.ENFILE}
 #: With fewer, a browser does not start.
 _FEW_FILES = 256
 _CONNECTING_S = 1.0

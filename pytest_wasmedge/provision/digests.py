@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_wasmedge.errors import ProvisionError
+from pytest_wasmedge.provision.room import NO_FILES
 
 #: In the folder of a tool: ``files`` (path: digest, size in bytes, time in nanoseconds) and ``links`` (path: target).
 MANIFEST = "digests.json"
@@ -59,7 +60,7 @@ def fault(path: Path, sha256: str) -> str:
     """Return what is wrong with a file that is to have this digest, as a clause about it; empty if nothing is.
 
     The digest is computed when this process meets the file first, and whenever its inode, size, owner, mode or times
-    have changed since; at all other times this takes some microseconds.
+    have changed since; at all other times this takes some microseconds. Raises OSError if no more files can be opened.
     """
     try:
         status = path.lstat()
@@ -70,6 +71,8 @@ def fault(path: Path, sha256: str) -> str:
         if sha256_of(path) != sha256:
             return "has other bytes"
     except OSError as error:
+        if error.errno in NO_FILES:
+            raise
         return f"cannot be read ({error.strerror})"
     _right[path] = sha256, _told(status)
     return ""
