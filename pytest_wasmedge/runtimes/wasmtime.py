@@ -243,7 +243,11 @@ class WasmtimeHost(InProcessHost):
             config.preopen_dir(str(folder), guest_path)
         _set_stdin(config, run.invocation.stdin)
         if run.files:
-            config.stdout_file, config.stderr_file = run.files.paths
+            try:
+                config.stdout_file, config.stderr_file = run.files.paths
+            except wasmtime.WasmtimeError as error:
+                # It opens files of ours, which are there: it can lack a descriptor only, and does not say so.
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from error
         else:
             # A call of Python for each write: it is ten times slower.
             config.stdout_custom = lambda data: None if run.write(run.stdout, data) else -errno.EIO
