@@ -10,7 +10,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
@@ -243,6 +243,8 @@ class ServingHost(Host, Generic[S]):
         began_ns = time.perf_counter_ns()
         try:
             elapsed_ns, answer = self._ask(server, body, timeout_s)
+            if answer.ending.kind == "host_failed" and (found := shortage.found()):
+                answer = replace(answer, ending=host_failed(f"{answer.ending.detail}. {found}"))
             if answer.by_log and attempt.shared and not alone:
                 return None
             if answer.runs_on or (answer.ending.kind == "timed_out" and not self.runtime.stops_guests):

@@ -210,6 +210,21 @@ def test_the_oldest_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {file.name[0] for file in cache.glob("*.cwasm")} == {"c"}
 
 
+def test_no_more_open_files(cache: Path) -> None:
+    """Code that cannot be looked at for want of a descriptor is not taken for damaged, which would remove it."""
+    resource = pytest.importorskip("resource")
+    code = compiled(artifact(), "engine 1", "", lambda path: None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            is_ours(code)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert is_ours(code)
+
+
 def test_one_that_goes_meanwhile(cache: Path) -> None:
     """Code that another process removes while the oldest is looked for disturbs nobody."""
     compiled(artifact(), "engine 1", "", lambda path: None)
