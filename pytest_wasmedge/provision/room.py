@@ -12,8 +12,6 @@ NO_FILES = {errno.EMFILE, errno.ENFILE}
 #: The errors of a disk that is full, and with those of one that cannot be written otherwise.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 UNWRITABLE = NO_ROOM | {errno.EROFS, errno.EACCES, errno.EPERM}
-#: Those of a process, or a system, that may have no more files open: they say nothing about the file.
-NO_FILES = {errno.EMFILE, errno.ENFILE}
 
 #: A disk on which less is left is full: files on it may have been cut short.
 _FULL_BYTES = 64 << 10
