@@ -458,11 +458,15 @@ def test_paused_host(host: Host) -> None:
     assert (outcome.stdout, outcome.invocation) == (b"on", before + 1)
 
 
-def test_closed_host(
-    runtime: Runtime, actor: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for temporary files whose name is short: Netlify's server listens on a socket in it."""
+    return tmp_path_factory.mktemp("t")
+
+
+def test_closed_host(runtime: Runtime, actor: Artifact, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A closed host leaves no process and no file; it can be closed twice, and then says that it is closed."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(empty))
     with adoption() as adopted:
         host = runtime.start(actor, Limits())
         assert host.run(act("echoes", rest=b"here")).stdout == b"here"
@@ -471,20 +475,20 @@ def test_closed_host(
         host.close()
         until(lambda: not any(map(is_running, {*family, *adopted()})), f"processes {family} have ended")
 
-    assert list(tmp_path.iterdir()) == []
+    assert list(empty.iterdir()) == []
     assert not [pid for pid in host.pids() if pid != os.getpid()]
     with pytest.raises(HostStartError, match=rf"{runtime.name}: this host is closed; start another one\."):
         host.run()
 
 
-def test_parent_killed(runtime: Runtime, actor: Artifact, tmp_path: Path) -> None:
+def test_parent_killed(runtime: Runtime, actor: Artifact, empty: Path) -> None:
     """After kill -9 of the Python process that holds a host, no process and no file of it stays."""
     command = [
         sys.executable, "-c", CHILD, runtime.name, str(actor.path), act("spins").hex(), act("exits", 3).hex()
     ]  # fmt: skip
     with adoption() as adopted:
         child = subprocess.Popen(
-            command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True
+            command, env={**os.environ, "TMPDIR": str(empty)}, stdout=subprocess.PIPE, text=True
         )
         with child, ExitStack() as ends:
             # Also where a check fails: it would go on for minutes, and we wait for its end.
@@ -501,7 +505,7 @@ def test_parent_killed(runtime: Runtime, actor: Artifact, tmp_path: Path) -> Non
             assert set(pids) <= {child.pid, *family}
         until(lambda: not any(map(is_running, {*family, *adopted()})), f"processes {family} have ended")
 
-    assert list(tmp_path.iterdir()) == []
+    assert list(empty.iterdir()) == []
 
 
 def test_odd_paths(host: Host) -> None:

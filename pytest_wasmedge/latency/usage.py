@@ -71,7 +71,7 @@ def peak_memory_of(host: Host, invocation: Invocation) -> int | None:
 def density(host: Host, invocation: Invocation, *, live: int = 4) -> int | None:
     """Return the memory that one more live instance costs a freshly started host, in bytes.
 
-    The invocation must stay alive for a second or two, such as a Ruby that sleeps; nobody else may use the host
+    The invocation must stay alive for most of a second, such as a Ruby that sleeps; nobody else may use the host
     meanwhile. Keeps one alive, then ``live`` at once, and takes the median of the memory while, by the run times that
     the host reports, all of them ran. None for a host that cannot run several, does not report run times, or was too
     slow to have all of them alive at once. Raises HostStartError if a guest does not exit by itself.

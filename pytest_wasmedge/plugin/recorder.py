@@ -149,7 +149,12 @@ class Recorder:
     def _left(self) -> str:
         """Return which tests no worker has run, if any, in a few words."""
         scheduling = self._config.stash.get(stash.SCHEDULING, None)
-        left = scheduling.left() if scheduling else {}
+        if scheduling is None:
+            return ""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        # By outcome; those without a name are of tests that are under way.
+        stats: dict[str, list[object]] = {**reporter.stats, "": []} if reporter else {}
+        left = scheduling.left({getattr(each, "nodeid", "") for some in stats.values() for each in some})
         places = ", ".join(
             f"{count} on {name}" if name else f"{count} on none" for name, count in left.items()
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +54,22 @@ class RuntimeScheduling(LoadScopeScheduling):  # type: ignore[misc]
         found: str | None = super().remove_node(node)
         return found
 
-    def left(self) -> Mapping[str, int]:
-        """Return how many tests have not been run, by their runtime; empty for those without."""
+    def left(self, told: Collection[str]) -> Mapping[str, int]:
+        """Return how many tests have not been run, by their runtime; empty for those without.
+
+        ``told`` are those whose outcome has come, of which a worker may not have said yet that it is done with them.
+        """
+        told = {*told, *(_INSTALLED.sub("", nodeid) for nodeid in told)}
         units = [
             *self.workqueue.values(),
             *(each for work in self.assigned_work.values() for each in work.values()),
         ]
-        waiting = [nodeid for unit in units for nodeid, completed in unit.items() if not completed]
+        waiting = [
+            nodeid
+            for unit in units
+            for nodeid, completed in unit.items()
+            if not completed and nodeid not in told
+        ]
         return Counter(runtime_in(nodeid, self._runtimes) for nodeid in waiting)
 
 

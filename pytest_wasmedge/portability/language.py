@@ -15,7 +15,7 @@ from pytest_wasmedge.model import Host, Invocation
 class Language:
     """A language of guests; its programs are sources that a guest reads on stdin.
 
-    The program ``smallest`` prints ``answer``; ``alive`` runs for a second or two. ``suffix`` is that of source files.
+    The program ``smallest`` prints ``answer``; ``alive`` runs for most of a second. ``suffix`` is that of source files.
     """
 
     suffix: str
@@ -29,4 +29,4 @@ class Language:
         return outcome.ending.ok and outcome.stdout.split() == self.answer.split()
 
 
-RUBY = Language(".rb", smallest=b"puts 1+1\n", answer=b"2\n", alive=b"sleep 1.5\n")
+RUBY = Language(".rb", smallest=b"puts 1+1\n", answer=b"2\n", alive=b"sleep 0.8\n")

@@ -16,6 +16,7 @@ import pytest
 from pytest_wasmedge.errors import ProvisionError
 from pytest_wasmedge.plugin.elsewhere import arrived
 from pytest_wasmedge.plugin.options import Options
+from pytest_wasmedge.plugin.scheduling import RuntimeScheduling
 from pytest_wasmedge.provision.cache import ENV_CACHE
 from tests import wat
 
@@ -175,6 +176,17 @@ def test_a_killed_worker_that_is_not_replaced(machines: Machines, gone: bool) ->
     assert outcomes.get("passed", 0) + outcomes["failed"] + left == 8
     assert "on second" in told
     assert gone or f"INCOMPLETE: {told} · " in result.stdout.str()
+
+
+def test_a_test_whose_outcome_has_come_is_not_left() -> None:
+    """A run may break off after a test's outcome has come, and before its worker has said that it is done."""
+    scheduling = RuntimeScheduling.__new__(RuntimeScheduling)
+    scheduling._runtimes = ("one",)
+    scheduling.workqueue = {"one": {"test_it.py::a[one]": False}}
+    scheduling.assigned_work = {"gw0": {"one": {"test_it.py::b[one]": False, "test_it.py::c[one]": True}}}
+
+    assert scheduling.left(()) == {"one": 2}
+    assert scheduling.left({"test_it.py::b[one]", "test_it.py::c[one]"}) == {"one": 1}
 
 
 def test_a_runtime_that_no_machine_has(machines: Machines) -> None:
