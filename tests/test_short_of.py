@@ -301,28 +301,6 @@ def test_a_cache_that_is_deleted_in_mid_run(run: Run, tools: Path, tmp_path: Pat
     assert "2 failed, 2 passed, 1 error" in done.stdout
 
 
-def test_two_runs_at_once(run: Run, tools: Path, tmp_path: Path) -> None:
-    """Both compile what neither finds in the cache, and each has its own outcome."""
-    cache = linked(tools, tmp_path / "cache")
-    (tmp_path / "project" / "test_it.py").write_text(TESTS)
-    program = wat.write(tmp_path / "program.wasm", wat.ECHO)
-    argv = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider", f"--wasm-artifact={program}"]
-    running = [
-        subprocess.Popen(
-            [*argv, "--runtimes=wasmtime,wasmtime-cli,wasmedge,node", f"--basetemp={tmp_path / name}"],
-            cwd=tmp_path / "project",
-            env={**os.environ, "PYTEST_WASMEDGE_CACHE": str(cache)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("one", "another")
-    ]
-    said = [each.communicate(timeout=_HANGS_S)[0] for each in running]
-
-    assert ["4 passed" in each for each in said] == [True, True], said
-    assert len(list((cache / "compiled").glob("*.cwasm"))) == 3
-
-
 # -- open files
 
 
