@@ -30,7 +30,7 @@ from tests import wat
 from tests.conftest import Mount
 
 #: A run that takes longer hangs.
-_HANGS_S = 50
+_HANGS_S = 120
 TESTS = """
 def test_echo(host):
     outcome = host.run(b"hello")
