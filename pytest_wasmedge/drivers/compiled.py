@@ -215,11 +215,13 @@ def run_compiler(
     finally:
         stop(process)
     if process.returncode:
-        if short := shortage.found():
+        if short := shortage.full():
             raise ShortageError(f"{problem}. {short}")
         said = " ".join(read(stdout, stderr).split()) or "no message"
+        # A low limit may be why, and need not be: the compiler may refuse the artifact.
+        few = f"{found} " if (found := shortage.found()) else ""
         raise HostStartError(
-            f"{problem}: {said[-_LAST_WORDS:]}. A validator takes the file: try another version of this runtime, "
+            f"{problem}: {said[-_LAST_WORDS:]}. {few}A validator takes the file: try another version of this runtime, "
             "or build the file otherwise."
         )
 

@@ -29,14 +29,19 @@ def told() -> Iterator[None]:
         raise
 
 
-def found() -> str:
-    """Return what there is too little of now, as a sentence; empty if nothing is known to be short."""
+def full() -> str:
+    """Return the sentence for a folder that hosts write to whose disk is full; empty if none is."""
     for called, folder, variable in _places():
         if is_full(folder):
             return unwritable(called, folder, None, variable)
+    return ""
+
+
+def found() -> str:
+    """Return what there may be too little of now, as a sentence; empty if nothing is known to be short."""
     most = _most_files()
-    if most is None or most >= _FEW_FILES:
-        return ""
+    if (sentence := full()) or most is None or most >= _FEW_FILES:
+        return sentence
     return f"It may have only {most} files open, which may be why: raise that limit (`ulimit -n`)."
 
 

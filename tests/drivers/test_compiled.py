@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pytest_wasmedge.drivers import shortage
 from pytest_wasmedge.drivers.compiled import (
     announce_by,
     compiled,
@@ -22,6 +23,7 @@ from pytest_wasmedge.drivers.compiled import (
     faults_of_all,
     is_ours,
     place_of,
+    run_compiler,
 )
 from pytest_wasmedge.errors import HostStartError, ProvisionError
 from pytest_wasmedge.model import Artifact
@@ -210,21 +212,6 @@ def test_the_oldest_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {file.name[0] for file in cache.glob("*.cwasm")} == {"c"}
 
 
-def test_no_more_open_files(cache: Path) -> None:
-    """Code that cannot be looked at for want of a descriptor is not taken for damaged, which would remove it."""
-    resource = pytest.importorskip("resource")
-    code = compiled(artifact(), "engine 1", "", lambda path: None)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
-        with pytest.raises(OSError, match="Too many open files"):
-            is_ours(code)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-    assert is_ours(code)
-
-
 def test_one_that_goes_meanwhile(cache: Path) -> None:
     """Code that another process removes while the oldest is looked for disturbs nobody."""
     compiled(artifact(), "engine 1", "", lambda path: None)
@@ -310,6 +297,19 @@ def test_code_that_is_not_ours_is_compiled_anew(how: str) -> None:
     assert code.stat().st_mode & 0o077 == 0
     assert len(made) == 2
     assert is_ours(code)
+
+
+@pytest.mark.parametrize("most", [100, 1000])
+def test_a_compiler_that_refuses_where_few_files_may_be_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """It has refused the artifact, which is no shortage; a low limit is named beside its words."""
+    monkeypatch.setattr(shortage, "_most_files", lambda: most)
+    with pytest.raises(HostStartError) as caught:
+        run_compiler(["/bin/sh", "-c", "echo refused >&2; exit 1"], {}, tmp_path, "it cannot compile a")
+
+    assert str(caught.value).startswith("it cannot compile a: refused. ")
+    assert ("only 100 files open" in str(caught.value)) == (most == 100)
 
 
 @pytest.mark.parametrize("suffix", [".cwasm", ".sha256"])
