@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup conformance faults faults-table hostile soak test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-clock bench-workers bench-languages bench-cases bench-work depths examples wasi-table clean
+.PHONY: help setup conformance faults faults-table hostile soak test test-unit test-lowest lock pins lint format bench-overhead bench-gate bench-against bench-clock bench-workers bench-languages bench-cases bench-programs bench-work depths examples wasi-table clean
 
 ## help: this list
 help:
@@ -161,6 +161,12 @@ bench-gate: setup
 	$(BIN)/python -m benchmarks.gate ceilings --resume
 	$(BIN)/python -m benchmarks.gate report --into docs/latency.md
 
+# Two to three minutes each, on a quiet machine. RUNS=20 for a rate.
+## bench-against: how long a comparison on fifteen runtimes takes, and whether it sees one that became 10 % slower (RUNS=n)
+bench-against: setup
+	$(BIN)/python -m benchmarks.against --slower 0 --runs 1 --verbose
+	$(BIN)/python -m benchmarks.against $(if $(RUNS),--runs $(RUNS))
+
 # Our cold starts against those of hyperfine (a Debian package) on the same command line.
 ## bench-clock: our clock against hyperfine's
 bench-clock: setup
@@ -170,6 +176,11 @@ bench-clock: setup
 ## bench-workers: measurements with and without workers of pytest-xdist
 bench-workers: setup
 	$(BIN)/python -m benchmarks.workers
+
+# A quarter of an hour; ends with status 1 above 1.3 times.
+## bench-programs: 2,000 Ruby programs on six runtimes, and the same by the raw hosts without pytest
+bench-programs: setup
+	$(BIN)/python -m benchmarks.programs
 
 ## bench-cases: 2,000 cases on six runtimes: collected, run, memory, lines (TX="--tx=ssh=…": also on other machines)
 bench-cases: setup

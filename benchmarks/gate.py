@@ -64,7 +64,9 @@ def _replay(options: argparse.Namespace) -> int:
     recorded = [
         series
         for series in recording.load(options.samples)
-        if series.runtime in names and series.condition in options.conditions
+        if series.runtime in names
+        and series.condition in options.conditions
+        and len(series.elapsed_us) >= replay.LEAST
     ]
     kinds = len(recorded) * len(replay.SLOWDOWNS)
     _expect(options.gates * kinds, "gates", _REPLAYED_GATE_S / options.workers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import random
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,9 +20,13 @@ import wasmtime
 from wasmtime import _ffi
 
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
+from pytest_wasmedge.drivers.command import CommandHost
 from pytest_wasmedge.drivers.server import ServerHost
 from pytest_wasmedge.model import Artifact, Host, Invocation, Limits
 from pytest_wasmedge.runtimes import builtin_runtimes
+
+#: Runs a program; returns its stdout, or the answer that it is in.
+Raw = Callable[..., bytes]
 
 LIMIT = 1.05
 ROUNDS = 200
@@ -29,7 +34,7 @@ SEED = 20261121
 SOURCE = b"puts 1+1\n"
 
 
-def raw_wasmtime(artifact: Artifact) -> Callable[[], bytes]:
+def raw_wasmtime(artifact: Artifact) -> Raw:
     """Return the least that runs the artifact with the bindings: a store, a WASI context, one call."""
     config = wasmtime.Config()
     config.epoch_interruption = True
@@ -39,13 +44,13 @@ def raw_wasmtime(artifact: Artifact) -> Callable[[], bytes]:
     module = wasmtime.Module.from_file(engine, artifact.path)  # compiles for 10 s and more
     ready = linker.instantiate_pre(module)
 
-    def call() -> bytes:
+    def call(source: bytes = SOURCE) -> bytes:
         stdout = bytearray()
         stderr = bytearray()
         wasi = wasmtime.WasiConfig()
         vector = _ffi.wasm_byte_vec_t()
-        data = (ctypes.c_ubyte * len(SOURCE)).from_buffer_copy(SOURCE)
-        _ffi.wasm_byte_vec_new(ctypes.byref(vector), len(SOURCE), data)
+        data = (ctypes.c_ubyte * len(source)).from_buffer_copy(source)
+        _ffi.wasm_byte_vec_new(ctypes.byref(vector), len(source), data)
         _ffi.wasi_config_set_stdin_bytes(wasi.ptr(), ctypes.byref(vector))
         wasi.stdout_custom = stdout.extend
         wasi.stderr_custom = stderr.extend
@@ -64,12 +69,26 @@ def raw_wasmtime(artifact: Artifact) -> Callable[[], bytes]:
     return call
 
 
-def raw_http(host: ServerHost, client: httpx.Client) -> Callable[[], bytes]:
+def raw_http(host: ServerHost, client: httpx.Client) -> Raw:
     """Return a plain POST of the same request to the very server that the host drives."""
-    server = host._server
+    server, name = host._server, host.runtime.name
     client.headers.update(server.client.headers)
-    body = host.runtime.wire.body(host.runtime.name, Invocation(SOURCE), host.limits.timeout_s)
-    return lambda: client.post(server.url, content=body).content
+
+    def call(source: bytes = SOURCE) -> bytes:
+        body = host.runtime.wire.body(name, Invocation(source), host.limits.timeout_s)
+        return client.post(server.url, content=body).content
+
+    return call
+
+
+def raw_command(host: CommandHost) -> Raw:
+    """Return the command line of the same invocation, run by `subprocess`."""
+
+    def call(source: bytes = SOURCE) -> bytes:
+        argv = host.runtime.argv(host._launch, Invocation(source))
+        return subprocess.run(argv, input=source, capture_output=True, check=True).stdout
+
+    return call
 
 
 def compare(name: str, ours: Callable[[], object], raw: Callable[[], bytes], rounds: int) -> float:

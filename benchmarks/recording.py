@@ -43,7 +43,8 @@ _BUSY = (
 class Series:
     """The cold starts of one runtime under one condition, in the order they were taken, in microseconds.
 
-    ``wall_us`` is what each took in all, with what is not timed: preparing, closing the host.
+    ``wall_us`` is what each took in all, with what is not timed: preparing, closing the host. ``cpu_us`` is the CPU
+    time of the host's processes in each.
     """
 
     runtime: str
@@ -56,6 +57,7 @@ class Series:
     began: str
     elapsed_us: list[int] = field(default_factory=list)
     wall_us: list[int] = field(default_factory=list)
+    cpu_us: list[int] = field(default_factory=list)
 
     @property
     def overhead_s(self) -> float:
@@ -141,6 +143,7 @@ def _series(
 def _add(series: Series, sample: Sample, wall_ns: int) -> None:
     series.elapsed_us.append(round(sample.elapsed_ns / 1000))
     series.wall_us.append(round(wall_ns / 1000))
+    series.cpu_us.append(round((sample.cpu_ns or 0) / 1000))
 
 
 def drop(path: Path, names: AbstractSet[str], condition: Condition) -> None:

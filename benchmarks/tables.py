@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.recording import Series
-from benchmarks.replay import Tally, wilson
+from benchmarks.replay import Tally, named, wilson
 from benchmarks.trials import Trial
 from pytest_wasmedge.errors import LatencyError
 
@@ -49,7 +49,9 @@ def _noise(recorded: Sequence[Series]) -> str:
         "n",
         "median ms",
         "p10–p90 ms",
+        "CPU ms",
         "sd of a pair's log ratio",
+        "of its CPU times",
     )
     rows = []
     for each in recorded:
@@ -64,7 +66,9 @@ def _noise(recorded: Sequence[Series]) -> str:
                 str(len(taken)),
                 f"{statistics.median(taken):.1f}",
                 f"{low:.1f}–{high:.1f}",
+                f"{statistics.median(each.cpu_us) / 1000:.1f}",
                 f"{_pair_sd(each.elapsed_us):.3f}",
+                f"{_pair_sd(each.cpu_us):.3f}",
             )
         )
     machine = recorded[0].machine
@@ -94,7 +98,7 @@ def _replayed(tallies: Sequence[Tally]) -> str:
         (
             each.runtime,
             each.condition,
-            _slowdown(each.slowdown),
+            named(each),
             str(each.gates),
             _rate(each.passed, each.gates),
             _rate(each.failed, each.gates),

@@ -14,9 +14,9 @@ from typing import Literal
 from benchmarks.recording import CONDITIONS, LIMITS, SMALLEST, Condition, alone, condition_of
 from benchmarks.slower import forget_code, slowed, write_anew
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, judge_ceiling, pairs_gate
-from pytest_wasmedge.latency.sampling import cold_once
-from pytest_wasmedge.latency.statistics import Pair
+from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, baseline_gate, judge_ceiling
+from pytest_wasmedge.latency.sampling import Sample, cold_once
+from pytest_wasmedge.latency.statistics import TimedPair
 from pytest_wasmedge.model import Artifact, Runtime
 
 What = Literal["pairs", "ceiling"]
@@ -123,19 +123,20 @@ class Pairs:
             write_anew(runtime, self._artifact)
             head, spins = self._head(trial, runtime)
 
-            def pair() -> Pair:
-                if self._lot.random() < 0.5:
-                    base_ns = _cold_ns(runtime, self._artifact)
-                    return base_ns, _cold_ns(runtime, head)
-                head_ns = _cold_ns(runtime, head)
-                return _cold_ns(runtime, self._artifact), head_ns
+            def pair() -> TimedPair:
+                first_is_base = self._lot.random() < 0.5
+                order = (self._artifact, head) if first_is_base else (head, self._artifact)
+                first, second = (_cold(runtime, each) for each in order)
+                base, other = (first, second) if first_is_base else (second, first)
+                used = (base.cpu_ns, other.cpu_ns) if base.cpu_ns and other.cpu_ns else None
+                return TimedPair((base.elapsed_ns, other.elapsed_ns), used)
 
             # The first start of each pays for what later ones find ready.
             pair()
             for each in {self._artifact, head}:
                 write_anew(runtime, each)
-            pair()
-            judgement = pairs_gate([], pair, self._rules, time.monotonic).run()
+            cpu = pair().cpu is not None
+            judgement = baseline_gate(pair, self._rules, time.monotonic, cpu=cpu).run()
         return trial.judged(judgement, self._artifact, spins)
 
     def close(self) -> None:
@@ -293,8 +294,12 @@ def broken(trials: Sequence[Trial]) -> list[str]:
     return found
 
 
+def _cold(runtime: Runtime, artifact: Artifact) -> Sample:
+    return cold_once(runtime, artifact, LIMITS, SMALLEST)
+
+
 def _cold_ns(runtime: Runtime, artifact: Artifact) -> int:
-    return cold_once(runtime, artifact, LIMITS, SMALLEST).elapsed_ns
+    return _cold(runtime, artifact).elapsed_ns
 
 
 def _median_ns(runtime: Runtime, artifact: Artifact, starts: int, most_s: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +51,13 @@ class WrongAnswerError(AssertionError):
 
 
 class Asking:
-    """Runs the guest of one host, and fails unless everything about the outcome is as expected."""
+    """Runs the guest of one host, and fails unless everything about the outcome is as expected.
 
-    def __init__(self, host: Host) -> None:
-        self.host = host
+    ``timeout_s`` is the time limit where a call has none; by default it is the host's.
+    """
+
+    def __init__(self, host: Host, timeout_s: float | None = None) -> None:
+        self.host, self.timeout_s = host, timeout_s
 
     def __call__(
         self,
@@ -77,7 +81,8 @@ class Asking:
         """
         __tracebackhide__ = True
         source = stdin.encode() if isinstance(stdin, str) else stdin
-        invocation = Invocation(source, tuple(args), dict(env or {}), dict(preopens or {}), timeout_s)
+        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        invocation = Invocation(source, tuple(args), dict(env or {}), dict(preopens or {}), limit_s)
         outcome = self.host.invoke(invocation)
         expected = Outcome(
             _filled(stdout, outcome.stdout),
@@ -96,6 +101,15 @@ class Asking:
             leaks=not data,
         )
         return outcome
+
+    def once_started_s(self) -> float:
+        """Return a short time limit, in seconds, by which a program of Ruby has run its first lines.
+
+        An interpreter takes longer for that than others for a program.
+        """
+        began_s = time.monotonic()
+        self("puts 'started'\n", b"started\n")
+        return max(0.25, 2 * (time.monotonic() - began_s))
 
     def numbers(self, request: bytes, **more: object) -> list[list[int]]:
         """Ask the witness, whose answer is numbers, and return those of each line."""

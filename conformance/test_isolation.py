@@ -63,7 +63,8 @@ def test_a_failed_invocation_leaves_nothing(run: Asking, then: str, stderr: byte
         # How the artifact ends here is its own affair: an exception, or a trap.
         run.host.run(source)
     else:
-        run(source, b"", stderr, ending, timeout_s=1.5 if ending == timed_out() else None)  # type: ignore[arg-type]
+        timeout_s = run.once_started_s() if ending == timed_out() else None
+        run(source, b"", stderr, ending, timeout_s=timeout_s)  # type: ignore[arg-type]
     run(LOOK_FOR_ALL, NONE_LEFT, meaning=LEFT)
 
 

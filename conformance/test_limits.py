@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from conformance.asking import ANYTHING, Asking
-from conformance.conftest import NARROW
+from conformance.conftest import NARROW, PATIENT_S
 from pytest_wasmedge.model import Host, Invocation, timed_out
 
 RUNAWAYS = {
@@ -27,11 +25,7 @@ ATTEMPTS = 5
 @pytest.mark.parametrize("name", RUNAWAYS)
 def test_runaway_is_stopped(run: Asking, name: str) -> None:
     """A guest that does not end is stopped at its time limit, and the host serves on."""
-    # Not before Ruby has started: an interpreter takes longer for that than others for a program.
-    began_s = time.monotonic()
-    run("puts 'started'\n", b"started\n")
-    limit_s = max(0.25, 2 * (time.monotonic() - began_s))
-    run(RUNAWAYS[name], ANYTHING, ANYTHING, timed_out(), timeout_s=limit_s, data=True)
+    run(RUNAWAYS[name], ANYTHING, ANYTHING, timed_out(), timeout_s=run.once_started_s(), data=True)
     run("puts 'alive'\n", b"alive\n", meaning="what was left of a stopped guest disturbs the next one")
 
 
@@ -42,7 +36,7 @@ def test_time_limit_of_an_invocation(ask: Asking) -> None:
 
 def test_time_limit_of_a_host(ask_narrow: Asking) -> None:
     """An invocation without a time limit of its own has its host's."""
-    _check_time_limit(ask_narrow, None, NARROW.timeout_s)
+    _check_time_limit(Asking(ask_narrow.host), None, NARROW.timeout_s)
 
 
 def test_sleep_within_the_limit_is_no_runaway(run: Asking) -> None:
@@ -82,7 +76,7 @@ def test_output_limit(ask_narrow: Asking) -> None:
             ask_narrow.fail(f"output under the limit of {NARROW.output_bytes} bytes is cut", outcome, b"fill")
     for out, err in ((2 * half, 16384), (half, 2 * half)):
         request = b"fill %d %d 8192\n" % (out, err)
-        outcome = ask_narrow.host.invoke(Invocation(request))
+        outcome = ask_narrow.host.invoke(Invocation(request, timeout_s=ask_narrow.timeout_s))
         if outcome.ending.kind != "host_failed" or "limit" not in outcome.ending.detail:
             ask_narrow.fail(f"the output limit of {NARROW.output_bytes} bytes is not kept", outcome, request)
     ask_narrow(b"echo\nalive", b"alive", b"alive")
@@ -98,7 +92,7 @@ def _check_time_limit(ask: Asking, timeout_s: float | None, limit_s: float) -> N
     passed: list[float] = []
     for _ in range(ATTEMPTS):
         # A host that was stopped with its guest starts again here, and is stopped after the time that is told.
-        ask(b"")
+        ask(b"", timeout_s=PATIENT_S)
         outcome = ask(b"loop\n", ending=timed_out(), timeout_s=timeout_s)
         passed.append(outcome.timings.elapsed_ns / 1e9)
         if passed[-1] < TOO_SOON * limit_s:

@@ -32,7 +32,8 @@ def series(condition: recording.Condition = "idle", spread: float = 0.08, count:
     lot = random.Random(7)
     elapsed_us = [round(20_000 * lot.lognormvariate(0, spread)) for _ in range(count)]
     wall_us = [us + 1000 for us in elapsed_us]
-    return Series("made-up", condition, "cold/no-cache", "1", "00", {}, 1, "2026-11-21", elapsed_us, wall_us)
+    taken = elapsed_us, wall_us, list(elapsed_us)
+    return Series("made-up", condition, "cold/no-cache", "1", "00", {}, 1, "2026-11-21", *taken)
 
 
 def judged(what: trials.What, against: float, verdict: Verdict, number: int = 0) -> trials.Trial:
@@ -137,31 +138,37 @@ def test_replay_draws_neighbours() -> None:
     counting = series()
     counting.elapsed_us = list(range(1000, 1400))
     counting.wall_us = [us + 500 for us in counting.elapsed_us]
-    source = Replay(counting, 0.0, random.Random(3))
-    pairs = [source.draw() for _ in range(500)]
+    counting.cpu_us = [2 * us for us in counting.elapsed_us]
+    source = Replay(counting, 0.0, "both", random.Random(3))
+    drawn = [source.draw() for _ in range(500)]
+    pairs = [wall for wall, _ in drawn]
+    assert all(cpu == (2 * wall[0], 2 * wall[1]) for wall, cpu in drawn)
     apart = [abs(head - base) // 1000 for base, head in pairs]
     assert set(apart) <= {1, 399}
     assert {head > base for base, head in pairs} == {True, False}
     assert source.clock() == pytest.approx(sum(map(sum, pairs)) / 1e9 + 500 * 2 * 0.0005)
 
 
-def test_replay_slows_the_head_alone() -> None:
-    """The head of a pair takes longer by the slowdown, and the baseline does not."""
-    plain, slow = (Replay(series(), slowdown, random.Random(3)) for slowdown in (0.0, 0.25))
+@pytest.mark.parametrize("measure", ["both", "wall", "cpu"])
+def test_replay_slows_the_head_alone(measure: replay.Measure) -> None:
+    """The head of a pair takes longer by the slowdown, more CPU time, or both, and the baseline does not."""
+    plain, slow = (Replay(series(), slowdown, measure, random.Random(3)) for slowdown in (0.0, 0.25))
     for _ in range(100):
-        (base, head), (same, slower_head) = plain.draw(), slow.draw()
-        assert (base, round(head * 1.25)) == (same, slower_head)
+        for name, pair, slower_pair in zip(("wall", "cpu"), plain.draw(), slow.draw(), strict=True):
+            assert pair
+            factor = 1.25 if measure in (name, "both") else 1
+            assert slower_pair == (pair[0], round(pair[1] * factor))
 
 
 def test_replayed_gates_are_right_where_it_is_easy(tmp_path: Path) -> None:
     """Equal bytes pass, +25 % fails, +5 % is within no promise; the tallies survive being stored."""
     rules = Rules().for_family(6)
     tallies = replay.replay([series()], 40, rules, 1, 1, lambda _: None)
-    by_slowdown = {tally.slowdown: tally for tally in tallies}
-    assert by_slowdown[0.0].passed == 40
-    assert by_slowdown[0.25].failed == 40
-    assert by_slowdown[0.05].passed == 0
-    assert by_slowdown[0.0].mean_s < 60
+    by_slowdown = {(tally.slowdown, tally.measure): tally for tally in tallies}
+    assert by_slowdown[0.0, "both"].passed == 40
+    assert by_slowdown[0.25, "both"].failed == by_slowdown[0.25, "wall"].failed == 40
+    assert by_slowdown[0.05, "both"].passed == by_slowdown[0.10, "cpu"].passed == 0
+    assert by_slowdown[0.0, "both"].mean_s < 60
     assert replay.broken(tallies, rules.budget_s) == []
     replay.store(tmp_path / "replay.json", tallies, rules, 1)
     assert replay.load(tmp_path / "replay.json") == tallies
@@ -189,7 +196,7 @@ def test_too_few_recorded_starts() -> None:
 )
 def test_broken_bounds_of_replays(slowdown: float, verdicts: tuple[int, int, int], sentence: str) -> None:
     """Each bound that is broken is told."""
-    tally = replay.Tally("deno", "idle", slowdown, 100, *verdicts, 30.0, 60.0)
+    tally = replay.Tally("deno", "idle", slowdown, "both", 100, *verdicts, 30.0, 60.0)
     assert sentence in "".join(replay.broken([tally], 60.0))
 
 
@@ -262,7 +269,7 @@ def test_bounds_that_hold() -> None:
 
 def test_report(tmp_path: Path) -> None:
     """The report is written between its two marks and leaves the rest of the document alone."""
-    tally = replay.Tally("deno", "idle", 0.10, 10_000, 0, 9900, 100, 31.25, 59.0)
+    tally = replay.Tally("deno", "idle", 0.10, "both", 10_000, 0, 9900, 100, 31.25, 59.0)
     text = tables.report([series()], [tally], [judged("pairs", 0.0, "pass"), judged("ceiling", 0.8, "fail")])
     assert "| deno | idle | +10% | 10000 | 0.00% (0.00%–0.04%) | 99.00% (98.79%–99.18%) |" in text
     assert "| HTTP (deno) | none (A/A) | idle | 1 | 1 | 0 | 0 | 1.000 | 2.5 | 2.5 |" in text

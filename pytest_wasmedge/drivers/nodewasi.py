@@ -1,4 +1,4 @@
-"""Runs an artifact under a JavaScript runtime's own ``node:wasi``: one process, and a fresh worker for each guest."""
+"""Runs an artifact under a JavaScript runtime's own ``node:wasi``: one process, whose workers are kept."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class NodeWasiRuntime(ServingRuntime):
     """
 
     engine = "V8"
-    capabilities = frozenset({"memory_limit", "preopens", "concurrent"})
+    capabilities = frozenset({"memory_limit", "preopens", "concurrent", "isolates"})
     no_links = "its own WASI may follow a link out of the folder"
     limits_itself = False
 
@@ -91,6 +91,15 @@ class NodeWasiHost(ServingHost["Worked"]):
         super().close()
         self._cleanup.close()
 
+    def discard_isolates(self) -> None:
+        server, attempt = self._enter()
+        try:
+            # If it is gone, the next invocation finds that out, and starts another one.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(server.line, b"\n")
+        finally:
+            self._leave(server, attempt)
+
     def _start(self) -> Worked:
         launch = ServingLaunch(self._executable, self.artifact, self.limits, self._workspace)
         log = launch.workspace / "host.log"
@@ -125,8 +134,7 @@ class NodeWasiHost(ServingHost["Worked"]):
         return json.dumps(given).encode() + b"\n" + invocation.stdin
 
     def _ask(self, server: Worked, body: bytes, timeout_s: float) -> Timed:
-        number = next(server.numbers)
-        folder = guests_of(self._workspace) / f"{server.process.pid}-{number}"
+        folder = guests_of(self._workspace) / f"{server.process.pid}-{next(server.numbers)}"
         began_ns = time.perf_counter_ns()
         given_bytes = body.index(b"\n") + 1
         with _guest(folder, body[:given_bytes], body[given_bytes:], self.limits.output_bytes) as guest:
@@ -135,9 +143,10 @@ class NodeWasiHost(ServingHost["Worked"]):
             elapsed_ns = time.perf_counter_ns() - began_ns
         streams = (bytes(guest.stdout), bytes(guest.stderr))
         if isinstance(said, Ending):
-            return elapsed_ns, Answer(said, *streams, number, runs_on=True)
+            return elapsed_ns, Answer(said, *streams, runs_on=True)
         ending = read_ending(said["ending"]) or host_failed(f"{self.runtime.name} reported {said}")
-        return elapsed_ns, Answer(ending, *streams, number, read_phases(said.get("phases_ns")))
+        invocation, phases_ns = said.get("invocation", 0), read_phases(said.get("phases_ns"))
+        return elapsed_ns, Answer(ending, *streams, invocation, phases_ns)
 
 
 @dataclass(eq=False)

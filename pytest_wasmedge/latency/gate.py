@@ -18,6 +18,7 @@ from pytest_wasmedge.errors import WasmEdgeError
 from pytest_wasmedge.latency.statistics import (
     Interval,
     Pair,
+    TimedPair,
     log_ratios,
     median_interval,
     p_above,
@@ -65,7 +66,7 @@ class Judgement:
     """A verdict with its evidence.
 
     ``estimate``, ``interval`` and ``limit`` are nanoseconds for a ceiling, ratios for pairs; ``count`` is the number
-    of samples or pairs.
+    of samples or pairs. ``cpu_estimate`` and ``cpu_interval`` are ratios of CPU time, where that was judged, too.
     """
 
     verdict: Verdict
@@ -75,6 +76,8 @@ class Judgement:
     count: int
     looks: int
     elapsed_s: float
+    cpu_estimate: float | None = None
+    cpu_interval: Interval | None = None
 
 
 class Gate(Generic[T]):
@@ -239,38 +242,92 @@ def judge_ceiling(
     return Gate(samples, draw, look, conclude, rules, clock, watch).run()
 
 
-def pairs_gate(
-    pairs: list[Pair],
+def multiple_gate(
     draw: Callable[[], Pair],
+    limit: float,
     rules: Rules,
     clock: Callable[[], float],
-    limit: float = 0.0,
-    *,
-    with_estimate: bool = True,
     watch: Watch = unwatched,
 ) -> Gate[Pair]:
-    """Return the gate that compares the ratio of pairs (baseline, head) with 1 + margin, or with ``limit`` if given.
-
-    A fail needs two tests: the head is slower at all, at the error rate of a false alarm, and slower than the margin,
-    at that of the margin. Estimate and interval take longer than the verdict; without them they are nan and None.
-    """
-    most = limit or 1 + rules.margin
+    """Return the gate that compares the ratio of pairs (floor, artifact) with a multiple, ``limit``."""
+    pairs: list[Pair] = []
 
     def look(share: float) -> Verdict:
         differences = log_ratios(pairs)
-        good = rules.false_alarm if limit else rules.false_pass
-        if p_below(differences, math.log(most)) <= good * share:
+        if p_below(differences, math.log(limit)) <= rules.false_alarm * share:
             return "pass"
-        sure = rules.false_alarm if limit else rules.margin_error
-        slower = p_above(differences, 0.0) <= rules.false_alarm * share
-        return "fail" if slower and p_above(differences, math.log(most)) <= sure * share else "undecided"
+        return "fail" if p_above(differences, math.log(limit)) <= rules.false_alarm * share else "undecided"
 
     def conclude(verdict: Verdict, looks: int, elapsed_s: float) -> Judgement:
-        estimate = ratio_estimate(pairs) if with_estimate and pairs else math.nan
-        interval = ratio_interval(pairs, rules.false_alarm) if with_estimate and pairs else None
-        return Judgement(verdict, most, estimate, interval, len(pairs), looks, elapsed_s)
+        return Judgement(verdict, limit, *_ratio(pairs, rules), len(pairs), looks, elapsed_s)
 
     return Gate(pairs, draw, look, conclude, rules, clock, watch)
+
+
+def baseline_gate(
+    draw: Callable[[], TimedPair],
+    rules: Rules,
+    clock: Callable[[], float],
+    *,
+    cpu: bool,
+    with_estimate: bool = True,
+) -> Gate[TimedPair]:
+    """Return the gate that compares the ratio of pairs (baseline, head) with 1 + margin, by wall and by CPU time.
+
+    A fail takes two tests of either: the head is slower at all, at the error rate of a false alarm, and slower than
+    the margin, at that of the margin. A pass takes one within the margin at the rate of a false pass, whichever is
+    less noisy, and the other one at that of the margin: what waits takes no CPU time, what runs beside takes no other.
+    With ``cpu`` both share the error; a look at pairs without CPU time is at the wall clock alone. Estimates and
+    intervals take longer than the verdict; without them they are nan and None.
+    """
+    pairs: list[TimedPair] = []
+    each = rules.for_family(2) if cpu else rules
+    most = math.log(1 + rules.margin)
+
+    def look(share: float) -> Verdict:
+        measured = [log_ratios(walls(pairs))]
+        if cpu and (told := cpus(pairs)):
+            measured.append(log_ratios(told))
+        for differences in measured:
+            slower = p_above(differences, 0.0) <= each.false_alarm * share
+            if slower and p_above(differences, most) <= each.margin_error * share:
+                return "fail"
+        below = [p_below(differences, most) for differences in measured]
+        good = min(below) <= each.false_pass * share and max(below) <= each.margin_error
+        return "pass" if good else "undecided"
+
+    def conclude(verdict: Verdict, looks: int, elapsed_s: float) -> Judgement:
+        timed, told = (walls(pairs), cpus(pairs)) if with_estimate else ([], [])
+        estimate, between = _ratio(timed, each)
+        cpu_estimate, cpu_between = _ratio(told, each) if cpu and told else (None, None)
+        return Judgement(
+            verdict,
+            1 + rules.margin,
+            estimate,
+            between,
+            len(pairs),
+            looks,
+            elapsed_s,
+            cpu_estimate,
+            cpu_between,
+        )
+
+    return Gate(pairs, draw, look, conclude, each, clock, unwatched)
+
+
+def walls(pairs: Sequence[TimedPair]) -> list[Pair]:
+    """Return the pairs by the wall clock."""
+    return [pair.wall for pair in pairs]
+
+
+def cpus(pairs: Sequence[TimedPair]) -> list[Pair]:
+    """Return the pairs by CPU time; none if that of any is not known."""
+    told = [pair.cpu for pair in pairs if pair.cpu]
+    return told if len(told) == len(pairs) else []
+
+
+def _ratio(pairs: Sequence[Pair], rules: Rules) -> tuple[float, Interval | None]:
+    return (ratio_estimate(pairs), ratio_interval(pairs, rules.false_alarm)) if pairs else (math.nan, None)
 
 
 def pairs_needed(pairs: Sequence[Pair], rules: Rules) -> int:

@@ -17,14 +17,17 @@ from pytest_wasmedge.latency.gate import (
     Rules,
     Verdict,
     Watch,
+    baseline_gate,
+    cpus,
     judge_ceiling,
-    pairs_gate,
+    multiple_gate,
     pairs_needed,
     spread,
     unwatched,
+    walls,
 )
 from pytest_wasmedge.latency.sampling import Sample, median_phases
-from pytest_wasmedge.latency.statistics import Interval, Pair
+from pytest_wasmedge.latency.statistics import Interval, TimedPair
 from pytest_wasmedge.latency.units import Duration, FloorMultiple, Limit, parse_limit
 
 #: Called with the title of a measurement and what is counted; shows it while it is entered.
@@ -201,7 +204,7 @@ class Measurement:
             self.floor.append(floor)
             return floor.elapsed_ns, sample.elapsed_ns
 
-        return pairs_gate([], pair, self._rules, self._clock, limit.factor, watch=watch).run()
+        return multiple_gate(pair, limit.factor, self._rules, self._clock, watch).run()
 
     def _next(self) -> Sample:
         self.samples.append(self._draw())
@@ -282,15 +285,16 @@ class Comparison:
         rng: random.Random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        def pair() -> tuple[int, int]:
-            base, head = _in_random_order(rng, draw_base, draw_head)
-            return base.elapsed_ns, head.elapsed_ns
+        def pair() -> TimedPair:
+            self._samples.append(_in_random_order(rng, draw_base, draw_head))
+            return _timed(*self._samples[-1])
 
         # The first start of each prepares things for later ones: it is in no pair.
         _, self._first = _in_random_order(rng, draw_base, draw_head)
         self._rules, self.same = rules, same
-        self._pairs: list[Pair] = []
-        self.gate = pairs_gate(self._pairs, pair, rules, clock)
+        #: Those of all pairs, the baseline's first.
+        self._samples: list[tuple[Sample, Sample]] = []
+        self.gate = baseline_gate(pair, rules, clock, cpu=bool(self._first.cpu_ns))
 
     def finding(self) -> Finding:
         """Return the result of the gate, which has its verdict; if that is undecided, with what more it would take.
@@ -301,19 +305,44 @@ class Comparison:
         word = {"pass": "within", "fail": "BEYOND", "undecided": "undecided about"}[judgement.verdict]
         sentence = (
             f"{self._first.runtime} {self._first.kind}: {judgement.estimate:.3f} times the baseline, "
-            f"interval {_between(judgement.interval)}, {judgement.count} pairs, "
-            f"{judgement.elapsed_s:.1f} s: {word} the margin of {margin:.0%}"
+            f"interval {_between(judgement.interval)}, "
         )
+        if judgement.cpu_estimate is not None:
+            sentence += (
+                f"in CPU time {judgement.cpu_estimate:.3f}, interval {_between(judgement.cpu_interval)}, "
+            )
+        sentence += f"{judgement.count} pairs, {judgement.elapsed_s:.1f} s: {word} the margin of {margin:.0%}"
         if judgement.verdict == "undecided" and judgement.count:
-            more = pairs_needed(self._pairs, self._rules) - judgement.count
+            # The less noisy of the two decides.
+            pairs = [_timed(*each) for each in self._samples]
+            measured = [each for each in (walls(pairs), cpus(pairs)) if each]
+            more = min(pairs_needed(each, self._rules) for each in measured) - judgement.count
             more_s = more * judgement.elapsed_s / judgement.count
             near = "it is so near to the margin that more time may not decide it"
             sentence += f"; about {more_s:.0f} s more may decide it" if more > 0 else f"; {near}"
+        if judgement.verdict == "fail":
+            sentence += self._grown()
         if not self.same():
             sentence += "; they answer differently"
         limit = f"{1 + margin:g}x baseline"
         first = self._first
         return Finding(first.runtime, first.kind, limit, judgement.verdict, sentence, *_evidence(judgement))
+
+    def _grown(self) -> str:
+        """Return a clause on the phase that most of it comes from; empty if the host tells none."""
+        sides = [list(side) for side in zip(*self._samples, strict=True)]
+        base_ns, head_ns = (statistics.median(each.elapsed_ns for each in side) for side in sides)
+        bases, heads = map(median_phases, sides)
+        grown_ns = {name: heads[name] - bases[name] for name in heads if name in bases}
+        name = max(grown_ns, key=lambda each: grown_ns[each], default="")
+        if not name or 2 * grown_ns[name] < head_ns - base_ns:
+            return ""
+        return f"; {name} grew most, {_ms(bases[name])} → {_ms(heads[name])}"
+
+
+def _timed(base: Sample, head: Sample) -> TimedPair:
+    used = (base.cpu_ns, head.cpu_ns) if base.cpu_ns and head.cpu_ns else None
+    return TimedPair((base.elapsed_ns, head.elapsed_ns), used)
 
 
 def _evidence(judgement: Judgement) -> tuple[float | None, float | None, float | None, int]:

@@ -13,9 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import NamedTuple
 
 #: A pair: nanoseconds of the baseline, nanoseconds of the artifact compared with it.
 Pair = tuple[int, int]
+
+
+class TimedPair(NamedTuple):
+    """A pair by the wall clock, and the CPU time of the same two starts; None if the system did not tell both."""
+
+    wall: Pair
+    cpu: Pair | None = None
+
 
 #: Up to this many pairs the distribution of the signed-rank statistic is exact; beyond, normal.
 _EXACT_PAIRS = 50

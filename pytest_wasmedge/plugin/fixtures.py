@@ -53,8 +53,8 @@ def wasm_artifact(wasm_session: WasmSession) -> Artifact:
 def wasm_work(wasm_session: WasmSession) -> CountedArtifact:
     """The work of the artifact, in exact counts: `assert work.fuel < 2_000_000` is about its start.
 
-    Also `functions`, `code_bytes`, `pages_grown`, `wasi`; `work.of("puts 1")` has those of any program, and `work.file`
-    what stands in the file.
+    Also `functions`, `code_bytes`, `pages_grown`, `pages_changed`, `wasi`; `work.of("puts 1")` has those of any
+    program, and `work.file` what stands in the file.
     """
     return wasm_session.working.counted
 

@@ -37,6 +37,7 @@ from pytest_wasmedge.work.counts import JUDGED, CountedRun, Work, apart
 if TYPE_CHECKING:
     import wasmtime
 
+_PAGE_BYTES = 1 << 16
 #: A guest that has not ended by then is told as one that does not end. It takes about five seconds.
 FUEL_LIMIT = 4_000_000_000
 #: Fuel decides, not time; but a guest that sleeps uses none.
@@ -66,6 +67,8 @@ class CountingHost(WasmtimeHost):
         self._seen: _Seen | None = None
         self._stop_at = fuel_limit
         self._stack: list[Function] = []
+        #: The guest's memory at its beginning, which is the same each time.
+        self._filled: bytes | None = None
         #: The fuel of the last run that was counted, with that of our counting.
         self.spent = 0
         super().__init__(Wasmtime(), artifact, _LIMITS)
@@ -134,7 +137,10 @@ class CountingHost(WasmtimeHost):
             # Memory and tables were filled meanwhile, which costs fuel, too, and is not the guest's work.
             store.set_fuel(self._stop_at)
         memory = seen.guest.exports(store).get("memory")
-        seen.pages = memory.size(store) if isinstance(memory, wasmtime.Memory) else None
+        if isinstance(memory, wasmtime.Memory):
+            seen.pages = memory.size(store)
+            if self._filled is None:
+                self._filled = bytes(memory.read(store))
         return seen.guest
 
     def stack_at(self, invocation: Invocation, spent: int) -> list[Function]:
@@ -179,14 +185,17 @@ class CountingHost(WasmtimeHost):
             wasi = Counter()
             for one, number in called:
                 wasi[one.name] += number
+        grown = changed = None
+        if seen.pages is not None and isinstance(plain, wasmtime.Memory):
+            grown = plain.size(store) - seen.pages
+            changed = _changed(self._filled or b"", plain, store)
         self._counted = CountedRun(
             # A guest that traps has not paid for its last instructions yet.
             max(0, fuel),
             calls,
             sum(each.code_bytes for each, number in zip(self.functions, calls, strict=True) if number),
-            plain.size(store) - seen.pages
-            if seen.pages is not None and isinstance(plain, wasmtime.Memory)
-            else None,
+            grown,
+            changed,
             None if wasi is None else {name: number for name, number in sorted(wasi.items()) if number},
         )
 
@@ -194,6 +203,16 @@ class CountingHost(WasmtimeHost):
         super().close()
         self._linker.close()
         self._module.close()
+
+
+def _changed(before: bytes, memory: wasmtime.Memory, store: wasmtime.Store) -> int:
+    """Return how many pages differ; memory that grew began with zeros."""
+    # Page by page: a copy of all of it may be gigabytes.
+    nothing = bytes(_PAGE_BYTES)
+    pages = range(0, memory.size(store) * _PAGE_BYTES, _PAGE_BYTES)
+    return sum(
+        (before[at : at + _PAGE_BYTES] or nothing) != memory.read(store, at, at + _PAGE_BYTES) for at in pages
+    )
 
 
 @dataclass(slots=True)
@@ -278,6 +297,11 @@ class CountedArtifact:
     def pages_grown(self) -> int:
         """By how many pages of 64 KiB the memory grew in the start."""
         return self.start.pages_grown
+
+    @property
+    def pages_changed(self) -> int:
+        """How many pages of 64 KiB the start changed."""
+        return self.start.pages_changed
 
     @property
     def wasi(self) -> dict[str, int]:

@@ -10,11 +10,12 @@ from pytest_wasmedge.errors import UnsupportedError
 from pytest_wasmedge.model import Ending, exited
 
 #: What is counted, with the words for it. Fuel alone depends on the engine's version.
-FUEL, FUNCTIONS, CODE_BYTES, PAGES, WASI_CALLS = (
+FUEL, FUNCTIONS, CODE_BYTES, PAGES, CHANGED, WASI_CALLS = (
     "fuel",
     "functions",
     "code_bytes",
     "pages_grown",
+    "pages_changed",
     "wasi_calls",
 )
 WORDS = {
@@ -22,6 +23,7 @@ WORDS = {
     FUNCTIONS: "functions executed",
     CODE_BYTES: "bytes of code executed",
     PAGES: "pages of memory grown",
+    CHANGED: "pages of memory changed",
     WASI_CALLS: "WASI calls",
 }
 #: What is judged against a baseline; the others are listed where they changed.
@@ -57,6 +59,7 @@ class CountedRun:
     calls: tuple[int, ...]
     code_bytes: int
     pages_grown: int | None = None
+    pages_changed: int | None = None
     wasi: Mapping[str, int] | None = None
     ending: Ending = field(default_factory=lambda: exited(0))
     out_of_fuel: bool = False
@@ -68,6 +71,7 @@ class CountedRun:
             FUNCTIONS: sum(map(bool, self.calls)),
             CODE_BYTES: self.code_bytes,
             PAGES: self.pages_grown,
+            CHANGED: self.pages_changed,
             WASI_CALLS: None if self.wasi is None else sum(self.wasi.values()),
         }
         return {name: number for name, number in found.items() if number is not None}
@@ -85,7 +89,7 @@ class Work:
 
     @property
     def counts(self) -> dict[str, Count]:
-        """What was counted, by name: fuel, functions, code_bytes, pages_grown, wasi_calls."""
+        """What was counted, by name: fuel, functions, code_bytes, pages_grown, pages_changed, wasi_calls."""
         each = [run.counts() for run in self.runs]
         return {
             name: Count(min(run[name] for run in each), max(run[name] for run in each))
@@ -117,6 +121,11 @@ class Work:
     def pages_grown(self) -> int:
         """By how many pages of 64 KiB the memory grew."""
         return self._highest(PAGES)
+
+    @property
+    def pages_changed(self) -> int:
+        """How many pages of 64 KiB differ at the end from the beginning: what each guest has for itself."""
+        return self._highest(CHANGED)
 
     @property
     def wasi(self) -> dict[str, int]:

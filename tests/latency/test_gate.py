@@ -13,7 +13,7 @@ import pytest
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency import gate
 from pytest_wasmedge.latency.gate import Gate, Judgement, Rules, in_rounds, judge_ceiling, spread
-from pytest_wasmedge.latency.statistics import Pair
+from pytest_wasmedge.latency.statistics import TimedPair
 
 RULES = Rules().for_family(6)
 
@@ -33,15 +33,28 @@ def noise(rng: random.Random, sd: float) -> float:
     return math.exp(rng.gauss(0, sd) + (rng.expovariate(5) if rng.random() < 0.03 else 0))
 
 
-def pairs_gate(ratio: float, sd: float, seed: int, rules: Rules = RULES, cost_s: float = 0.5) -> Judgement:
-    """Judge made-up starts of about 250 ms, the second of each pair so many times slower."""
+def pairs_gate(
+    ratio: float,
+    sd: float,
+    seed: int,
+    rules: Rules = RULES,
+    cost_s: float = 0.5,
+    cpu: tuple[float, float] | None = None,
+) -> Judgement:
+    """Judge made-up starts of about 250 ms, the second of each pair so many times slower.
+
+    ``cpu`` is the same ratio and noise of their CPU time, if that is told.
+    """
     rng, clock = random.Random(seed), Clock()
 
-    def draw() -> tuple[int, int]:
-        clock.now_s += cost_s
+    def times(ratio: float, sd: float) -> tuple[int, int]:
         return round(25e7 * noise(rng, sd)), round(25e7 * ratio * noise(rng, sd))
 
-    return gate.pairs_gate([], draw, rules, clock).run()
+    def draw() -> TimedPair:
+        clock.now_s += cost_s
+        return TimedPair(times(ratio, sd), times(*cpu) if cpu else None)
+
+    return gate.baseline_gate(draw, rules, clock, cpu=cpu is not None).run()
 
 
 def ceiling_gate(ceiling: float, seed: int, rules: Rules = RULES) -> Judgement:
@@ -104,6 +117,52 @@ def test_a_faster_artifact_passes_soon() -> None:
     assert judgement.interval.low < 0.5 < judgement.interval.high
 
 
+def test_the_less_noisy_of_wall_and_cpu_time_decides() -> None:
+    """Where CPU time is less noisy, an equal artifact passes by it, and a slower one fails by it."""
+    equal = verdicts(lambda seed: pairs_gate(1.0, 0.14, seed, cpu=(1.0, 0.06)), 100)
+    slower = verdicts(lambda seed: pairs_gate(1.1, 0.14, seed, cpu=(1.1, 0.06)), 100)
+
+    assert equal["fail"] == 0
+    assert equal["pass"] > 50 > verdicts(lambda seed: pairs_gate(1.0, 0.14, seed), 100)["pass"]
+    assert slower["fail"] >= 95 > verdicts(lambda seed: pairs_gate(1.1, 0.14, seed), 100)["fail"]
+
+
+def test_what_one_of_wall_and_cpu_time_tells_alone_is_seen() -> None:
+    """What waits takes no CPU time, and what runs on another core takes nothing else: each alone fails."""
+    waits = [pairs_gate(1.1, 0.07, seed, cpu=(1.0, 0.03)) for seed in range(100)]
+    beside = [pairs_gate(1.0, 0.03, seed, cpu=(1.1, 0.07)) for seed in range(100)]
+
+    for found in (waits, beside):
+        seen = Counter(each.verdict for each in found)
+        assert seen["fail"] >= 95
+        assert seen["pass"] == 0
+    assert waits[0].estimate == pytest.approx(1.1, rel=0.05)
+    assert waits[0].cpu_estimate == pytest.approx(1.0, rel=0.05)
+    assert waits[0].cpu_interval is not None
+
+
+def test_both_times_share_the_error() -> None:
+    """An equal artifact is no alarm more often for being judged twice; at the margin it does not pass."""
+    rules = replace(Rules(), margin=0.0, most=60)
+    alarms = verdicts(lambda seed: pairs_gate(1.0, 0.1, seed, rules, 0.1, (1.0, 0.1)), 1000)["fail"]
+    at_the_margin = verdicts(lambda seed: pairs_gate(1.05, 0.07, seed, cpu=(1.05, 0.05)), 200)
+
+    assert alarms <= 20
+    assert at_the_margin["pass"] <= 2
+
+
+def test_pairs_without_cpu_time_are_judged_by_the_wall_clock() -> None:
+    """A system that does not tell a host's CPU time, or once did not, leaves the wall clock."""
+    clock, told = Clock(), iter([TimedPair((100, 300), (100, 300))] * 20 + [TimedPair((100, 300))] * 100)
+
+    judged = gate.baseline_gate(lambda: next(told), RULES, clock, cpu=True).run()
+    unheard = gate.baseline_gate(lambda: TimedPair((100, 300)), RULES, clock, cpu=False).run()
+
+    assert (judged.verdict, unheard.verdict) == ("fail", "fail")
+    assert unheard.cpu_estimate is None
+    assert gate.cpus([TimedPair((1, 2), (3, 4)), TimedPair((1, 2))]) == []
+
+
 @pytest.mark.parametrize(("ceiling", "verdict"), [(1.2, "pass"), (0.8, "fail")])
 def test_a_ceiling_20_percent_away_is_decided(ceiling: float, verdict: str) -> None:
     """20 % over or under the median is enough, every time."""
@@ -145,7 +204,7 @@ def test_the_first_look_can_decide(gates: int, count: int) -> None:
     """What is clear is decided at the first look, however many gates share the error."""
     rules = Rules().for_family(gates)
     ceiling = judge_ceiling([], lambda: 100, 200, rules, Clock())
-    multiple = gate.pairs_gate([], lambda: (100, 300), rules, Clock(), limit=20.0).run()
+    multiple = gate.multiple_gate(lambda: (100, 300), 20.0, rules, Clock()).run()
 
     for judged in (ceiling, multiple):
         assert (judged.verdict, judged.count, judged.looks) == ("pass", count, 1)
@@ -181,12 +240,8 @@ def test_a_limit_in_place_of_the_margin() -> None:
 
     def judge(limit: float) -> str:
         return (
-            gate.pairs_gate(
-                [],
-                lambda: (round(1e8 * noise(rng, 0.1)), round(3e8 * noise(rng, 0.1))),
-                RULES,
-                Clock(),
-                limit,
+            gate.multiple_gate(
+                lambda: (round(1e8 * noise(rng, 0.1)), round(3e8 * noise(rng, 0.1))), limit, RULES, Clock()
             )
             .run()
             .verdict
@@ -220,20 +275,20 @@ class Shared:
         self._seed, self._rules = seed, Rules().for_family(gates)
         self.clock = Clock()
         self.order: list[str] = []
-        self.gates: dict[str, Gate[Pair]] = {}
+        self.gates: dict[str, Gate[TimedPair]] = {}
 
     def add(self, name: str, cost_s: float, ratio: float = 1.0, sd: float = 0.02, *, breaks: int = 0) -> None:
         """Add a gate whose pairs take so long; its ``breaks``-th draw raises, if that is not 0."""
         rng = random.Random(f"{self._seed} {name}")
 
-        def draw() -> Pair:
+        def draw() -> TimedPair:
             self.order.append(name)
             self.clock.now_s += cost_s
             if breaks and self.order.count(name) == breaks:
                 raise LatencyError(f"{name} does not answer")
-            return round(25e7 * noise(rng, sd)), round(25e7 * ratio * noise(rng, sd))
+            return TimedPair((round(25e7 * noise(rng, sd)), round(25e7 * ratio * noise(rng, sd))))
 
-        self.gates[name] = gate.pairs_gate([], draw, self._rules, self.clock)
+        self.gates[name] = gate.baseline_gate(draw, self._rules, self.clock, cpu=False)
 
     def run(self, budget_s: float) -> dict[str, Judgement]:
         """Return the judgements of all gates that were not broken off."""

@@ -158,6 +158,29 @@ def test_against_a_baseline(factor: float, verdict: str, words: str) -> None:
     assert "times the baseline, interval [" in finding.sentence
 
 
+@pytest.mark.parametrize(("phase", "told"), [
+    ("compile", "; compile grew most, 30.0 ms → 42.0 ms"),
+    ("", ""),
+])  # fmt: skip
+def test_the_phase_that_grew_is_told(phase: str, told: str) -> None:
+    """A fail names the phase that most of it comes from; none if the host tells of no such phase."""
+
+    def start(more_ms: int) -> Callable[[], Sample]:
+        phases = {"spawn": 20, "compile": 30}
+        if phase:
+            phases[phase] += more_ms
+        told_ns = {name: ms * 10**6 for name, ms in phases.items()}
+        return lambda: Sample("one", "cold/no-cache", (50 + more_ms) * 10**6, told_ns, cpu_ns=10**6)
+
+    rules, rng = Rules(most=40), random.Random(1)
+    comparison = Comparison(start(0), start(12), rules=rules, rng=rng, clock=lambda: 0.0)
+    comparison.gate.run()
+    sentence = comparison.finding().sentence
+
+    assert "in CPU time 1.000, interval [1.000, 1.000], " in sentence
+    assert sentence.endswith(f"BEYOND the margin of 5%{told}")
+
+
 def test_what_more_time_would_do_is_told() -> None:
     """An undecided comparison tells about how many seconds more would decide it, by the scatter of its pairs."""
     rng = random.Random(3)

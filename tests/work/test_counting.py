@@ -105,6 +105,8 @@ def test_everything_that_is_counted(count: Callable[..., CountedArtifact]) -> No
     assert work.functions == 3
     assert work.code_bytes == echo.file.code_bytes
     assert work.wasi == {"fd_read": 2, "fd_write": 1}
+    # Where it says what to read, and what it has read.
+    assert (echo.pages_changed, work.pages_changed) == (1, 2)
     assert echo.calls_of_start() == {"read": 1, "function 11": 1, "write": 0}
     grows = count(wat.GROWS)
     assert grows.pages_grown == (1 << 30) // 65536 - 64

@@ -25,14 +25,16 @@ def exactly(number: int) -> Count:
 
 def test_runs_that_count_the_same() -> None:
     """Every count is a number, and says so."""
-    run = CountedRun(1_928_690, (3, 0, 1), 40, 2, {"fd_write": 1, "fd_read": 2})
+    run = CountedRun(1_928_690, (3, 0, 1), 40, 2, 5, {"fd_write": 1, "fd_read": 2})
     work = Work((run, run))
 
-    assert (work.fuel, work.functions, work.code_bytes, work.pages_grown) == (1_928_690, 2, 40, 2)
+    assert (work.fuel, work.functions, work.code_bytes) == (1_928_690, 2, 40)
+    assert (work.pages_grown, work.pages_changed) == (2, 5)
     assert work.wasi == {"fd_read": 2, "fd_write": 1}
     assert not work.varies
     assert str(work) == (
-        "1,928,690 fuel, 2 functions executed, 40 bytes of code executed, 2 pages of memory grown, 3 WASI calls"
+        "1,928,690 fuel, 2 functions executed, 40 bytes of code executed, 2 pages of memory grown, "
+        "5 pages of memory changed, 3 WASI calls"
     )
 
 

@@ -1,9 +1,10 @@
-// Guests under the own node:wasi of Node, Deno or Bun: one process, and a fresh worker for each guest.
+// Guests under the own node:wasi of Node, Deno or Bun: one process, and workers that run guests, one after the other.
 //
 // The argument is the path of the artifact. Prints one line {phases_ns} once the artifact is compiled. Each line on stdin
-// is the path of a guest's folder: nodewasi_guest.mjs says what is in it. Ends when stdin closes.
+// is the path of a guest's folder (nodewasi_guest.mjs says what is in it); an empty one has the next guests start in fresh
+// workers. Ends when stdin closes.
 
-import { openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import process from "node:process";
 import { Worker } from "node:worker_threads";
 import { stopwatch } from "./phases.mjs";
@@ -11,23 +12,63 @@ import { stopwatch } from "./phases.mjs";
 const GUEST = new URL("./nodewasi_guest.mjs", import.meta.url);
 // By default Node gives a worker four times the stack of a main thread. Deno does not keep the limit that it is told.
 const LIMITS = process.versions.deno ? {} : { stackSizeMb: 1.25 };
+// More may run at once, but no more wait for a guest.
+const MOST_KEPT = 4;
 
-function serve(module, folder) {
+const kept = [];
+
+// A worker that waits for a guest; ``folder`` is that of the guest which it runs.
+function start() {
+  const self = { folder: "", served: 0, ended: false };
+  const tell = (what) => {
+    try {
+      const report = openSync(`${self.folder}/report`, "r+");
+      writeSync(report, `${JSON.stringify(what)}\n`);
+      closeSync(report);
+    } catch {
+      // Nobody waits for it any more.
+    }
+    self.folder = "";
+  };
   // For a worker that could not tell it. If it could, nobody reads this; the pipe may even be gone.
   const lost = ({ code, name, message }) => {
+    self.ended = true;
     const kind = code === "ERR_WORKER_OUT_OF_MEMORY" ? "out_of_memory" : "host_failed";
     const ending = { kind, status: null, detail: `${name}: ${message}` };
-    try {
-      writeSync(openSync(`${folder}/report`, "r+"), `${JSON.stringify({ ending })}\n`);
-    } catch {}
+    if (self.folder) tell({ ending, invocation: self.served });
   };
-  const options = { env: {}, workerData: { module, folder }, resourceLimits: LIMITS };
   // Node's own list of what a worker has opened is of no use: a guest may have closed some.
-  const worker = new Worker(GUEST, { ...options, trackUnmanagedFds: false });
-  worker.on("error", lost);
-  worker.on("exit", (status) => status && lost(new Error(`the worker ended with status ${status}`)));
+  const options = { env: {}, resourceLimits: LIMITS, trackUnmanagedFds: false };
+  self.worker = new Worker(GUEST, options);
+  self.worker.on("message", (result) => {
+    // Told here, so that whoever reads it finds the worker free.
+    if (kept.length < MOST_KEPT) kept.push(self);
+    else self.worker.terminate();
+    tell({ ...result, invocation: self.served });
+  });
+  self.worker.on("error", lost);
+  self.worker.on("exit", (status) => {
+    self.ended = true;
+    if (status) lost(new Error(`the worker ended with status ${status}`));
+  });
+  return self;
 }
 
+function serve(module, folder) {
+  // The last one that was used is the next one: its isolate is the warmest.
+  const next = kept.pop() ?? start();
+  if (next.ended) return serve(module, folder);
+  next.folder = folder;
+  next.served++;
+  next.worker.postMessage({ module, folder, invocation: next.served });
+}
+
+function discard() {
+  for (const { worker } of kept.splice(0)) worker.terminate();
+}
+
+// It boots while the artifact is read and compiled.
+kept.push(start());
 const { phases_ns, phase } = stopwatch();
 const bytes = readFileSync(process.argv[2]);
 phase("load");
@@ -39,7 +80,7 @@ process.stdin.setEncoding("utf8");
 process.stdin.on("data", (text) => {
   const lines = (rest + text).split("\n");
   rest = lines.pop();
-  for (const folder of lines) serve(module, folder);
+  for (const folder of lines) folder ? serve(module, folder) : discard();
 });
 for (const event of ["end", "error"]) process.stdin.on(event, () => process.exit(0));
 process.stdout.write(`${JSON.stringify({ phases_ns })}\n`);

@@ -1,16 +1,19 @@
-// One guest under the own node:wasi of Node, Deno or Bun, in a worker of its own.
+// Guests under the own node:wasi of Node, Deno or Bun, one after the other, each in a fresh instance with a WASI of its own.
 //
-// In the guest's folder are given.json, {"args":[],"env":{},"preopens":{}}, and named pipes: the guest's standard streams,
-// and `report`, where we write "started" and at the end how it ended: {ending: {kind, status, detail}, phases_ns}.
+// In a guest's folder are given.json, {"args":[],"env":{},"preopens":{}}, and named pipes: the guest's standard streams,
+// and `report`, which is told "started" and at the end how it ended: {ending: {kind, status, detail}, phases_ns, invocation}.
+// A worker that goes on posts the end, and is kept; it ends by itself after a trap, a failure, and much memory.
 
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import process from "node:process";
 import { WASI } from "node:wasi";
-import { workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import { endingOf } from "./endings.mjs";
 import { stopwatch } from "./phases.mjs";
 
 const [PERM, NOTCAPABLE] = [63, 76];
+// Engines may leave the memory of a guest that is gone for a long time, if its isolate goes on.
+const MOST_GROWN_BYTES = 64 << 20;
 
 // Which arguments of a call are addresses of paths; after each comes the path's size.
 const PATHS = {
@@ -47,7 +50,7 @@ function held(calls, memoryOf) {
   return { ...calls, ...Object.fromEntries(Object.entries(PATHS).map(checked)), path_symlink: () => PERM };
 }
 
-function run(module, folder) {
+function run({ module, folder, invocation }) {
   const { phases_ns, phase } = stopwatch();
   const open = (name, flags) => openSync(`${folder}/${name}`, flags);
   // Opened for both, nothing waits for the other side.
@@ -65,7 +68,9 @@ function run(module, folder) {
   calls.path_open = (...args) => (opened++, wasi.wasiImport.path_open(...args));
 
   let instance;
-  const end = (ending) => {
+  const size = () => instance?.exports.memory?.buffer?.byteLength ?? 0;
+  let first = 0;
+  const end = (ending, unwound = true) => {
     phase(instance ? "run" : "instantiate");
     // What the guest has open, it has under the lowest numbers. By ours we could close what is another guest's by now.
     for (let descriptor = 0; descriptor < 3 + folders + opened; descriptor++) {
@@ -76,9 +81,10 @@ function run(module, folder) {
         if (streams[descriptor]) closeSync(streams[descriptor]);
       }
     }
-    tell({ ending, phases_ns });
+    const goes_on = unwound && ending.kind === "exited" && size() - first <= MOST_GROWN_BYTES;
+    if (!goes_on) tell({ ending, phases_ns, invocation });
     closeSync(report);
-    process.exit(0);
+    goes_on ? parentPort.postMessage({ ending, phases_ns }) : process.exit(0);
   };
 
   try {
@@ -86,6 +92,7 @@ function run(module, folder) {
     instance = new WebAssembly.Instance(module, {
       wasi_snapshot_preview1: folders ? held(calls, () => instance.exports.memory) : calls,
     });
+    first = size();
     phase("instantiate");
     end({ kind: "exited", status: wasi.start(instance) >>> 0, detail: "" });
   } catch (error) {
@@ -94,12 +101,12 @@ function run(module, folder) {
 }
 
 // Bun takes neither descriptors nor returnOnExit. At proc_exit it calls `bindings.exit`, where we end the worker: what
-// would be thrown there a guest could catch.
+// would be thrown there a guest could catch. One that returns leaves the worker to the next.
 function forBun(wasi, streams, end) {
   streams.forEach((real, descriptor) => (wasi.FD_MAP.get(descriptor).real = real));
   // By it, Bun tells of wrong buffers; a guest could fill the log.
   console.log = () => {};
-  wasi.bindings.exit = (status) => end({ kind: "exited", status: status >>> 0, detail: "" });
+  wasi.bindings.exit = (status) => end({ kind: "exited", status: status >>> 0, detail: "" }, false);
 }
 
-run(workerData.module, workerData.folder);
+parentPort.on("message", run);
