@@ -92,6 +92,7 @@ class NodeWasiHost(ServingHost["Worked"]):
         self._cleanup.close()
 
     def discard_isolates(self) -> None:
+        # Also in Bun, which keeps none but the one that has booted.
         server, attempt = self._enter()
         try:
             # If it is gone, the next invocation finds that out, and starts another one.

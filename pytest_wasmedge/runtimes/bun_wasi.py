@@ -19,7 +19,7 @@ class BunWasi(NodeWasiRuntime):
 
     name = "bun-wasi"
     engine = "JavaScriptCore"
-    capabilities = frozenset({"concurrent", "isolates"})
+    capabilities = frozenset({"concurrent"})
     no_folders = "a link that the guest puts in the place of one would lead it out, to files of this machine"
     flags_at = 1
     tool = "bun"

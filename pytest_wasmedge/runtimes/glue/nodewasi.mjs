@@ -12,14 +12,15 @@ import { stopwatch } from "./phases.mjs";
 const GUEST = new URL("./nodewasi_guest.mjs", import.meta.url);
 // By default Node gives a worker four times the stack of a main thread. Deno does not keep the limit that it is told.
 const LIMITS = process.versions.deno ? {} : { stackSizeMb: 1.25 };
-// More may run at once, but no more wait for a guest.
-const MOST_KEPT = 4;
+// More may run at once, but no more wait for a guest. In Bun, nothing but the end of its worker stops a guest.
+const MOST_KEPT = process.versions.bun ? 0 : 4;
 
 const kept = [];
+let served = 0;
 
-// A worker that waits for a guest; ``folder`` is that of the guest which it runs.
+// A worker that waits for a guest; ``folder`` is that of the guest which it runs, ``invocation`` its number.
 function start() {
-  const self = { folder: "", served: 0, ended: false };
+  const self = { folder: "", invocation: 0, ended: false };
   const tell = (what) => {
     try {
       const report = openSync(`${self.folder}/report`, "r+");
@@ -35,7 +36,7 @@ function start() {
     self.ended = true;
     const kind = code === "ERR_WORKER_OUT_OF_MEMORY" ? "out_of_memory" : "host_failed";
     const ending = { kind, status: null, detail: `${name}: ${message}` };
-    if (self.folder) tell({ ending, invocation: self.served });
+    if (self.folder) tell({ ending, invocation: self.invocation });
   };
   // Node's own list of what a worker has opened is of no use: a guest may have closed some.
   const options = { env: {}, resourceLimits: LIMITS, trackUnmanagedFds: false };
@@ -44,7 +45,7 @@ function start() {
     // Told here, so that whoever reads it finds the worker free.
     if (kept.length < MOST_KEPT) kept.push(self);
     else self.worker.terminate();
-    tell({ ...result, invocation: self.served });
+    tell({ ...result, invocation: self.invocation });
   });
   self.worker.on("error", lost);
   self.worker.on("exit", (status) => {
@@ -59,8 +60,8 @@ function serve(module, folder) {
   const next = kept.pop() ?? start();
   if (next.ended) return serve(module, folder);
   next.folder = folder;
-  next.served++;
-  next.worker.postMessage({ module, folder, invocation: next.served });
+  next.invocation = MOST_KEPT ? next.invocation + 1 : ++served;
+  next.worker.postMessage({ module, folder, invocation: next.invocation });
 }
 
 function discard() {

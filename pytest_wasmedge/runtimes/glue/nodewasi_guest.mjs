@@ -2,7 +2,7 @@
 //
 // In a guest's folder are given.json, {"args":[],"env":{},"preopens":{}}, and named pipes: the guest's standard streams,
 // and `report`, which is told "started" and at the end how it ended: {ending: {kind, status, detail}, phases_ns, invocation}.
-// A worker that goes on posts the end, and is kept; it ends by itself after a trap, a failure, and much memory.
+// A worker that goes on posts the end; it ends by itself after a trap, a failure, and much memory.
 
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import process from "node:process";
@@ -14,6 +14,13 @@ import { stopwatch } from "./phases.mjs";
 const [PERM, NOTCAPABLE] = [63, 76];
 // Engines may leave the memory of a guest that is gone for a long time, if its isolate goes on.
 const MOST_GROWN_BYTES = 64 << 20;
+
+// Closes a descriptor that may be closed already.
+function closed(descriptor) {
+  try {
+    closeSync(descriptor);
+  } catch {}
+}
 
 // Which arguments of a call are addresses of paths; after each comes the path's size.
 const PATHS = {
@@ -81,6 +88,8 @@ function run({ module, folder, invocation }) {
         if (streams[descriptor]) closeSync(streams[descriptor]);
       }
     }
+    // Those of Deno are each worker's own, and stay open beside what the guest had.
+    if (process.versions.deno) streams.forEach((stream) => closed(stream));
     const goes_on = unwound && ending.kind === "exited" && size() - first <= MOST_GROWN_BYTES;
     if (!goes_on) tell({ ending, phases_ns, invocation });
     closeSync(report);
@@ -101,7 +110,7 @@ function run({ module, folder, invocation }) {
 }
 
 // Bun takes neither descriptors nor returnOnExit. At proc_exit it calls `bindings.exit`, where we end the worker: what
-// would be thrown there a guest could catch. One that returns leaves the worker to the next.
+// would be thrown there a guest could catch.
 function forBun(wasi, streams, end) {
   streams.forEach((real, descriptor) => (wasi.FD_MAP.get(descriptor).real = real));
   // By it, Bun tells of wrong buffers; a guest could fill the log.
