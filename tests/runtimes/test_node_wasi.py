@@ -238,6 +238,15 @@ def test_a_worker_serves_one_guest_after_the_other(runtime: NodeWasiRuntime, act
         assert host.run(act("returns")).ending == exited(0)
 
 
+def test_more_guests_at_once_than_workers_are_kept(host: NodeWasiHost) -> None:
+    """Each has its own outcome, and workers that are too many end without a word."""
+    for _ in range(2):
+        with ThreadPoolExecutor(9) as threads:
+            outcomes = list(threads.map(lambda _: host.run(act("sleeps", 200)), range(9)))
+        assert {(each.stdout, each.ending) for each in outcomes} == {(b"rested", exited(0))}
+    assert host.run(act("exits", 5)).ending == exited(5)
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to count what a process has open")
 def test_a_worker_that_is_kept_holds_nothing_of_its_guests(host: NodeWasiHost) -> None:
     """After many guests it has no more open than after a few."""

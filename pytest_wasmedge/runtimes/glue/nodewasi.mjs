@@ -42,10 +42,12 @@ function start() {
   const options = { env: {}, resourceLimits: LIMITS, trackUnmanagedFds: false };
   self.worker = new Worker(GUEST, options);
   self.worker.on("message", (result) => {
-    // Told here, so that whoever reads it finds the worker free.
-    if (kept.length < MOST_KEPT) kept.push(self);
-    else self.worker.terminate();
+    const keep = kept.length < MOST_KEPT;
+    // Before it is told, so that whoever reads that finds the worker free.
+    if (keep) kept.push(self);
     tell({ ...result, invocation: self.invocation });
+    // After it, since Deno calls that an exit with status 1.
+    if (!keep) self.worker.terminate();
   });
   self.worker.on("error", lost);
   self.worker.on("exit", (status) => {
