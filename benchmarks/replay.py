@@ -16,7 +16,7 @@ from typing import Literal
 
 from benchmarks.recording import Condition, Series
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.latency.gate import Rules, baseline_gate
+from pytest_wasmedge.latency.gate import Rules, baseline_gate, in_rounds
 from pytest_wasmedge.latency.statistics import Pair, TimedPair
 
 Measure = Literal["both", "wall", "cpu"]
@@ -141,7 +141,8 @@ def _judge(task: _Task) -> list[tuple[str, float]]:
         source = Replay(task.series, task.slowdown, task.measure, lot)
         # Estimate and interval are for people; they would cost a hundred times what the verdict does.
         gate = baseline_gate(source.draw, task.rules, source.clock, cpu=True, with_estimate=False)
-        judgement = gate.run()
+        in_rounds([gate], task.rules.budget_s)
+        judgement = gate.judgement()
         results.append((judgement.verdict, judgement.elapsed_s))
     return results
 

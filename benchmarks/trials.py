@@ -14,7 +14,7 @@ from typing import Literal
 from benchmarks.recording import CONDITIONS, LIMITS, SMALLEST, Condition, alone, condition_of
 from benchmarks.slower import forget_code, slowed, write_anew
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, baseline_gate, judge_ceiling
+from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, baseline_gate, in_rounds, judge_ceiling
 from pytest_wasmedge.latency.sampling import Sample, cold_once
 from pytest_wasmedge.latency.statistics import TimedPair
 from pytest_wasmedge.model import Artifact, Runtime
@@ -136,7 +136,9 @@ class Pairs:
             for each in {self._artifact, head}:
                 write_anew(runtime, each)
             cpu = pair().cpu is not None
-            judgement = baseline_gate(pair, self._rules, time.monotonic, cpu=cpu).run()
+            gate = baseline_gate(pair, self._rules, time.monotonic, cpu=cpu)
+            in_rounds([gate], self._rules.budget_s)
+            judgement = gate.judgement()
         return trial.judged(judgement, self._artifact, spins)
 
     def close(self) -> None:

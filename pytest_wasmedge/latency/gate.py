@@ -27,6 +27,7 @@ from pytest_wasmedge.latency.statistics import (
     ratio_interval,
 )
 
+_SURE = NormalDist().inv_cdf
 Verdict = Literal["pass", "fail", "undecided"]
 T = TypeVar("T")
 #: Is told between draws how many of how many are done, and how many seconds that took and may take yet.
@@ -36,6 +37,8 @@ Watch = Callable[[int, int, float, float], None]
 _SHARES = (0.02, 0.08, 0.20, 0.70)
 #: The fewest samples before the first look.
 _FIRST_LOOK = 16
+#: With fewer, their scatter says nothing yet.
+_SCATTER_KNOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class Gate(Generic[T]):
 
     ``taken`` are those already there; new ones are added. ``look`` returns the verdict at a part of the error, and
     ``conclude`` the judgement from the verdict, the number of looks and the seconds that the draws have taken.
+    ``needed`` returns about how many decide it by their scatter alone, how many by their middle, too, and whether that
+    seems slower (`in_rounds`).
     """
 
     def __init__(
@@ -96,7 +101,9 @@ class Gate(Generic[T]):
         rules: Rules,
         clock: Callable[[], float],
         watch: Watch,
+        needed: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False),
     ) -> None:
+        self._needed = needed
         self._taken, self._draw, self._look, self._conclude = taken, draw, look, conclude
         self._watch = watch
         self._rules, self._clock = rules, clock
@@ -104,6 +111,8 @@ class Gate(Generic[T]):
         # The more gates share the error, the more samples it takes before any of them can be decided.
         self._counts = [max(self._had, _FIRST_LOOK, _fewest(rules, _SHARES[0]))]
         self._looks = 0
+        #: Since the last draw.
+        self._urgency: tuple[bool, float] | None = None
         self._error: WasmEdgeError | None = None
         self.elapsed_s = 0.0
         self.verdict: Verdict | None = None
@@ -116,8 +125,20 @@ class Gate(Generic[T]):
     @property
     def next_look_s(self) -> float:
         """How many seconds it will take to the next look, as far as is known: 0 before the first draw."""
-        left = self._counts[self._looks] - len(self._taken)
-        return left * self.elapsed_s / self.drawn if self.drawn else 0.0
+        return (self._counts[self._looks] - len(self._taken)) * self._draw_s
+
+    @property
+    def urgency(self) -> tuple[bool, float]:
+        """Whether it seems equal, and how many seconds may decide it yet, as far as is known: the least goes first."""
+        if self._urgency is None:
+            wanted, slower = self._needed()[1:] if self.drawn >= _SCATTER_KNOWN else (0, False)
+            left_s = max(self.next_look_s, (wanted - len(self._taken)) * self._draw_s)
+            self._urgency = not slower, left_s
+        return self._urgency
+
+    @property
+    def _draw_s(self) -> float:
+        return self.elapsed_s / self.drawn if self.drawn else 0.0
 
     def run(self) -> Judgement:
         """Draw until there is a verdict, or no looks or time are left, or the time clearly will not do."""
@@ -131,21 +152,29 @@ class Gate(Generic[T]):
                     self.give_up()
         return self.judgement()
 
-    def advance(self, budget_s: float) -> None:
-        """Draw once, and look if that was enough for the next look; further looks are planned for this budget."""
+    def advance(self, budget_s: float, *, fair_s: float = math.inf) -> None:
+        """Draw once, and look if that was enough for the next look; further looks are planned for this budget.
+
+        Beyond ``fair_s`` only up to three times what the scatter of the first ones says that it takes.
+        """
         if len(self._taken) < self._counts[self._looks]:
             began_s = self._clock()
+            self._urgency = None
             self._taken.append(self._draw())
             self.elapsed_s += self._clock() - began_s
         if len(self._taken) < self._counts[self._looks]:
             return
         if self._looks == 0:
-            self._plan(budget_s)
+            self._plan(min(budget_s, max(fair_s, 3 * self._needed()[0] * self._draw_s)))
         self._look_once(last=self._looks == len(_SHARES) - 1)
 
     def give_up(self) -> None:
         """Look for the last time."""
         self._look_once(last=True)
+
+    def leave(self) -> None:
+        """End it as undecided, without another look."""
+        self.verdict = "undecided"
 
     def break_off(self, error: WasmEdgeError) -> None:
         """End it by an error, which `judgement` raises."""
@@ -169,7 +198,7 @@ class Gate(Generic[T]):
             self.verdict = verdict
 
     def _plan(self, budget_s: float) -> None:
-        """Space the other looks by equal factors, up to what the time allows; by cost, never by what was drawn."""
+        """Space the other looks by equal factors, up to what the time allows; never by which side is slower."""
         first = self._counts[0]
         last = max(first, min(self._affordable(budget_s) + self._had, self._rules.most))
         steps = len(_SHARES) - 1
@@ -188,31 +217,30 @@ def unwatched(done: int, of: int, spent_s: float, left_s: float) -> None:
 def in_rounds(gates: Sequence[Gate[T]], budget_s: float, watch: Watch = unwatched) -> None:
     """Give all gates a verdict within the budget that they share.
 
-    In each round every gate draws once, so that a disturbance of the machine meets all of them alike. A gate whose next
-    look costs more than is left beside those of cheaper gates waits: what they leave over may be enough for it. A draw
-    that raises ends its own gate only. ``watch`` is told how many gates have their verdict.
+    At first they draw by turns, each for an equal part of half the budget. Then the next draw is that of the gate which
+    will be decided soonest: so most get a verdict, and one that seems slower is looked at before all that seem equal.
+    That costs no error, whatever it goes by: when a gate is looked at was planned before. What cannot pay for its next
+    look is left undecided. A draw that raises ends its own gate only. ``watch`` is told how many have their verdict.
     """
-    waiting = list(gates)
-    while waiting:
+    scouting_s = budget_s / 2 / max(1, len(gates))
+    while True:
+        waiting = [gate for gate in gates if gate.verdict is None]
         spent_s = sum(gate.elapsed_s for gate in gates)
         left_s = budget_s - spent_s
         watch(len(gates) - len(waiting), len(gates), spent_s, left_s)
-        needed_s, cheap = 0.0, []
-        for gate in sorted(waiting, key=lambda each: each.next_look_s):
-            needed_s += gate.next_look_s
-            if needed_s > left_s:
-                break
-            cheap.append(gate)
-        if not cheap:
+        able = [gate for gate in waiting if gate.next_look_s <= left_s]
+        if not able or left_s <= 0:
             break
-        for gate in cheap:
-            try:
-                gate.advance(gate.elapsed_s + left_s / len(waiting))
-            except WasmEdgeError as error:
-                gate.break_off(error)
-        waiting = [gate for gate in waiting if gate.verdict is None]
+        scouts = [gate for gate in able if gate.elapsed_s < scouting_s and gate.drawn < _FIRST_LOOK]
+        gate = (
+            min(scouts, key=lambda each: each.drawn) if scouts else min(able, key=lambda each: each.urgency)
+        )
+        try:
+            gate.advance(gate.elapsed_s + left_s, fair_s=budget_s / len(gates))
+        except WasmEdgeError as error:
+            gate.break_off(error)
     for gate in waiting:
-        gate.give_up()
+        gate.leave()
 
 
 def judge_ceiling(
@@ -312,7 +340,13 @@ def baseline_gate(
             cpu_between,
         )
 
-    return Gate(pairs, draw, look, conclude, each, clock, unwatched)
+    def needed() -> tuple[int, int, bool]:
+        measured = [log_ratios(walls(pairs)), log_ratios(cpus(pairs)) if cpu else []]
+        both = [_needed(differences, each) for differences in measured if differences]
+        slower = any(statistics.median(each) > most / 2 for each in measured if each)
+        return min(one for one, _ in both), min(other for _, other in both), slower
+
+    return Gate(pairs, draw, look, conclude, each, clock, unwatched, needed)
 
 
 def walls(pairs: Sequence[TimedPair]) -> list[Pair]:
@@ -330,19 +364,36 @@ def _ratio(pairs: Sequence[Pair], rules: Rules) -> tuple[float, Interval | None]
     return (ratio_estimate(pairs), ratio_interval(pairs, rules.false_alarm)) if pairs else (math.nan, None)
 
 
-def pairs_needed(pairs: Sequence[Pair], rules: Rules) -> int:
+def pairs_needed(pairs: Sequence[TimedPair], rules: Rules) -> int:
     """Return about how many pairs would decide, if these tell how much they scatter and where their middle is.
+
+    The less noisy of wall clock and CPU time decides.
+    """
+    measured = [log_ratios(walls(pairs)), log_ratios(cpus(pairs))]
+    return min(_needed(differences, rules)[1] for differences in measured if differences or not pairs)
+
+
+def _needed(differences: Sequence[float], rules: Rules) -> tuple[int, int]:
+    """Return about how many such differences decide: by their scatter alone, if all is equal, and by their middle, too.
 
     By the normal distribution: the middle has to be as many standard errors from the margin as the error rate asks. At
     the margin itself no number is enough; a tenth of the margin is taken for the least distance.
     """
-    differences = log_ratios(pairs)
+    fewest = _fewest(rules)
     if len(differences) < 2:
-        return _fewest(rules)
-    sure = NormalDist().inv_cdf(1 - rules.false_pass * _SHARES[-1])
+        return fewest, fewest
     margin = math.log(1 + rules.margin)
-    apart = max(abs(margin - statistics.median(differences)), margin / 10, 0.001)
-    return max(_fewest(rules), math.ceil((sure * statistics.stdev(differences) / apart) ** 2))
+    # The scatter around nothing: it is the same whichever side of a pair is slower.
+    scatter = math.sqrt(statistics.fmean(each * each for each in differences))
+    passes, fails = (_SURE(1 - error * _SHARES[-1]) for error in (rules.false_pass, rules.margin_error))
+    least = max(margin / 10, 0.001)
+    middle = statistics.median(differences)
+    apart = max(abs(margin - middle), least)
+    known = (fails if middle > margin else passes) * statistics.stdev(differences) / apart
+    return (
+        max(fewest, math.ceil((passes * scatter / max(margin, least)) ** 2)),
+        max(fewest, math.ceil(known**2)),
+    )
 
 
 def spread(samples: Sequence[int], rules: Rules) -> Interval | None:

@@ -18,13 +18,11 @@ from pytest_wasmedge.latency.gate import (
     Verdict,
     Watch,
     baseline_gate,
-    cpus,
     judge_ceiling,
     multiple_gate,
     pairs_needed,
     spread,
     unwatched,
-    walls,
 )
 from pytest_wasmedge.latency.sampling import Sample, median_phases
 from pytest_wasmedge.latency.statistics import Interval, TimedPair
@@ -313,10 +311,7 @@ class Comparison:
             )
         sentence += f"{judgement.count} pairs, {judgement.elapsed_s:.1f} s: {word} the margin of {margin:.0%}"
         if judgement.verdict == "undecided" and judgement.count:
-            # The less noisy of the two decides.
-            pairs = [_timed(*each) for each in self._samples]
-            measured = [each for each in (walls(pairs), cpus(pairs)) if each]
-            more = min(pairs_needed(each, self._rules) for each in measured) - judgement.count
+            more = pairs_needed([_timed(*each) for each in self._samples], self._rules) - judgement.count
             more_s = more * judgement.elapsed_s / judgement.count
             near = "it is so near to the margin that more time may not decide it"
             sentence += f"; about {more_s:.0f} s more may decide it" if more > 0 else f"; {near}"

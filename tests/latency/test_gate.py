@@ -321,6 +321,31 @@ def test_a_gate_that_cannot_be_paid_costs_one_pair() -> None:
     assert (found["cheap"].verdict, found["other"].verdict) == ("pass", "pass")
 
 
+def test_what_seems_slower_is_looked_at_first() -> None:
+    """One slower gate among many equal ones is found, though the budget is not enough for all; nothing else is red."""
+    found: Counter[tuple[bool, str]] = Counter()
+    for seed in range(20):
+        shared = Shared(seed, 12)
+        for number in range(12):
+            shared.add(f"{number}", 0.6, 1.1 if number == 7 else 1.0, 0.06)
+        found.update((name == "7", each.verdict) for name, each in shared.run(120).items())
+        assert shared.clock.now_s <= 121
+
+    assert found[True, "fail"] >= 19
+    assert found[False, "fail"] == 0
+    assert found[False, "undecided"] > found[False, "pass"]
+
+
+def test_a_gate_is_looked_at_as_planned_alone() -> None:
+    """When time is up there is no look that was not planned: what decides when to draw must not decide when to look."""
+    shared = Shared(4, 2)
+    shared.add("slower", 1.0, 1.5, 0.02)
+    found = shared.run(12)
+
+    assert (found["slower"].verdict, found["slower"].looks) == ("undecided", 0)
+    assert "pass" not in {each.verdict for each in found.values()}
+
+
 def test_every_gate_sees_the_whole_time() -> None:
     """Gates draw by turns: between two draws of one, each other one that is undecided draws once."""
     shared = Shared(3, 3)
