@@ -232,9 +232,10 @@ def in_rounds(gates: Sequence[Gate[T]], budget_s: float, watch: Watch = unwatche
         if not able or left_s <= 0:
             break
         scouts = [gate for gate in able if gate.elapsed_s < scouting_s and gate.drawn < _FIRST_LOOK]
-        gate = (
-            min(scouts, key=lambda each: each.drawn) if scouts else min(able, key=lambda each: each.urgency)
-        )
+        if scouts:
+            gate = min(scouts, key=lambda each: each.drawn)
+        else:
+            gate = able[0] if len(able) == 1 else min(able, key=lambda each: each.urgency)
         try:
             gate.advance(gate.elapsed_s + left_s, fair_s=budget_s / len(gates))
         except WasmEdgeError as error:
@@ -389,7 +390,9 @@ def _needed(differences: Sequence[float], rules: Rules) -> tuple[int, int]:
     least = max(margin / 10, 0.001)
     middle = statistics.median(differences)
     apart = max(abs(margin - middle), least)
-    known = (fails if middle > margin else passes) * statistics.stdev(differences) / apart
+    # Not by `statistics.stdev`, whose exact fractions take longer than a start.
+    around = math.sqrt(statistics.fmean((each - middle) ** 2 for each in differences))
+    known = (fails if middle > margin else passes) * around / apart
     return (
         max(fewest, math.ceil((passes * scatter / max(margin, least)) ** 2)),
         max(fewest, math.ceil(known**2)),
