@@ -37,6 +37,8 @@ Watch = Callable[[int, int, float, float], None]
 _SHARES = (0.02, 0.08, 0.20, 0.70)
 #: The fewest samples before the first look.
 _FIRST_LOOK = 16
+#: The part of the time that is left for which further looks are planned.
+_PLANNED = 0.9
 #: With fewer, their scatter says nothing yet.
 _SCATTER_KNOWN = 5
 
@@ -228,7 +230,7 @@ def in_rounds(gates: Sequence[Gate[T]], budget_s: float, watch: Watch = unwatche
         spent_s = sum(gate.elapsed_s for gate in gates)
         left_s = budget_s - spent_s
         watch(len(gates) - len(waiting), len(gates), spent_s, left_s)
-        able = [gate for gate in waiting if gate.next_look_s <= left_s]
+        able = [gate for gate in waiting if len(gates) == 1 or gate.next_look_s <= left_s]
         if not able or left_s <= 0:
             break
         scouts = [gate for gate in able if gate.elapsed_s < scouting_s and gate.drawn < _FIRST_LOOK]
@@ -237,11 +239,13 @@ def in_rounds(gates: Sequence[Gate[T]], budget_s: float, watch: Watch = unwatche
         else:
             gate = able[0] if len(able) == 1 else min(able, key=lambda each: each.urgency)
         try:
-            gate.advance(gate.elapsed_s + left_s, fair_s=budget_s / len(gates))
+            # A look that is planned for the last second may come too late.
+            gate.advance(gate.elapsed_s + _PLANNED * left_s, fair_s=budget_s / len(gates))
         except WasmEdgeError as error:
             gate.break_off(error)
     for gate in waiting:
-        gate.leave()
+        # One alone drew until its time was up, whatever it drew.
+        gate.give_up() if len(gates) == 1 else gate.leave()
 
 
 def judge_ceiling(
