@@ -16,7 +16,8 @@ from typing import Literal
 
 from benchmarks.recording import Condition, Series
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.latency.gate import Rules, baseline_gate, in_rounds
+from pytest_wasmedge.latency.gate import Rules, baseline_gate
+from pytest_wasmedge.latency.sharing import in_rounds
 from pytest_wasmedge.latency.statistics import Pair, TimedPair
 
 Measure = Literal["both", "wall", "cpu"]

@@ -14,8 +14,9 @@ from typing import Literal
 from benchmarks.recording import CONDITIONS, LIMITS, SMALLEST, Condition, alone, condition_of
 from benchmarks.slower import forget_code, slowed, write_anew
 from pytest_wasmedge.errors import LatencyError
-from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, baseline_gate, in_rounds, judge_ceiling
+from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, baseline_gate, judge_ceiling
 from pytest_wasmedge.latency.sampling import Sample, cold_once
+from pytest_wasmedge.latency.sharing import in_rounds
 from pytest_wasmedge.latency.statistics import TimedPair
 from pytest_wasmedge.model import Artifact, Runtime
 

@@ -36,9 +36,7 @@ Watch = Callable[[int, int, float, float], None]
 #: The part of the error for each look.
 _SHARES = (0.02, 0.08, 0.20, 0.70)
 #: The fewest samples before the first look.
-_FIRST_LOOK = 16
-#: The part of the time that is left for which further looks are planned.
-_PLANNED = 0.9
+FIRST_LOOK = 16
 #: With fewer, their scatter says nothing yet.
 _SCATTER_KNOWN = 5
 
@@ -111,7 +109,7 @@ class Gate(Generic[T]):
         self._rules, self._clock = rules, clock
         self._had = len(taken)
         # The more gates share the error, the more samples it takes before any of them can be decided.
-        self._counts = [max(self._had, _FIRST_LOOK, _fewest(rules, _SHARES[0]))]
+        self._counts = [max(self._had, FIRST_LOOK, _fewest(rules, _SHARES[0]))]
         self._looks = 0
         #: Since the last draw.
         self._urgency: tuple[bool, float] | None = None
@@ -214,38 +212,6 @@ class Gate(Generic[T]):
 
 def unwatched(done: int, of: int, spent_s: float, left_s: float) -> None:
     """Tell nobody."""
-
-
-def in_rounds(gates: Sequence[Gate[T]], budget_s: float, watch: Watch = unwatched) -> None:
-    """Give all gates a verdict within the budget that they share.
-
-    At first they draw by turns, each for an equal part of half the budget. Then the next draw is that of the gate which
-    will be decided soonest: so most get a verdict, and one that seems slower is looked at before all that seem equal.
-    That costs no error, whatever it goes by: when a gate is looked at was planned before. What cannot pay for its next
-    look is left undecided. A draw that raises ends its own gate only. ``watch`` is told how many have their verdict.
-    """
-    scouting_s = budget_s / 2 / max(1, len(gates))
-    while True:
-        waiting = [gate for gate in gates if gate.verdict is None]
-        spent_s = sum(gate.elapsed_s for gate in gates)
-        left_s = budget_s - spent_s
-        watch(len(gates) - len(waiting), len(gates), spent_s, left_s)
-        able = [gate for gate in waiting if len(gates) == 1 or gate.next_look_s <= left_s]
-        if not able or left_s <= 0:
-            break
-        scouts = [gate for gate in able if gate.elapsed_s < scouting_s and gate.drawn < _FIRST_LOOK]
-        if scouts:
-            gate = min(scouts, key=lambda each: each.drawn)
-        else:
-            gate = able[0] if len(able) == 1 else min(able, key=lambda each: each.urgency)
-        try:
-            # A look that is planned for the last second may come too late.
-            gate.advance(gate.elapsed_s + _PLANNED * left_s, fair_s=budget_s / len(gates))
-        except WasmEdgeError as error:
-            gate.break_off(error)
-    for gate in waiting:
-        # One alone drew until its time was up, whatever it drew.
-        gate.give_up() if len(gates) == 1 else gate.leave()
 
 
 def judge_ceiling(

@@ -270,7 +270,8 @@ class Comparison:
     """Cold starts of an artifact beside those of its baseline on one runtime, in pairs in random order.
 
     Its ``gate`` draws the pairs, alone or by turns with others (`in_rounds`); then there is a `finding`. ``same``
-    returns whether both give the same answer, once both have started.
+    returns whether both give the same answer, once both have started. Without a ``first`` start, after one of each, the
+    first pair is drawn at once, and not counted: it prepares things for later ones.
     """
 
     def __init__(
@@ -281,14 +282,14 @@ class Comparison:
         *,
         rules: Rules,
         rng: random.Random,
+        first: Sample | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         def pair() -> TimedPair:
             self._samples.append(_in_random_order(rng, draw_base, draw_head))
             return _timed(*self._samples[-1])
 
-        # The first start of each prepares things for later ones: it is in no pair.
-        _, self._first = _in_random_order(rng, draw_base, draw_head)
+        self._first = first or _in_random_order(rng, draw_base, draw_head)[1]
         self._rules, self.same = rules, same
         #: Those of all pairs, the baseline's first.
         self._samples: list[tuple[Sample, Sample]] = []

@@ -15,10 +15,11 @@ from typing import Any
 
 from pytest_wasmedge.artifacts.floor import floor_artifact
 from pytest_wasmedge.errors import LatencyError, UnsupportedError, WasmEdgeError
-from pytest_wasmedge.latency.gate import Rules, in_rounds, unwatched
+from pytest_wasmedge.latency.gate import Rules, unwatched
 from pytest_wasmedge.latency.journal import Journal, in_folder
 from pytest_wasmedge.latency.measurement import Comparison, Measurement, Watching
 from pytest_wasmedge.latency.sampling import Answer, Sample, StartState, cold_once, refresh_code, warm_once
+from pytest_wasmedge.latency.sharing import in_rounds
 from pytest_wasmedge.latency.usage import density
 from pytest_wasmedge.model import Artifact, Host, Invocation, Outcome, Runtime
 from pytest_wasmedge.plugin.compared import head_of
@@ -196,10 +197,11 @@ class Measuring:
             return answer.varies or answers[base.sha256].stdout == answer.stdout
 
         for artifact in (base, head):
-            # One unmeasured start each, so that compiled code of both is kept, and of the same age.
-            start(artifact)
+            # In no pair, so that compiled code of both is kept, and of the same age.
+            first = start(artifact)
             refresh_code(host.runtime, artifact)
-        return Comparison(partial(draw, base), partial(draw, head), same, rules=self.rules, rng=self._rng)
+        rules, rng = self.rules, self._rng
+        return Comparison(partial(draw, base), partial(draw, head), same, rules=rules, rng=rng, first=first)
 
     def density_bytes(self, host: Host) -> int | None:
         """Return the memory of one more live guest; None if this host cannot hold several."""

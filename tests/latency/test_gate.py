@@ -12,7 +12,8 @@ import pytest
 
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency import gate
-from pytest_wasmedge.latency.gate import Gate, Judgement, Rules, in_rounds, judge_ceiling, spread
+from pytest_wasmedge.latency.gate import Gate, Judgement, Rules, judge_ceiling, spread
+from pytest_wasmedge.latency.sharing import in_rounds
 from pytest_wasmedge.latency.statistics import TimedPair
 
 RULES = Rules().for_family(6)
