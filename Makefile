@@ -157,6 +157,7 @@ bench-gate: setup
 	$(BIN)/python -m benchmarks.gate record --condition idle
 	$(BIN)/python -m benchmarks.gate record --condition busy
 	$(BIN)/python -m benchmarks.gate replay
+	$(BIN)/python -m benchmarks.together
 	$(BIN)/python -m benchmarks.gate real --resume
 	$(BIN)/python -m benchmarks.gate ceilings --resume
 	$(BIN)/python -m benchmarks.gate report --into docs/latency.md
