@@ -17,7 +17,8 @@ def in_rounds(gates: Sequence[Gate[T]], budget_s: float, watch: Watch = unwatche
     At first they draw by turns, each for an equal part of half the budget. Then the next draw is that of the gate which
     will be decided soonest: so most get a verdict, and one that seems slower is looked at before all that seem equal.
     Only looks count that were planned after the first pairs, so it costs no error to draw where something seems to be
-    found. What cannot pay for its next look is left undecided. A draw that raises ends its own gate only. ``watch`` is told how many have their verdict.
+    found. What cannot pay for its next look is left undecided. A draw that raises ends its own gate only. ``watch`` is
+    told how many gates have their verdict.
     """
     scouting_s = budget_s / 2 / max(1, len(gates))
     while True:
