@@ -92,7 +92,13 @@ class NodeWasiHost(ServingHost["Worked"]):
         self._cleanup.close()
 
     def discard_isolates(self) -> None:
-        # Also in Bun, which keeps none but the one that has booted.
+        if "isolates" in self.runtime.capabilities:
+            self._discard()
+        else:
+            super().discard_isolates()
+
+    def _discard(self) -> None:
+        """End all workers that wait for a guest, also the one that has booted before any."""
         server, attempt = self._enter()
         try:
             # If it is gone, the next invocation finds that out, and starts another one.

@@ -79,7 +79,7 @@ def test_why_there_are_no_folders(runtime: Runtime, tmp_path: Path) -> None:
         glue = host._workspace / GUEST
         grant = f"preopens: {json.dumps({'/data': str(tmp_path / 'granted')})}, returnOnExit"
         glue.write_text(glue.read_text().replace("returnOnExit: true", f"{grant}: true"))
-        host.discard_isolates()
+        host._discard()
         assert script.run(host) == [0, 0, 0, 0]
 
     assert (tmp_path / "outside").exists()
@@ -100,7 +100,7 @@ def test_what_it_would_print(runtime: Runtime, tmp_path: Path) -> None:
         glue, log = host._workspace / GUEST, host._server.log
         told = "closeSync(report);"
         glue.write_text(glue.read_text().replace(told, f'{told} writeSync(1, "end\\n");'))
-        host.discard_isolates()
+        host._discard()
         assert host.run().stdout == bytes(6)
         until(lambda: log.read_bytes().endswith(b"end\n"), "the log has all")
         assert log.read_bytes() == b"end\n"

@@ -271,7 +271,7 @@ def test_a_worker_that_fails(runtime: NodeWasiRuntime, actor: Artifact) -> None:
         glue = workspace_of(host) / GUEST
         ours, before = glue.read_text(), host.pids()
         # The next one is read from what lies there now.
-        host.discard_isolates()
+        host._discard()
         for text, said in (("throw new TypeError('broken')", "broken"), ("process.exit(3)", "with status 3")):
             glue.write_text(text)
             outcome = host.run(timeout_s=DEADLINE_S)
@@ -291,7 +291,7 @@ def test_the_process_may_do_little(runtime: NodeWasiRuntime, actor: Artifact, fo
     with runtime.start(actor, Limits()) as host:
         assert isinstance(host, NodeWasiHost)
         (workspace_of(host) / GUEST).write_text(GREEDY_SCRIPT)
-        host.discard_isolates()
+        host._discard()
         details = [host.run(preopens=given).ending.detail for given in ({}, {"/data": folder})]
 
     for done, environment in map(json.loads, details):
