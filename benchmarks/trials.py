@@ -15,6 +15,7 @@ from benchmarks.recording import CONDITIONS, LIMITS, SMALLEST, Condition, alone,
 from benchmarks.slower import forget_code, slowed, write_anew
 from pytest_wasmedge.errors import LatencyError
 from pytest_wasmedge.latency.gate import Judgement, Rules, Verdict, baseline_gate, judge_ceiling
+from pytest_wasmedge.latency.measurement import timed
 from pytest_wasmedge.latency.sampling import Sample, cold_once
 from pytest_wasmedge.latency.sharing import in_rounds
 from pytest_wasmedge.latency.statistics import TimedPair
@@ -129,8 +130,7 @@ class Pairs:
                 order = (self._artifact, head) if first_is_base else (head, self._artifact)
                 first, second = (_cold(runtime, each) for each in order)
                 base, other = (first, second) if first_is_base else (second, first)
-                used = (base.cpu_ns, other.cpu_ns) if base.cpu_ns and other.cpu_ns else None
-                return TimedPair((base.elapsed_ns, other.elapsed_ns), used)
+                return timed(base, other)
 
             # The first start of each pays for what later ones find ready.
             pair()

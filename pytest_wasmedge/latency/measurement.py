@@ -287,7 +287,7 @@ class Comparison:
     ) -> None:
         def pair() -> TimedPair:
             self._samples.append(_in_random_order(rng, draw_base, draw_head))
-            return _timed(*self._samples[-1])
+            return timed(*self._samples[-1])
 
         self._first = first or _in_random_order(rng, draw_base, draw_head)[1]
         self._rules, self.same = rules, same
@@ -312,7 +312,7 @@ class Comparison:
             )
         sentence += f"{judgement.count} pairs, {judgement.elapsed_s:.1f} s: {word} the margin of {margin:.0%}"
         if judgement.verdict == "undecided" and judgement.count:
-            more = pairs_needed([_timed(*each) for each in self._samples], self._rules) - judgement.count
+            more = pairs_needed([timed(*each) for each in self._samples], self._rules) - judgement.count
             more_s = more * judgement.elapsed_s / judgement.count
             near = "it is so near to the margin that more time may not decide it"
             sentence += f"; about {more_s:.0f} s more may decide it" if more > 0 else f"; {near}"
@@ -336,7 +336,8 @@ class Comparison:
         return f"; {name} grew most, {_ms(bases[name])} → {_ms(heads[name])}"
 
 
-def _timed(base: Sample, head: Sample) -> TimedPair:
+def timed(base: Sample, head: Sample) -> TimedPair:
+    """Return the pair of these two, with their CPU time if that of both is known."""
     used = (base.cpu_ns, head.cpu_ns) if base.cpu_ns and head.cpu_ns else None
     return TimedPair((base.elapsed_ns, head.elapsed_ns), used)
 
