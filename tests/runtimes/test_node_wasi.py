@@ -31,6 +31,7 @@ from pytest_wasmedge.runtimes.deno_wasi import DenoWasi
 from pytest_wasmedge.runtimes.node_wasi import NodeWasi
 from tests import wat
 from tests.actor import ACTOR, act
+from tests.descriptors import open_now, opened_since
 from tests.preview1 import OUT, Loaded, Script
 from tests.waiting import DEADLINE_S, until
 
@@ -210,7 +211,7 @@ def test_no_descriptor_is_left_open(runtime: NodeWasiRuntime, folder: Path, tmp_
 
         def guests() -> int:
             """Return how many descriptors lead to what is a guest's."""
-            return sum("/guests/" in each for each in links_of(f"/proc/{pid}/fd"))
+            return sum("/guests/" in each for each in open_now(pid).values())
 
         for _ in range(3):
             host.run(preopens=given)
@@ -250,18 +251,13 @@ def test_more_guests_at_once_than_workers_are_kept(host: NodeWasiHost) -> None:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to count what a process has open")
 def test_a_worker_that_is_kept_holds_nothing_of_its_guests(host: NodeWasiHost) -> None:
     """After many guests it has no more open than after a few."""
-
-    def opened() -> int:
-        """Return how many descriptors the process has."""
-        (pid,) = host.pids()
-        return len(links_of(f"/proc/{pid}/fd"))
-
+    (pid,) = host.pids()
     for _ in range(3):
         host.run(act("returns"))
-    before = opened()
+    before = open_now(pid)
     for _ in range(20):
         host.run(act("returns"))
-    until(lambda: opened() < before + 10, "what guests had open is closed")
+    until(lambda: len(opened_since(before, pid)) < 10, "what guests had open is closed")
 
 
 def test_a_worker_that_fails(runtime: NodeWasiRuntime, actor: Artifact) -> None:
@@ -544,17 +540,6 @@ def under_way(host: NodeWasiHost, invocation: Invocation) -> Iterator[tuple[Futu
 def started(host: NodeWasiHost) -> bool:
     """True once the guest of the invocation that is under way has started: then we close its stdin, and listen on."""
     ours = {
-        Path(each).name
-        for each in links_of("/proc/self/fd")
-        if each.startswith(f"{workspace_of(host)}/guests/")
+        Path(each).name for each in open_now().values() if each.startswith(f"{workspace_of(host)}/guests/")
     }
     return ours == {"stdout", "stderr", "report"}
-
-
-def links_of(folder: str) -> list[str]:
-    """Return where the links in a folder lead."""
-    found = []
-    for path in Path(folder).iterdir():
-        with suppress(OSError):
-            found.append(str(path.readlink()))
-    return found
