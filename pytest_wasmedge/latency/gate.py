@@ -1,8 +1,8 @@
 """Judges a latency while it is sampled: pass, fail, or undecided. Independent of hosts, clocks and runtimes.
 
 The number of looks is fixed beforehand, and the allowed error is divided over them (Bonferroni; most is kept for the
-last look, as O'Brien and Fleming do): looking until something fails would turn noise into verdicts. Error rates are
-per gate; `Rules.for_family` divides them over several gates.
+last look, as O'Brien and Fleming do; for a multiple of the floor each has the same, as Pocock does): looking until
+something fails would turn noise into verdicts. Error rates are per gate; `Rules.for_family` divides them over several.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ Watch = Callable[[int, int, float, float], None]
 
 #: The part of the error for each look.
 _SHARES = (0.02, 0.08, 0.20, 0.70)
+#: A start is mostly far from a multiple of the floor: the first look may have more, so that fewer pairs decide it.
+_EVEN_SHARES = (0.25, 0.25, 0.25, 0.25)
 #: The fewest samples before the first look.
 FIRST_LOOK = 16
 #: With fewer, their scatter says nothing yet.
@@ -102,14 +104,17 @@ class Gate(Generic[T]):
         clock: Callable[[], float],
         watch: Watch,
         needed: Callable[[], tuple[int, int, bool]] = lambda: (0, 0, False),
+        *,
+        shares: Sequence[float] = _SHARES,
+        first_look: int = FIRST_LOOK,
     ) -> None:
-        self._needed = needed
+        self._needed, self._shares = needed, shares
         self._taken, self._draw, self._look, self._conclude = taken, draw, look, conclude
         self._watch = watch
         self._rules, self._clock = rules, clock
         self._had = len(taken)
         # The more gates share the error, the more samples it takes before any of them can be decided.
-        self._counts = [max(self._had, FIRST_LOOK, _fewest(rules, _SHARES[0]))]
+        self._counts = [max(self._had, first_look, _fewest(rules, shares[0]))]
         self._looks = 0
         #: Since the last draw.
         self._urgency: tuple[bool, float] | None = None
@@ -147,7 +152,9 @@ class Gate(Generic[T]):
             if self.verdict is None and self.drawn:
                 self._tell()
                 # Even twice as fast would be too slow for any verdict.
-                hopeless = self._affordable(self._rules.budget_s) * 2 + self._had < _fewest(self._rules)
+                hopeless = self._affordable(self._rules.budget_s) * 2 + self._had < _fewest(
+                    self._rules, self._shares[-1]
+                )
                 if hopeless or self.elapsed_s >= self._rules.budget_s:
                     self.give_up()
         return self.judgement()
@@ -166,7 +173,7 @@ class Gate(Generic[T]):
             return
         if self._looks == 0:
             self._plan(min(budget_s, max(fair_s, 3 * self._needed()[0] * self._draw_s)))
-        self._look_once(last=self._looks == len(_SHARES) - 1)
+        self._look_once(last=self._looks == len(self._shares) - 1)
 
     def give_up(self) -> None:
         """Look for the last time."""
@@ -192,7 +199,7 @@ class Gate(Generic[T]):
         self._watch(len(self._taken), self._counts[self._looks], self.elapsed_s, left_s)
 
     def _look_once(self, *, last: bool) -> None:
-        verdict = self._look(_SHARES[-1] if last else _SHARES[self._looks])
+        verdict = self._look(self._shares[-1 if last else self._looks])
         self._looks += 1
         if verdict != "undecided" or last:
             self.verdict = verdict
@@ -201,7 +208,7 @@ class Gate(Generic[T]):
         """Space the other looks by equal factors, up to what the time allows; never by which side is slower."""
         first = self._counts[0]
         last = max(first, min(self._affordable(budget_s) + self._had, self._rules.most))
-        steps = len(_SHARES) - 1
+        steps = len(self._shares) - 1
         self._counts += [round(first * (last / first) ** (step / steps)) for step in range(1, steps + 1)]
 
     def _affordable(self, budget_s: float) -> int:
@@ -260,7 +267,7 @@ def multiple_gate(
     def conclude(verdict: Verdict, looks: int, elapsed_s: float) -> Judgement:
         return Judgement(verdict, limit, *_ratio(pairs, rules), len(pairs), looks, elapsed_s)
 
-    return Gate(pairs, draw, look, conclude, rules, clock, watch)
+    return Gate(pairs, draw, look, conclude, rules, clock, watch, shares=_EVEN_SHARES, first_look=0)
 
 
 def baseline_gate(

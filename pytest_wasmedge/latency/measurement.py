@@ -270,8 +270,8 @@ class Comparison:
     """Cold starts of an artifact beside those of its baseline on one runtime, in pairs in random order.
 
     Its ``gate`` draws the pairs, alone or by turns with others (`in_rounds`); then there is a `finding`. ``same``
-    returns whether both give the same answer, once both have started. Without a ``first`` start, after one of each, the
-    first pair is drawn at once, and not counted: it prepares things for later ones.
+    returns whether both give the same answer, once both have started. Without a ``first`` start, of either, the first
+    pair is drawn at once, and not counted: it prepares things for later ones.
     """
 
     def __init__(

@@ -181,10 +181,11 @@ def wasm_instance_memory(request: pytest.FixtureRequest, wasm_host: Host, wasm_m
 
 
 @pytest.fixture
-def wasm_slowdown(request: pytest.FixtureRequest, wasm_host: Host, wasm_session: WasmSession) -> Finding:
+def wasm_slowdown(request: pytest.FixtureRequest, wasm_runtime: str, wasm_session: WasmSession) -> Finding:
     """How cold starts compare with those of the artifact of --wasm-against: `.verdict` and `.sentence`.
 
-    The first test that asks for it compares on all runtimes that tests of this run ask about, by turns.
+    The first test that asks for it compares on all runtimes that tests of this run ask about, by turns. It needs no
+    host that stays.
     """
     from pytest_wasmedge.errors import UnsupportedError
     from pytest_wasmedge.reports import record
@@ -193,8 +194,10 @@ def wasm_slowdown(request: pytest.FixtureRequest, wasm_host: Host, wasm_session:
     rounds = stash.rounds(request.config, skip)
     named = request.fixturename
     asking = [each.nodeid for each in request.session.items if named in getattr(each, "fixturenames", ())]
+    runtime = wasm_session.selection.find(wasm_runtime)
     try:
-        finding, same = rounds.finding(wasm_host.runtime, asking, baseline)
+        with _unless_unavailable(wasm_session, wasm_runtime):
+            finding, same = rounds.finding(runtime, asking, baseline)
     except UnsupportedError as error:
         skip(error)
     request.node.stash.setdefault(stash.FINDINGS, []).append(finding)
@@ -233,15 +236,9 @@ def hold(session: WasmSession, name: str, config: pytest.Config) -> Iterator[Hos
     If there is a baseline, the host also compares with it; it counts its work if that is asked for. Raises
     HostStartError if the runtime could run when the run began.
     """
-    from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError
-
     runtime = session.selection.find(name)
-    try:
+    with _unless_unavailable(session, name):
         started = session.pool.acquire(runtime)
-    except RuntimeUnavailableError as error:
-        if name in session.promised:
-            raise HostStartError(f"{name} could run when this run began, and cannot now: {error}") from error
-        skip(error)
     baselines = None if runtime.deployed else session.baseline_pool
     host = started
     if session.working.asked_for:
@@ -259,6 +256,19 @@ def hold(session: WasmSession, name: str, config: pytest.Config) -> Iterator[Hos
     if baselines is not None:
         baselines.release(runtime)
     session.pool.release(runtime)
+
+
+@contextmanager
+def _unless_unavailable(session: WasmSession, name: str) -> Iterator[None]:
+    """Skip the test if its runtime cannot run here. Raises HostStartError if it could when the run began."""
+    from pytest_wasmedge.errors import HostStartError, RuntimeUnavailableError
+
+    try:
+        yield
+    except RuntimeUnavailableError as error:
+        if name in session.promised:
+            raise HostStartError(f"{name} could run when this run began, and cannot now: {error}") from error
+        skip(error)
 
 
 def _require_baseline(session: WasmSession) -> Artifact:

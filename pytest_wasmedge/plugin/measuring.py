@@ -196,10 +196,10 @@ class Measuring:
         def same() -> bool:
             return answer.varies or answers[base.sha256].stdout == answer.stdout
 
+        # In no pair, so that compiled code of both is kept, and of the same age; the host above has left the head's.
+        first = start(base)
         for artifact in (base, head):
-            # In no pair, so that compiled code of both is kept, and of the same age.
-            first = start(artifact)
-            refresh_code(host.runtime, artifact)
+            refresh_code(runtime, artifact)
         rules, rng = self.rules, self._rng
         return Comparison(partial(draw, base), partial(draw, head), same, rules=rules, rng=rng, first=first)
 

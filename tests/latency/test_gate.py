@@ -200,15 +200,18 @@ def test_samples_already_taken_count() -> None:
     assert (judgement.verdict, judgement.count, len(drawn), len(samples)) == ("pass", 16, 4, 16)
 
 
-@pytest.mark.parametrize(("gates", "count"), [(1, 16), (13, 16), (14, 17), (26, 17), (27, 18), (60, 19)])
-def test_the_first_look_can_decide(gates: int, count: int) -> None:
+@pytest.mark.parametrize(
+    ("gates", "samples", "pairs"),
+    [(1, 16, 9), (13, 16, 13), (14, 17, 13), (26, 17, 14), (27, 18, 14), (60, 19, 15)],
+)
+def test_the_first_look_can_decide(gates: int, samples: int, pairs: int) -> None:
     """What is clear is decided at the first look, however many gates share the error."""
     rules = Rules().for_family(gates)
     ceiling = judge_ceiling([], lambda: 100, 200, rules, Clock())
     multiple = gate.multiple_gate(lambda: (100, 300), 20.0, rules, Clock()).run()
 
-    for judged in (ceiling, multiple):
-        assert (judged.verdict, judged.count, judged.looks) == ("pass", count, 1)
+    assert (ceiling.verdict, ceiling.count, ceiling.looks) == ("pass", samples, 1)
+    assert (multiple.verdict, multiple.count, multiple.looks) == ("pass", pairs, 1)
 
 
 def test_the_number_of_looks_is_bounded() -> None:
@@ -237,18 +240,29 @@ def test_a_budget_that_clearly_will_not_do() -> None:
 
 def test_a_limit_in_place_of_the_margin() -> None:
     """A multiple of the floor is a limit of the ratio itself, with the same error on both sides."""
-    rng = random.Random(5)
+    assert verdicts(lambda seed: multiple(3.6, seed), 100) == {"pass": 100}
+    assert verdicts(lambda seed: multiple(2.4, seed), 100) == {"fail": 100}
 
-    def judge(limit: float) -> str:
-        return (
-            gate.multiple_gate(
-                lambda: (round(1e8 * noise(rng, 0.1)), round(3e8 * noise(rng, 0.1))), limit, RULES, Clock()
-            )
-            .run()
-            .verdict
-        )
 
-    assert (judge(3.6), judge(2.4)) == ("pass", "fail")
+def test_a_start_right_at_its_multiple() -> None:
+    """It is decided on either side no more often than the error rate says, however many looks there are."""
+    often = replace(RULES, false_alarm=0.05)
+    seen = verdicts(lambda seed: multiple(3.0, seed, often), 400)
+
+    # Of 400 gates 20 may be wrong on each side; three standard deviations more are 33.
+    assert seen["pass"] <= 33
+    assert seen["fail"] <= 33
+
+
+def multiple(limit: float, seed: int, rules: Rules = RULES) -> Judgement:
+    """Judge made-up starts that take three times their floor."""
+    rng, clock = random.Random(seed), Clock()
+
+    def draw() -> tuple[int, int]:
+        clock.now_s += 0.5
+        return round(1e8 * noise(rng, 0.1)), round(3e8 * noise(rng, 0.1))
+
+    return gate.multiple_gate(draw, limit, rules, clock).run()
 
 
 def test_the_shown_interval_is_widened() -> None:
