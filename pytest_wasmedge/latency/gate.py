@@ -39,8 +39,8 @@ _SHARES = (0.02, 0.08, 0.20, 0.70)
 _EVEN_SHARES = (0.25, 0.25, 0.25, 0.25)
 #: The fewest samples before the first look.
 FIRST_LOOK = 16
-#: With fewer, their scatter says nothing yet.
-_SCATTER_KNOWN = 5
+#: With fewer, neither their scatter nor their middle says anything yet.
+_SCATTER_KNOWN = 3
 
 
 @dataclass(frozen=True, slots=True)

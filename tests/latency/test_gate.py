@@ -336,17 +336,22 @@ def test_a_gate_that_cannot_be_paid_costs_one_pair() -> None:
     assert (found["cheap"].verdict, found["other"].verdict) == ("pass", "pass")
 
 
-def test_what_seems_slower_is_looked_at_first() -> None:
-    """One slower gate among many equal ones is found, though the budget is not enough for all; nothing else is red."""
+@pytest.mark.parametrize(("cost_s", "seen"), [(0.6, 19), (1.3, 15)])
+def test_what_seems_slower_is_looked_at_first(cost_s: float, seen: int) -> None:
+    """One slower gate among many equal ones is found, though the budget is not enough for all; nothing else is red.
+
+    Mostly also one of which only four pairs fit into the time that all draw by turns.
+    """
     found: Counter[tuple[bool, str]] = Counter()
     for seed in range(20):
         shared = Shared(seed, 12)
         for number in range(12):
-            shared.add(f"{number}", 0.6, 1.1 if number == 7 else 1.0, 0.06)
+            slower = number == 7
+            shared.add(f"{number}", cost_s if slower else 0.6, 1.1 if slower else 1.0, 0.06)
         found.update((name == "7", each.verdict) for name, each in shared.run(120).items())
         assert shared.clock.now_s <= 121
 
-    assert found[True, "fail"] >= 19
+    assert found[True, "fail"] >= seen
     assert found[False, "fail"] == 0
     assert found[False, "undecided"] > found[False, "pass"]
 
