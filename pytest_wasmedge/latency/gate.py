@@ -35,8 +35,9 @@ Watch = Callable[[int, int, float, float], None]
 
 #: The part of the error for each look.
 _SHARES = (0.02, 0.08, 0.20, 0.70)
-#: A start is mostly far from a multiple of the floor: the first look may have more, so that fewer pairs decide it.
-_EVEN_SHARES = (0.25, 0.25, 0.25, 0.25)
+#: A start is mostly far from a multiple of the floor: its first look may have more of the error, so that fewer pairs
+#: decide it, but no fewer than are usually taken.
+_EVEN_SHARES, _EARLY_LOOK = (0.25, 0.25, 0.25, 0.25), 12
 #: The fewest samples before the first look.
 FIRST_LOOK = 16
 #: With fewer, neither their scatter nor their middle says anything yet.
@@ -267,7 +268,7 @@ def multiple_gate(
     def conclude(verdict: Verdict, looks: int, elapsed_s: float) -> Judgement:
         return Judgement(verdict, limit, *_ratio(pairs, rules), len(pairs), looks, elapsed_s)
 
-    return Gate(pairs, draw, look, conclude, rules, clock, watch, shares=_EVEN_SHARES, first_look=0)
+    return Gate(pairs, draw, look, conclude, rules, clock, watch, shares=_EVEN_SHARES, first_look=_EARLY_LOOK)
 
 
 def baseline_gate(

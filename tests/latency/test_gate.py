@@ -202,7 +202,7 @@ def test_samples_already_taken_count() -> None:
 
 @pytest.mark.parametrize(
     ("gates", "samples", "pairs"),
-    [(1, 16, 9), (13, 16, 13), (14, 17, 13), (26, 17, 14), (27, 18, 14), (60, 19, 15)],
+    [(1, 16, 12), (13, 16, 13), (14, 17, 13), (26, 17, 14), (27, 18, 14), (60, 19, 15)],
 )
 def test_the_first_look_can_decide(gates: int, samples: int, pairs: int) -> None:
     """What is clear is decided at the first look, however many gates share the error."""

@@ -166,7 +166,8 @@ def test_own_memory_is_seen(serve: Serve) -> None:
 
     assert small is not None
     assert large is not None
-    assert 64 * MIB <= large - small < 65 * MIB
+    # Two processes differ by some pages even if they do the same.
+    assert 63 * MIB < large - small < 65 * MIB
 
 
 class Alive:

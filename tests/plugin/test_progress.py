@@ -65,7 +65,7 @@ def test_a_long_measurement(
     assert len(told) == count
     for line in told:
         assert line.startswith(
-            "pytest-wasmedge: measuring cold/code-cache of wasmtime: 1 of 9 samples, at most "
+            "pytest-wasmedge: measuring cold/code-cache of wasmtime: 1 of 12 samples, at most "
         )
         assert line.endswith(" s more")
 
@@ -115,7 +115,7 @@ def test_on_a_terminal(project: Path, term: str) -> None:
     plain = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", written)
     assert (process.returncode, b"measuring" in stdout) == (0, False)
     assert b"measuring cold/code-cache of wasmtime" in plain
-    assert (b"8/9 samples, at most " in plain, b": 1 of 9 samples" in plain) == (
+    assert (b"11/12 samples, at most " in plain, b": 1 of 12 samples" in plain) == (
         term != "dumb",
         term == "dumb",
     )
