@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_wasmedge.artifacts.opening import BUILTIN_ARTIFACT, open_artifact
 from pytest_wasmedge.model import Artifact, Invocation
 from pytest_wasmedge.work.counting import CountedArtifact, compared
-from pytest_wasmedge.work.counts import changes
+from pytest_wasmedge.work.counts import WORDS, changes
 from tests import wat
 
 ROUNDS, MORE = 100_000, 101_000
@@ -67,10 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--same", type=int, default=1000, help="comparisons of the same work")
     parser.add_argument("--more", type=int, default=100, help="comparisons with 1 % more work")
     options = parser.parse_args(argv)
-    sys.stdout.write(
-        "| guest | fuel | functions | code bytes | pages grown | WASI calls | runs | different |\n"
-    )
-    sys.stdout.write("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+    columns = ["guest", *(name.replace("_", " ") for name in WORDS), "runs", "different"]
+    sys.stdout.write(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}\n")
     wrong = False
     for path in options.artifacts:
         runs = ten(path)
