@@ -153,9 +153,8 @@ class Gate(Generic[T]):
             if self.verdict is None and self.drawn:
                 self._tell()
                 # Even twice as fast would be too slow for any verdict.
-                hopeless = self._affordable(self._rules.budget_s) * 2 + self._had < _fewest(
-                    self._rules, self._shares[-1]
-                )
+                fewest = _fewest(self._rules, self._shares[-1])
+                hopeless = self._affordable(self._rules.budget_s) * 2 + self._had < fewest
                 if hopeless or self.elapsed_s >= self._rules.budget_s:
                     self.give_up()
         return self.judgement()
